@@ -1,0 +1,34 @@
+# The commands of a checkout. Every target sets up .venv first and does no install work if it already fits the lock.
+PYTHON ?= python3.11
+EXTRA ?= cpu
+ARGS ?=
+export PYTHON EXTRA UPGRADE
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint format lock doctor
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@echo "Variables: EXTRA=cpu|gpu (which lock), PYTHON=/path/to/python3.11, ARGS='...' (passed on)"
+
+setup: ## create or update .venv from the lock
+	@bash requirements/install.sh
+
+quickstart: setup ## bootstrap a small judge on this machine and write its report
+	@.venv/bin/genrm-rl quickstart $(ARGS)
+
+test: setup ## run all tests (ARGS='tests/unit -k name' for some)
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: setup ## check style without changing anything
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+format: setup ## mend style
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+doctor: setup ## say whether this machine can run it, and what to mend
+	@.venv/bin/genrm-rl doctor $(ARGS)
+
+lock: ## regenerate requirements/cpu.txt and gpu.txt (UPGRADE=1: newest versions)
+	@bash requirements/lock.sh

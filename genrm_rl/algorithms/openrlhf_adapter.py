@@ -1,0 +1,68 @@
+"""Every import of OpenRLHF, in one place, and lazily: importing this module pulls in neither OpenRLHF nor DeepSpeed.
+
+Only two of its modules are needed, ``openrlhf.models.loss`` and ``openrlhf.models.utils``; they depend on torch and
+DeepSpeed. The packages around them import flash-attn (CUDA builds only), peft, and a LaTeX parser as soon as they are
+touched. So the two modules are imported below bare package objects that carry the real search path and skip the
+packages' own ``__init__``: nothing has to be installed or imitated for them, and a training worker starts seconds
+sooner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.errors import EnvironmentProblem
+
+_PACKAGES = ("openrlhf", "openrlhf.models")
+
+
+@dataclass(frozen=True)
+class OpenRLHFLosses:
+    """The pieces of OpenRLHF 0.11 that the objectives are built on."""
+
+    sft: type[Any]
+    dpo: type[Any]
+    pairwise: type[Any]
+    log_probs_from_logits: Any
+
+
+@functools.cache
+def losses() -> OpenRLHFLosses:
+    """Import OpenRLHF's losses once per process (it pulls in DeepSpeed). Raises EnvironmentProblem if it is absent."""
+    with _bare_packages():
+        loss = importlib.import_module("openrlhf.models.loss")
+        tensors = importlib.import_module("openrlhf.models.utils")
+    return OpenRLHFLosses(loss.SFTLoss, loss.DPOLoss, loss.PairWiseLoss, tensors.log_probs_from_logits)
+
+
+@contextlib.contextmanager
+def _bare_packages() -> Iterator[None]:
+    """Stand bare packages in for OpenRLHF's own during the import; take every trace out of sys.modules again."""
+    spec = importlib.util.find_spec("openrlhf")
+    if spec is None or not spec.submodule_search_locations:
+        raise EnvironmentProblem("the package openrlhf is not installed; run `make setup`")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "openrlhf"}
+    for name in kept:
+        del sys.modules[name]
+    try:
+        for name, path in zip(_PACKAGES, (root, root / "models"), strict=True):
+            package = types.ModuleType(name)
+            package.__spec__ = importlib.machinery.ModuleSpec(name, loader=None, is_package=True)
+            package.__path__ = [str(path)]
+            sys.modules[name] = package
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "openrlhf"]:
+            del sys.modules[name]
+        sys.modules.update(kept)

@@ -1,0 +1,89 @@
+"""From selected traces and labelled pairs to training examples: what each method learns from (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.types import Trace
+from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample
+from genrm_rl.preferences.types import Comparison, PreferencePair
+
+Pairs = Mapping[str, PreferencePair]
+
+
+def sft_examples(selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder) -> list[SequenceExample]:
+    """Kept traces as rationale + verdict targets (Eq. 8). A rationalised trace gets the chain-of-thought prompt, without
+    the hint that it was sampled with."""
+    examples = []
+    for item in selections:
+        if item.reason is Reason.KEPT:
+            encoded = encoder.trace_example(_comparison(item.trace, pairs), item.trace)
+            examples.append(
+                SequenceExample.from_completion(
+                    encoded.prompt_token_ids, encoded.completion_token_ids, item.trace.trace_id
+                )
+            )
+    return examples
+
+
+def dpo_examples(trace_pairs: Sequence[TracePair], pairs: Pairs, encoder: JudgeEncoder) -> list[PairExample]:
+    """Correct against incorrect trace of the same comparison and order (Eq. 9)."""
+    examples = []
+    for pair in trace_pairs:
+        comparison = _comparison(pair.chosen, pairs)
+        chosen, rejected = (
+            encoder.trace_example(comparison, pair.chosen),
+            encoder.trace_example(comparison, pair.rejected),
+        )
+        examples.append(
+            PairExample.from_completions(
+                chosen.prompt_token_ids,
+                chosen.completion_token_ids,
+                rejected.completion_token_ids,
+                f"{pair.chosen.trace_id}>{pair.rejected.trace_id}",
+            )
+        )
+    return examples
+
+
+def direct_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[SequenceExample]:
+    """One verdict token per pair and order (Eq. 7)."""
+    examples = []
+    for pair in pairs:
+        for swapped in (False, True):
+            encoded = encoder.direct_example(pair.comparison(swapped=swapped), pair.label(swapped=swapped))
+            examples.append(
+                SequenceExample.from_token(
+                    encoded.prompt_token_ids, encoded.completion_token_ids, 0, f"{pair.id}-{swapped:d}"
+                )
+            )
+    return examples
+
+
+def bradley_terry_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[PairExample]:
+    """Chosen and rejected conversation, scored at their last token (Eq. 1-2)."""
+    examples = []
+    for pair in pairs:
+        chosen = encoder.conversation_ids(pair.prompt, pair.chosen)
+        rejected = encoder.conversation_ids(pair.prompt, pair.rejected)
+        examples.append(PairExample(chosen, 1, rejected, 1, pair.id))
+    return examples
+
+
+def pairrm_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[LabeledExample]:
+    """Both answers in one sequence, in both orders; does A win?"""
+    return [
+        LabeledExample(
+            encoder.pair_ids(pair.comparison(swapped=swapped)),
+            int(pair.label(swapped=swapped) == "A"),
+            f"{pair.id}-{swapped:d}",
+        )
+        for pair in pairs
+        for swapped in (False, True)
+    ]
+
+
+def _comparison(trace: Trace, pairs: Pairs) -> Comparison:
+    return pairs[trace.pair_id].comparison(swapped=trace.swapped)

@@ -1,0 +1,90 @@
+"""The bootstrap job, top to bottom: data, base judge, methods, measurements, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from genrm_rl.bootstrap.methods import train_judge
+from genrm_rl.bootstrap.summary import build_report
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import RunConfig
+from genrm_rl.errors import RunDirectoryError
+from genrm_rl.evaluation.measure import Measurement
+from genrm_rl.evaluation.records import JudgmentRecord
+from genrm_rl.evaluation.report import comparison_table, write_report
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.judge import Judge
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.preferences.sources import DataSplits, load_sources
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.session import ray_session
+from genrm_rl.runtime.storage import write_json
+
+
+def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False) -> Path:
+    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is bad."""
+    if must_exist and not (Path(config.run.root) / config.run.id / "provenance.json").is_file():
+        raise RunDirectoryError(
+            f"there is no run {config.run.id!r} in {config.run.root} to resume; leave out --resume to start it"
+        )
+    model = resolve_model(config.model)
+    encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
+    with RunDirectory(config) as run:
+        splits = load_sources(
+            config.data, config.run.seed, misfit=misfit(config, encoder), rejects_path=run.path / "rejects.jsonl"
+        )
+        write_json(run.path / "data.json", splits.report.as_dict())
+        console.print(
+            f"run {run.path}{' (continued)' if run.resumed else ''}: {describe_data(splits)}", highlight=False
+        )
+        base = Judge("llm_judge", "generative", model.path, "base")
+        with ray_session(), JudgeEngine(config, run, encoder, base, console) as engine:
+            measurement = Measurement(config, run, encoder, engine)
+            workshop = Workshop(config, run, console, splits, encoder, engine, measurement, base)
+            judges = [judge for method in config.bootstrap.methods for judge in train_judge(method, workshop)]
+            suites = measure_all(judges, workshop)
+        report = build_report(judges, suites, workshop)
+        write_report(run.path, report)
+    console.print(comparison_table(report))
+    console.print(f"report: {run.path / 'report.html'}", highlight=False)
+    return run.path
+
+
+def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRecord]]:
+    """Every judge on every test set, with every decoding, the untrained judge first. One row list each."""
+    config = workshop.config.evaluation
+    suites: list[list[JudgmentRecord]] = []
+    for judge in judges:
+        for name, pairs in workshop.splits.test.items():
+            for decoding in workshop.measurement.decodings(judge):
+                suites.append(workshop.measurement.test_set(judge, name, pairs[: config.pairs], decoding))
+            if config.majority_votes > 1 and judge.form == "cot":
+                workshop.measurement.majority_set(judge, name, pairs[: config.majority_pairs])
+    return suites
+
+
+def describe_data(splits: DataSplits) -> str:
+    """One line: pairs per side, and what was left out."""
+    sizes = ", ".join(f"{count:,} {side.removeprefix('test/')}" for side, count in splits.report.sizes.items())
+    refused = sum(splits.report.refused.values())
+    copies = sum(splits.report.leaks.counts.values())
+    dropped = [
+        f"{count:,} {what}"
+        for count, what in ((refused, "bad rows skipped"), (copies, "copies of held-out prompts removed"))
+        if count
+    ]
+    return f"{sizes} pairs{'; ' + ', '.join(dropped) if dropped else ''}"
+
+
+def misfit(config: RunConfig, encoder: JudgeEncoder) -> Any:
+    """The check that names rows which do not fit the model's context, for every prompt form that this run uses."""
+    forms = ["cot", "direct"]
+    if any("rationalizer" in method for method in config.bootstrap.methods) or (
+        config.bootstrap.selection.on_all_wrong == "rationalize"
+    ):
+        forms.append("rationalize")
+    return lambda pair: encoder.misfit(pair, tuple(forms))

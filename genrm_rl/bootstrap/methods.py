@@ -1,0 +1,42 @@
+"""From a method's name to a trained judge: STaR variants, direct GenRM, and the two reward-model baselines."""
+
+from __future__ import annotations
+
+from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples
+from genrm_rl.bootstrap.star import run_star
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import ITERATED, Method
+from genrm_rl.judging.judge import Judge
+
+
+def train_judge(method: Method, workshop: Workshop) -> list[Judge]:
+    """The judges that a method adds to the comparison (the untrained base adds two: with and without reasoning)."""
+    if method == "llm_judge":
+        base = workshop.base
+        return [base, Judge("llm_judge_direct", "generative", base.path, base.version, "direct")]
+    if method in ITERATED:
+        return [run_star(method, workshop)]
+    if method == "genrm_direct":
+        return [fit_direct(workshop)]
+    return [fit_reward_model(method, workshop)]
+
+
+def fit_direct(workshop: Workshop) -> Judge:
+    """GenRM without reasoning: next-token training on the one verdict token (Eq. 7), both orders of every pair."""
+    examples = direct_examples(workshop.splits.train, workshop.encoder)
+    file = workshop.examples_stage("methods/genrm_direct/round1/examples", list(examples), {})
+    checkpoint = workshop.fit_stage(
+        "methods/genrm_direct/round1/checkpoint", "genrm_direct", "direct", file, workshop.base
+    )
+    return Judge("genrm_direct", "generative", checkpoint, "genrm_direct-1", "direct", 1)
+
+
+def fit_reward_model(method: Method, workshop: Workshop) -> Judge:
+    """Bradley-Terry (Eq. 1-2) or a PairRM-style classifier, from the same base and the same pairs."""
+    if method == "bradley_terry":
+        examples: list = list(bradley_terry_examples(workshop.splits.train, workshop.encoder))
+    else:
+        examples = list(pairrm_examples(workshop.splits.train, workshop.encoder))
+    file = workshop.examples_stage(f"methods/{method}/round1/examples", examples, {})
+    checkpoint = workshop.fit_stage(f"methods/{method}/round1/checkpoint", method, method, file, workshop.base)
+    return Judge(method, "bradley_terry" if method == "bradley_terry" else "pairrm", checkpoint, f"{method}-1", None, 1)

@@ -1,0 +1,179 @@
+"""STaR on preference pairs: sample, select, learn, gate, repeat (arXiv 2410.12832, sections 4.1-4.3, appendix A.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.bootstrap.examples import dpo_examples, sft_examples
+from genrm_rl.bootstrap.gate import decide, gate_metrics
+from genrm_rl.bootstrap.parts import cut_parts
+from genrm_rl.bootstrap.select import (
+    TraceSelection,
+    count_reasons,
+    is_correct,
+    pair_traces,
+    select_traces,
+    without_correct_trace,
+)
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import Method
+from genrm_rl.errors import DataError
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.requests import JudgeRequest, both_orders, judge_requests
+from genrm_rl.judging.types import Trace
+from genrm_rl.preferences.types import Comparison, PreferencePair
+from genrm_rl.runtime.storage import write_json
+
+EXAMPLES_PER_REASON = 3
+
+
+def run_star(method: Method, workshop: Workshop) -> Judge:
+    """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was promoted."""
+    current = workshop.base
+    candidate = current
+    for index, part in enumerate(cut_parts(workshop.splits.train, workshop.config.bootstrap.iterations, workshop.seed)):
+        candidate = run_round(method, index + 1, part, current, workshop)
+        if candidate.promoted:
+            current = candidate
+    return replace(current if current.iteration else candidate, name=method)
+
+
+def run_round(
+    method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, workshop: Workshop
+) -> Judge:
+    """One round: returns the new judge, ``promoted`` as the gate decided."""
+    folder = f"methods/{method}/round{iteration}"
+    traces = sample_round(method, iteration, part, judge, workshop)
+    examples = learn_from(method, folder, traces, workshop)
+    start = judge if workshop.config.bootstrap.start_from == "latest" else workshop.base
+    objective = "dpo" if method.endswith("dpo") else "sft"
+    checkpoint = workshop.fit_stage(f"{folder}/checkpoint", method, objective, examples, start)
+    candidate = Judge(method, "generative", checkpoint, f"{method}-{iteration}", "cot", iteration)
+    return pass_gate(folder, judge, candidate, workshop)
+
+
+def sample_round(
+    method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, workshop: Workshop
+) -> list[Trace]:
+    """Traces that this round chooses from. Methods that ask the same judge about the same part share the stage."""
+    comparisons = list(both_orders(pair.comparison() for pair in part))
+    where = f"traces/{judge.version}-part{iteration}"
+    if method == "star_rationalizer":
+        return _rationalize(f"{where}-rationalized", comparisons, judge, workshop)
+    requests = _requests(comparisons, judge, workshop)
+    traces = workshop.engine.sample_stage(where, judge, requests, f"traces of {judge.version}, part {iteration}")
+    if method == "star_rationalizer_dpo":
+        # Rationalised traces are the correct side; what the judge got wrong by itself is the incorrect one.
+        wrong = [trace for trace in traces if not is_correct(trace, workshop.train_labels)]
+        return wrong + _rationalize(f"{where}-rationalized", comparisons, judge, workshop)
+    if workshop.config.bootstrap.selection.on_all_wrong == "rationalize":
+        hard = without_correct_trace(traces, workshop.train_labels)
+        again = [comparison for comparison in comparisons if (comparison.pair_id, comparison.swapped) in hard]
+        return traces + _rationalize(f"{where}-hard-rationalized", again, judge, workshop)
+    return traces
+
+
+def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: Workshop) -> Path:
+    """Select, balance, and write the training examples with their reason codes."""
+    config = workshop.config.bootstrap.selection
+    selections = select_traces(traces, workshop.train_labels, config, workshop.seed)
+    if method.endswith("dpo"):
+        pairs = pair_traces(selections, workshop.train_labels, config, workshop.seed)
+        examples: list[Any] = list(dpo_examples(pairs, workshop.train_by_id, workshop.encoder))
+    else:
+        examples = list(sft_examples(selections, workshop.train_by_id, workshop.encoder))
+    facts = selection_facts(selections, workshop) | {
+        "learned_from": "pairs of traces" if method.endswith("dpo") else "traces"
+    }
+    if not examples:
+        counts = ", ".join(f"{count} {reason}" for reason, count in facts["reasons"].items() if count)
+        raise DataError(
+            f"{method} has nothing to learn from in {folder}: {counts}; sample more with --bootstrap.samples-per-order, or set "
+            "--bootstrap.selection.on-all-wrong rationalize"
+        )
+    return workshop.examples_stage(f"{folder}/examples", examples, facts)
+
+
+def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) -> Judge:
+    """Measure the candidate on the gate pairs, and its parent if that was not measured yet."""
+    evaluation = workshop.config.evaluation
+    rows = []
+    for judge in (parent, candidate):
+        records = workshop.measurement.gate(judge, workshop.splits.gate)
+        rows.append(gate_metrics(records, evaluation.bootstrap_resamples, workshop.seed))
+    decision = decide(*rows, workshop.config.bootstrap)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        write_json(directory / "candidate.json", decision.candidate.model_dump(mode="json"))
+        write_json(directory / "parent.json", decision.parent.model_dump(mode="json"))
+        return {
+            "promoted": decision.promoted,
+            "reason": decision.reason,
+            "version": candidate.version,
+            "parent": parent.version,
+        }
+
+    workshop.run.stage(f"{folder}/gate", compute)
+    workshop.say(
+        f"gate of {candidate.version}: {'promoted' if decision.promoted else 'kept, not promoted'}: {decision.reason}"
+    )
+    return replace(candidate, promoted=decision.promoted)
+
+
+def selection_facts(selections: Sequence[TraceSelection], workshop: Workshop) -> dict[str, Any]:
+    """Counts per reason code, all-right and all-wrong comparisons, and a few trace ids per reason."""
+    outcome: dict[tuple[str, bool], list[bool]] = {}
+    shown: dict[str, list[str]] = {}
+    for item in selections:
+        outcome.setdefault((item.trace.pair_id, item.trace.swapped), []).append(
+            is_correct(item.trace, workshop.train_labels)
+        )
+        ids = shown.setdefault(item.reason.value, [])
+        if len(ids) < EXAMPLES_PER_REASON:
+            ids.append(item.trace.trace_id)
+    return {
+        "traces": len(selections),
+        "reasons": count_reasons(selections),
+        "pairs": len({item.trace.pair_id for item in selections}),
+        "all_right": sum(all(values) for values in outcome.values()),
+        "all_wrong": sum(not any(values) for values in outcome.values()),
+        "shown": shown,
+    }
+
+
+def _requests(comparisons: Sequence[Comparison], judge: Judge, workshop: Workshop) -> list[JudgeRequest]:
+    return list(
+        judge_requests(
+            comparisons,
+            workshop.encoder,
+            form="cot",
+            judge_version=judge.version,
+            purpose="bootstrap",
+            run_seed=workshop.seed,
+            temperature=workshop.config.bootstrap.temperature,
+            top_p=workshop.config.bootstrap.top_p,
+            samples=workshop.config.bootstrap.samples_per_order,
+        )
+    )
+
+
+def _rationalize(stage: str, comparisons: Sequence[Comparison], judge: Judge, workshop: Workshop) -> list[Trace]:
+    """Traces by the same judge when told which answer is better (STaR's rationalisation; paper's third template)."""
+    if not comparisons:
+        return []
+    requests = judge_requests(
+        comparisons,
+        workshop.encoder,
+        form="rationalize",
+        judge_version=judge.version,
+        purpose="bootstrap",
+        run_seed=workshop.seed,
+        temperature=workshop.config.bootstrap.temperature,
+        top_p=workshop.config.bootstrap.top_p,
+        samples=workshop.config.bootstrap.samples_per_order,
+        hints=workshop.train_labels,
+    )
+    return workshop.engine.sample_stage(stage, judge, requests, f"rationalised traces of {judge.version}")

@@ -1,0 +1,88 @@
+"""What every method of a run shares: settings, data, the base judge, the engines, the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Console
+
+from genrm_rl.config import Method, RunConfig
+from genrm_rl.config.plan import fit_of
+from genrm_rl.evaluation.measure import Measurement
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.judge import Judge
+from genrm_rl.learners.examples import Example, file_hash, write_examples
+from genrm_rl.preferences.sources import DataSplits
+from genrm_rl.preferences.types import PreferencePair, Slot
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.run_directory import RunDirectory
+
+
+@dataclass
+class Workshop:
+    """Passed to every step of the loop; holds no results (those are stages of the run)."""
+
+    config: RunConfig
+    run: RunDirectory
+    console: Console
+    splits: DataSplits
+    encoder: JudgeEncoder
+    engine: JudgeEngine
+    measurement: Measurement
+    base: Judge
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.run.seed
+
+    @cached_property
+    def train_by_id(self) -> dict[str, PreferencePair]:
+        """Training pairs by id."""
+        return {pair.id: pair for pair in self.splits.train}
+
+    @cached_property
+    def train_labels(self) -> dict[str, Slot]:
+        """Canonical chosen slot by pair id."""
+        return {pair.id: pair.label() for pair in self.splits.train}
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        self.console.print(text, highlight=False)
+
+    def examples_stage(self, stage: str, examples: list[Example], facts: dict[str, object]) -> Path:
+        """Write training examples as a stage; returns the Parquet file."""
+
+        def compute(directory: Path) -> dict[str, object]:
+            digest = write_examples(directory / "examples.parquet", examples)
+            return facts | {"examples": len(examples), "sha256": digest}
+
+        return self.run.stage(stage, compute) / "examples.parquet"
+
+    def fit_stage(self, stage: str, method: Method, objective: str, examples: Path, start: Judge) -> Path:
+        """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker included).
+
+        The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
+        """
+        from genrm_rl.learners.fit import FitSpec, fit
+        from genrm_rl.runtime.storage import is_complete
+
+        output = self.run.path / stage
+        if not is_complete(output):
+            fit(
+                FitSpec(
+                    objective=objective,
+                    model_dir=start.path,
+                    examples_path=examples,
+                    output_dir=output,
+                    fit=fit_of(self.config, method),
+                    learner=self.config.learner,
+                    seed=self.seed,
+                    parent_version=start.version,
+                    config_hash=self.run.hash,
+                    data_hashes={examples.name: file_hash(examples)},
+                )
+            )
+        return output

@@ -1,0 +1,163 @@
+"""The command ``genrm-rl``: one sub-command per job. Heavy imports happen inside the commands, so ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from genrm_rl import __version__
+from genrm_rl.config import RunConfig
+from genrm_rl.config.loading import describe, load_config
+from genrm_rl.errors import ConfigError, GenRMError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+EPILOG = "Every setting can be overridden: --section.key value, e.g. --run.seed 3 --data.on-bad-row skip. See --dry-run for all of them."
+
+app = typer.Typer(
+    name="genrm-rl",
+    help="Train a generative reward model, evaluate it, and report what came out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/quickstart.yaml")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
+Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
+
+
+def config_from(context: typer.Context, path: Path | None) -> RunConfig:
+    """The configuration of a command: file plus the dotted overrides that typer left over."""
+    return load_config(RunConfig, path, context.args)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    """Train a generative reward model, evaluate it, and report what came out."""
+    if version:
+        console.print(f"genrm-rl {__version__}")
+        raise typer.Exit
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def quickstart(context: typer.Context, dry_run: DryRun = False) -> None:
+    """The main job on the shipped tiny model: from an untrained judge to a report in minutes on two cores."""
+    _bootstrap(config_from(context, CONFIGS / "quickstart.yaml"), dry_run=dry_run, resume=False)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def bootstrap(
+    context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False
+) -> None:
+    """Train and compare judges: STaR rounds, baselines, gate, evaluation, report. The same --run.id continues a run."""
+    _bootstrap(config_from(context, config), dry_run=dry_run, resume=resume)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def evaluate(
+    context: typer.Context,
+    judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
+    config: ConfigOption = None,
+    form: Annotated[str, typer.Option(help="how a generative judge is asked: `cot` or `direct`")] = "cot",
+    dry_run: DryRun = False,
+) -> None:
+    """Score one judge on the test sets of a config: accuracy with intervals, consistency, calibration."""
+    settings = config_from(context, config)
+    if form not in ("cot", "direct"):
+        raise ConfigError(f"--form {form} is not a way to ask a judge; choose cot or direct")
+    if dry_run:
+        return print_plan(settings)
+    from genrm_rl.evaluation.job import evaluate_judge
+
+    evaluate_judge(settings, judge, form, console)  # type: ignore[arg-type]
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="run directory with a report.json")]) -> None:
+    """Write report.html again from report.json, and print the comparison table."""
+    from genrm_rl.evaluation.report import rerender
+
+    rerender(run, console)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def doctor(context: typer.Context, config: ConfigOption = None) -> None:
+    """Check versions, devices, memory, imports, models and data; exits with 1 if something needed is missing."""
+    from genrm_rl.runtime.doctor import print_report, run_doctor
+
+    found = run_doctor(config_from(context, config))
+    print_report(found, console)
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def models(context: typer.Context, config: ConfigOption = None) -> None:
+    """List the models that can be used here, their size, and where they come from."""
+    from genrm_rl.models import list_models
+
+    table = Table("name", "available", "size", "origin", title="models")
+    for model in list_models(config_from(context, config).model):
+        table.add_row(model.name, "yes" if model.available else "no", model.size, model.origin)
+    console.print(table)
+
+
+def print_plan(config: RunConfig) -> None:
+    """The resolved settings with units, the data found, and the derived batch table."""
+    from genrm_rl.config.plan import plan_rounds
+    from genrm_rl.preferences.sources import load_sources
+
+    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
+    for row in describe(config):
+        settings.add_row(*row)
+    console.print(settings)
+    splits = load_sources(config.data, config.run.seed)
+    data = Table("split", "pairs", title="data")
+    data.add_row("train", str(len(splits.train)))
+    data.add_row("gate", str(len(splits.gate)))
+    for name, pairs in splits.test.items():
+        data.add_row(f"test {name}", str(len(pairs)))
+    console.print(data)
+    batches = Table(
+        "method", "round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=", title="batch table"
+    )
+    for planned in plan_rounds(config, len(splits.train)):
+        batches.add_row(
+            planned.method, str(planned.iteration), f"{planned.pairs:,}", f"{planned.traces_sampled:,}",
+            f"{planned.tokens_sampled_at_most:,}", f"{planned.examples_at_most:,}", str(planned.batch_size),
+            f"{planned.steps_at_most:,}",
+        )  # fmt: skip
+    console.print(batches)
+
+
+def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
+    if dry_run:
+        return print_plan(config)
+    from genrm_rl.bootstrap.loop import run_bootstrap
+
+    run_bootstrap(config, console, must_exist=resume)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point: errors for people become one sentence on stderr and exit status 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(args=list(argv) if argv is not None else None, standalone_mode=True)
+    except GenRMError as problem:
+        Console(stderr=True).print(f"[bold red]error:[/] {problem}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

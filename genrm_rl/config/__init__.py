@@ -1,0 +1,34 @@
+"""Typed run configuration: pydantic sections, YAML files, dotted overrides. Imports nothing heavy."""
+
+from genrm_rl.config.bootstrap import (
+    ITERATED,
+    BootstrapConfig,
+    EvaluationConfig,
+    Method,
+    RunConfig,
+    RunSettings,
+    SelectionConfig,
+    TrackingConfig,
+)
+from genrm_rl.config.data import ColumnMap, DataConfig, SourceConfig, WorldConfig
+from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+
+__all__ = [
+    "ITERATED",
+    "BootstrapConfig",
+    "ColumnMap",
+    "DataConfig",
+    "EvaluationConfig",
+    "FitConfig",
+    "JudgeConfig",
+    "LearnerConfig",
+    "Method",
+    "ModelConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "RunSettings",
+    "SelectionConfig",
+    "SourceConfig",
+    "TrackingConfig",
+    "WorldConfig",
+]

@@ -1,0 +1,118 @@
+"""The bootstrap loop, the evaluation, and the run itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from genrm_rl.config.base import Section, setting
+from genrm_rl.config.data import DataConfig
+from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+
+Method = Literal[
+    "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
+    "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo",
+]  # fmt: skip
+ITERATED: tuple[Method, ...] = ("star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo")
+
+
+class SelectionConfig(Section):
+    """Which traces a judge learns from."""
+
+    max_kept_per_order: int = setting(2, "correct traces kept per comparison and order", unit="traces", ge=1)
+    pairs_per_order: int = setting(1, "DPO pairs per comparison and order", unit="pairs", ge=1)
+    balance: bool = setting(True, "equal numbers of verdict letters among what is kept")
+    unparseable_as_rejected: bool = setting(True, "a non-verdict may be the rejected side of a DPO pair")
+    on_all_wrong: Literal["skip", "rationalize"] = setting(
+        "skip", "comparisons without a correct trace: leave them out, or ask again with the label as a hint (STaR)"
+    )
+
+
+class BootstrapConfig(Section):
+    """STaR on preference pairs (the paper's section 4 and appendix A.3)."""
+
+    methods: tuple[Method, ...] = setting(("llm_judge", "bradley_terry", "star_dpo"), "what is trained and compared")
+    iterations: int = setting(3, "rounds, each on a fresh part of the training pairs; the paper uses 3", ge=1)
+    samples_per_order: int = setting(4, "traces sampled per comparison and order", unit="traces", ge=1)
+    temperature: float = setting(1.0, "sampling temperature of traces", gt=0, le=5.0)
+    top_p: float = setting(0.95, "nucleus of traces", gt=0, le=1)
+    selection: SelectionConfig = setting(SelectionConfig, "which traces are kept")
+    start_from: Literal["latest", "base"] = setting(
+        "latest", "weights that each round's fit starts from: the last promoted judge, or the base"
+    )
+    gate_metric: Literal["accuracy_strict", "position_consistent"] = setting(
+        "accuracy_strict", "what a round must improve"
+    )
+    gate_margin: float = setting(
+        0.0, "a round is promoted if the gate metric rises by more than this", unit="share", ge=0
+    )
+    gate_pairs: int = setting(200, "held-out pairs of the gate", unit="pairs", ge=1)
+    sft: FitConfig = setting(
+        lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-SFT and rationaliser fits"
+    )
+    dpo: FitConfig = setting(
+        lambda: FitConfig(learning_rate=1e-4, epochs=1, batch_size=32, nll_coefficient=0.1), "STaR-DPO fits"
+    )
+    direct: FitConfig = setting(lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=64), "direct GenRM (Eq. 7)")
+    bradley_terry: FitConfig = setting(lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "Bradley-Terry")
+    pairrm: FitConfig = setting(
+        lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "PairRM-style classifier"
+    )
+
+
+class EvaluationConfig(Section):
+    """What is measured on each test set."""
+
+    pairs: int = setting(500, "pairs per test set, each judged in both orders", unit="pairs", ge=1)
+    decoding: tuple[Literal["sampled", "greedy"], ...] = setting(
+        ("sampled", "greedy"), "report T = 1 and greedy side by side"
+    )
+    majority_votes: int = setting(1, "votes of the maj@k curve (1: no curve)", unit="traces", ge=1)
+    majority_pairs: int = setting(100, "pairs of the maj@k curve", unit="pairs", ge=1)
+    bootstrap_resamples: int = setting(2000, "resamples of the 95 % intervals", ge=100)
+    scoring: Literal["pairs", "rewardbench", "rm_bench", "judgebench"] = setting(
+        "pairs", "scoring rule of the benchmark format"
+    )
+    example_traces: int = setting(40, "traces per judge that the report shows", unit="traces", ge=0)
+
+
+class TrackingConfig(Section):
+    """Where metrics go besides the report."""
+
+    tensorboard: bool = setting(True, "write TensorBoard event files")
+    wandb_project: str | None = setting(None, "Weights & Biases project, if wandb is installed")
+    mlflow_experiment: str | None = setting(None, "MLflow experiment, if mlflow is installed")
+
+
+class RunSettings(Section):
+    """Identity of a run."""
+
+    id: str = setting(
+        "default", "name of the run directory; the same id continues the same run", pattern=r"^[A-Za-z0-9._-]+$"
+    )
+    root: str = setting("runs", "folder of all run directories")
+    seed: int = setting(0, "every random choice comes from it", ge=0)
+
+
+class RunConfig(Section):
+    """Everything a bootstrap job needs. ``--dry-run`` prints it resolved."""
+
+    run: RunSettings = setting(RunSettings, "identity")
+    model: ModelConfig = setting(ModelConfig, "base model")
+    data: DataConfig = setting(DataConfig, "preference data")
+    judge: JudgeConfig = setting(JudgeConfig, "judge format")
+    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines")
+    learner: LearnerConfig = setting(LearnerConfig, "DeepSpeed learners")
+    bootstrap: BootstrapConfig = setting(BootstrapConfig, "STaR loop")
+    evaluation: EvaluationConfig = setting(EvaluationConfig, "measurements")
+    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks")
+
+    @model_validator(mode="after")
+    def _fits_context(self) -> RunConfig:
+        if self.judge.max_rationale + 16 >= self.model.max_context:
+            raise ValueError(
+                f"judge.max_rationale {self.judge.max_rationale} leaves no room for a prompt in "
+                f"model.max_context {self.model.max_context} tokens"
+            )
+        return self

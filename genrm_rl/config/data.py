@@ -1,0 +1,94 @@
+"""Which preference data, in which layout, and what to do about bad rows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from genrm_rl.config.base import Section, setting
+
+
+class ColumnMap(Section):
+    """Where the fields of a preference row are found."""
+
+    prompt: str | None = setting(
+        "prompt", "prompt column (string or messages); None when the conversations share a prefix"
+    )
+    chosen: str = setting("chosen", "column of the preferred answer or conversation")
+    rejected: str = setting("rejected", "column of the other answer or conversation")
+    category: str | None = setting("category", "column of the category, if there is one")
+    label_source: str | None = setting("label_source", "column of human / ai / verified, if there is one")
+    tie: str | None = setting("tie", "column that is true (or says `tie`) where neither answer won, if there is one")
+    label: str | None = setting("label", "column that says `tie` or `draw` where neither answer won, if there is one")
+    chosen_score: str | None = setting(
+        "score_chosen", "column of the preferred answer's score, if there is one; equal scores are a tie"
+    )
+    rejected_score: str | None = setting("score_rejected", "column of the other answer's score, if there is one")
+
+
+class SourceConfig(Section):
+    """One set of pairs: files, a dataset, or the controlled task world."""
+
+    name: str = setting("", "name in tables; empty takes the path's")
+    path: str | None = setting(
+        None, "JSONL(.gz) or Parquet file, a directory saved by `datasets`, or a hub id; relative to data.root"
+    )
+    split: str | None = setting(None, "split of a dataset")
+    world: Literal["train", "gate", "id", "id_neutral", "long_neutral", "family_neutral", "style_reversed"] | None = (
+        setting(None, "take pairs from the controlled task world instead of a file")
+    )
+    limit: int | None = setting(None, "at most this many pairs, drawn with the run's seed", unit="pairs", ge=1)
+    layout: Literal["pair", "shared_prefix"] = setting(
+        "pair", "`pair`: prompt/chosen/rejected; `shared_prefix`: two conversations (hh-rlhf, UltraFeedback-binarized)"
+    )
+    columns: ColumnMap = setting(ColumnMap, "column names")
+    label_source: Literal["human", "ai", "verified"] = setting("human", "who labelled, where no column says so")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceConfig:
+        if (self.path is None) == (self.world is None):
+            raise ValueError("a source needs exactly one of `path` and `world`")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The name shown in tables."""
+        if self.name:
+            return self.name
+        return self.world or str(self.path).removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet").replace(
+            "/", "-"
+        )
+
+
+class WorldConfig(Section):
+    """The controlled task world (sources with `world:`)."""
+
+    cue: float = setting(
+        0.75, "probability that the training style cue sits on the chosen answer; 0.5 is no cue", ge=0, le=1
+    )
+    label_noise: float = setting(0.0, "share of training labels that are flipped", ge=0, le=0.5)
+
+
+class DataConfig(Section):
+    """Training, gate and test pairs."""
+
+    root: str = setting(".", "folder that relative paths start from")
+    train: tuple[SourceConfig, ...] = setting((), "pairs to learn from")
+    gate: tuple[SourceConfig, ...] = setting(
+        (), "held-out pairs that decide on promotion; empty: cut from train by prompt"
+    )
+    test: tuple[SourceConfig, ...] = setting((), "test sets; each is a column group of the report")
+    gate_fraction: float = setting(
+        0.1, "share of the training prompts that becomes the gate when `gate` is empty", gt=0, lt=0.9
+    )
+    on_bad_row: Literal["fail", "skip"] = setting(
+        "fail", "`fail` names the first bad rows and stops; `skip` writes them to a rejects file"
+    )
+    near_duplicate_threshold: float = setting(
+        0.8,
+        "Jaccard similarity of prompt word 3-grams from which a training prompt counts as a copy of a test prompt; 1.0: exact only",
+        gt=0,
+        le=1,
+    )
+    world: WorldConfig = setting(WorldConfig, "settings of the controlled task world")

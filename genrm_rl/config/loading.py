@@ -1,0 +1,225 @@
+"""From a YAML file and dotted overrides to a validated configuration, with errors that name the key and its line."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from genrm_rl.config.base import Section
+from genrm_rl.errors import ConfigError
+
+SectionT = TypeVar("SectionT", bound=Section)
+KeyPath = tuple[str | int, ...]
+
+
+def load_config(model: type[SectionT], path: str | Path | None, overrides: Sequence[str] = ()) -> SectionT:
+    """Read ``path`` (None: defaults only), apply dotted ``overrides``, validate.
+
+    ``overrides`` are command-line words: ``--run.seed 3``, ``--run.seed=3``, ``--data.on-bad-row skip``; values are YAML.
+    A relative ``data.root`` in a file is left as it is: it is relative to the working directory.
+    Raises ConfigError with one sentence for a missing file, bad YAML, an unknown key (with the nearest one) or a bad value.
+    """
+    values, places = ({}, {}) if path is None else _read_yaml(Path(path))
+    for keys, value in parse_overrides(overrides):
+        _check_known(model, keys, where="command line")
+        _assign(values, keys, value)
+        places[keys] = "command line"
+    where = "defaults" if path is None else str(path)
+    for keys in _walk(values):
+        _check_known(model, keys, where=_place(where, keys, places))
+    try:
+        return model.model_validate(_over_defaults(model().model_dump(), values))
+    except ValidationError as problem:
+        raise ConfigError(_explain(problem, where, places)) from None
+
+
+def _over_defaults(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` over ``defaults``, section by section, so that setting one key of a section keeps its other defaults."""
+    merged = dict(defaults)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
+        merged[key] = _over_defaults(defaults[key], value) if both else value
+    return merged
+
+
+def parse_overrides(words: Sequence[str]) -> list[tuple[KeyPath, Any]]:
+    """``--a.b-c 1`` and ``--a.b_c=1`` become ``[(("a", "b_c"), 1)]``; list positions are numbers (``--data.test.0.limit 9``)."""
+    result: list[tuple[KeyPath, Any]] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if not word.startswith("--") or len(word) < 3:
+            raise ConfigError(f"{word!r} is not a setting; write --section.key value (see --help)")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            if not queue:
+                raise ConfigError(f"--{name} needs a value, e.g. --{name} 1")
+            text = queue.pop(0)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        keys = tuple(int(part) if part.isdigit() else part.replace("-", "_") for part in name.split("."))
+        result.append((keys, value))
+    return result
+
+
+def describe(config: Section, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Rows (key, value, unit, description) of every setting, nested sections flattened to dotted keys."""
+    rows: list[tuple[str, str, str, str]] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        key = f"{prefix}{name}"
+        if isinstance(value, Section):
+            rows += describe(value, f"{key}.")
+        elif isinstance(value, tuple) and value and isinstance(value[0], Section):
+            for index, item in enumerate(value):
+                rows += describe(item, f"{key}.{index}.")
+        else:
+            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            rows.append((key, shown, str(extra.get("unit", "")), field.description or ""))
+    return rows
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    if not path.is_file():
+        near = [candidate.name for candidate in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        hint = f"; that folder has {', '.join(sorted(near))}" if near else ""
+        raise ConfigError(f"config file {path} does not exist{hint}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line} is not valid YAML: {getattr(problem, 'problem', problem)}") from None
+    if node is None:
+        return {}, {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold sections such as `run:` and `data:`, not a {type(values).__name__}")
+    places: dict[KeyPath, str] = {}
+    _collect_places(node, (), places, path)
+    return values, places
+
+
+def _collect_places(node: yaml.Node, prefix: KeyPath, places: dict[KeyPath, str], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*prefix, key.value)
+            place = f"{path}:{key.start_mark.line + 1}"
+            if here in places:
+                raise ConfigError(f"{place} sets {_dotted(here)} a second time (first at {places[here]})")
+            places[here] = place
+            _collect_places(value, here, places, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            places[(*prefix, index)] = f"{path}:{value.start_mark.line + 1}"
+            _collect_places(value, (*prefix, index), places, path)
+
+
+def _assign(values: dict[str, Any], keys: KeyPath, value: Any) -> None:
+    target: Any = values
+    for key, following in zip(keys[:-1], keys[1:], strict=True):
+        if isinstance(key, int):
+            if not isinstance(target, list) or key >= len(target):
+                raise ConfigError(f"--{_dotted(keys)}: there is no entry {key}; the config file must list it first")
+            target = target[key]
+        else:
+            if target.get(key) is None:
+                target[key] = [] if isinstance(following, int) else {}
+            target = target[key]
+    last = keys[-1]
+    if isinstance(last, int) and (not isinstance(target, list) or last >= len(target)):
+        raise ConfigError(f"--{_dotted(keys)}: there is no entry {last}; the config file must list it first")
+    target[last] = value
+
+
+def _walk(value: Any, prefix: KeyPath = ()) -> list[KeyPath]:
+    found: list[KeyPath] = []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        here = (*prefix, key)
+        found += [here, *_walk(inner, here)]
+    return found
+
+
+def _check_known(model: type[BaseModel], keys: KeyPath, *, where: str) -> None:
+    current: type[BaseModel] | None = model
+    for depth, key in enumerate(keys):
+        if isinstance(key, int):
+            continue
+        if current is None:
+            raise ConfigError(f"{where}: {_dotted(keys[:depth])} is a single value and has no key {key!r}")
+        if key not in current.model_fields:
+            parent = _dotted(keys[:depth])
+            full = _dotted((*keys[:depth], str(key)))
+            near = difflib.get_close_matches(str(key), list(current.model_fields), n=1, cutoff=0.5) or _elsewhere(
+                model, str(key)
+            )
+            hint = (
+                f"did you mean {_dotted((*keys[:depth], near[0])) if '.' not in near[0] else near[0]}?"
+                if near
+                else (f"known keys{' of ' + parent if parent else ''}: {', '.join(current.model_fields)}")
+            )
+            raise ConfigError(f"{where}: unknown key {full}; {hint}")
+        current = _section_of(current.model_fields[key].annotation)
+
+
+def _elsewhere(model: type[BaseModel], key: str, prefix: str = "") -> list[str]:
+    """Dotted paths at which a key of this very name exists, for somebody who forgot the section."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = _section_of(field.annotation)
+        if name == key and prefix:
+            found.append(prefix + name)
+        if inner is not None and typing.get_origin(field.annotation) is not tuple:
+            found += _elsewhere(inner, key, f"{prefix}{name}.")
+    return found
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
+        for inner in typing.get_args(annotation):
+            section = _section_of(inner)
+            if section is not None:
+                return section
+    return None
+
+
+def _explain(problem: ValidationError, where: str, places: dict[KeyPath, str]) -> str:
+    first, *others = problem.errors(include_url=False)
+    keys = tuple(first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    shown = (
+        ""
+        if first["type"] == "value_error" or isinstance(first["input"], dict | BaseModel)
+        else f", not {first['input']!r}"
+    )
+    more = f" (and {len(others)} more)" if others else ""
+    name = f"{_dotted(keys)}: " if keys else ""
+    return f"{_place(where, keys, places)}: {name}{message[:1].lower() + message[1:]}{shown}{more}"
+
+
+def _place(where: str, keys: KeyPath, places: dict[KeyPath, str]) -> str:
+    """Where the nearest enclosing key was written."""
+    for length in range(len(keys), 0, -1):
+        if keys[:length] in places:
+            return places[keys[:length]]
+    return where
+
+
+def _dotted(keys: Sequence[str | int]) -> str:
+    return ".".join(map(str, keys))

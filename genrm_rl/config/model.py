@@ -1,0 +1,104 @@
+"""Which language model, and which judge format it speaks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from genrm_rl.config.base import Section, setting
+
+
+class ModelConfig(Section):
+    """Where the base model comes from."""
+
+    name: str = setting("tiny", "`tiny`, `smollm2`, a hub id, or a local directory with safetensors and a tokenizer")
+    revision: str | None = setting(None, "revision of a hub id; None takes the default branch")
+    cache_dir: str = setting("~/.cache/genrm_rl", "where de-quantised and downloaded models are kept")
+    max_context: int = setting(512, "prompt and completion together", unit="tokens", ge=32)
+    dtype: Literal["float32", "bfloat16"] = setting("float32", "number format of the engines' weights and arithmetic")
+
+
+class JudgeConfig(Section):
+    """How the judge is asked and how its verdicts are folded."""
+
+    template: Literal["compact", "mt_bench"] = setting("compact", "prompt family; `mt_bench` for any chat model")
+    max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
+    force_verdict: bool = setting(
+        False, "ask for the verdict line when a rationale ended by itself without one (small models forget it)"
+    )
+    votes: int = setting(1, "traces per order in an evaluation", unit="traces", ge=1)
+    aggregate: Literal["mean_probability", "majority"] = setting("mean_probability", "how votes become one verdict")
+    temperature: float = setting(1.0, "sampling temperature; the paper uses 1.0", ge=0.0, le=5.0)
+    top_p: float = setting(0.95, "nucleus; the paper uses 0.95", gt=0.0, le=1.0)
+
+
+class RolloutConfig(Section):
+    """The vLLM engines."""
+
+    engines: int = setting(1, "engine actors", unit="actors", ge=1)
+    tensor_parallel: int = setting(1, "GPUs per engine (ignored on CPU)", unit="GPUs", ge=1)
+    cpus_per_engine: float = setting(1.0, "CPUs reserved per engine on a CPU machine", unit="CPUs", gt=0)
+    max_in_flight: int = setting(256, "unfinished requests per engine", unit="requests", ge=1)
+    deadline: float = setting(600.0, "longest time from dispatch to result of one request", unit="seconds", gt=0)
+    startup_deadline: float = setting(600.0, "longest time until an engine answers first", unit="seconds", gt=0)
+    kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
+    gpu_memory_utilization: float = setting(0.85, "share of GPU memory an engine may take", gt=0, le=1)
+    enforce_eager: bool | None = setting(None, "skip compilation; None means yes on CPU, no on GPU")
+    max_restarts: int = setting(3, "restarts of one engine before the run stops", ge=0)
+    weight_backend: Literal["auto", "nccl", "ipc", "shared_memory"] = setting(
+        "auto", "how new weights reach the engines: `shared_memory` on CPU, `ipc` when colocated on GPU, else `nccl`"
+    )
+    parity_limit: float | None = setting(
+        None,
+        "largest mean log-probability difference that a publication may show; None: 1e-3 float32, 0.1 bfloat16",
+        unit="nats",
+    )
+
+
+class LearnerConfig(Section):
+    """DeepSpeed and optimizer settings that all fits share."""
+
+    workers: int = setting(1, "Ray Train workers", unit="workers", ge=1)
+    cpus_per_worker: float = setting(2.0, "CPUs per worker, also the number of torch threads on CPU", unit="CPUs", gt=0)
+    gpus_per_worker: float = setting(0.0, "GPUs per worker; 0 runs on CPU with gloo", unit="GPUs", ge=0)
+    zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
+    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting("none", "what ZeRO keeps on the CPU")
+    precision: Literal["bfloat16", "float32"] = setting("bfloat16", "compute format; master weights are float32")
+    gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them")
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
+        "auto", "flash-attn where it can run, else SDPA"
+    )
+    lora_rank: int = setting(0, "LoRA rank through peft; 0 trains all weights", ge=0)
+    lora_alpha: float = setting(32.0, "LoRA scale: the update is alpha / rank * B A", gt=0)
+    tokens_per_microbatch: int = setting(4096, "token budget of one forward pass per worker", unit="tokens", ge=32)
+    packing: bool = setting(True, "pack sequences into rows without padding; off: pad inside the token budget")
+    adam_betas: tuple[float, float] = setting((0.9, 0.95), "AdamW; the paper uses (0.9, 0.95)")
+    weight_decay: float = setting(0.1, "AdamW; the paper uses 0.1", ge=0)
+    max_grad_norm: float = setting(1.0, "gradient clipping", gt=0)
+    warmup_ratio: float = setting(0.1, "share of the steps with rising learning rate; the paper says 0.1", ge=0, lt=1)
+    schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "learning-rate schedule after the warm-up")
+    max_failures: int = setting(2, "restarts of a fit from its last checkpoint", ge=0)
+    checkpoint_every: int = setting(
+        0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", ge=0
+    )
+    keep_checkpoints: int = setting(2, "checkpoints inside a fit that are kept", ge=1)
+
+
+class FitConfig(Section):
+    """One kind of fit: the settings that differ between objectives."""
+
+    learning_rate: float = setting(1e-4, "peak learning rate", gt=0)
+    epochs: float = setting(1.0, "passes over the examples", unit="epochs", gt=0)
+    batch_size: int = setting(
+        32, "examples per optimizer step over all workers (pairs for DPO, BT and PairRM)", unit="examples", ge=1
+    )
+    beta: float = setting(0.1, "DPO temperature; the paper uses 1.0, neighbours 0.1", gt=0)
+    label_smoothing: float = setting(0.0, "DPO / BT label smoothing", ge=0, lt=0.5)
+    nll_coefficient: float = setting(0.0, "weight of the NLL anchor on the chosen trace in DPO", ge=0)
+
+    @model_validator(mode="after")
+    def _finite(self) -> FitConfig:
+        if self.learning_rate > 1:
+            raise ValueError(f"learning_rate {self.learning_rate} is above 1; peak rates are around 1e-6 to 1e-3")
+        return self

@@ -1,0 +1,191 @@
+"""One self-contained HTML page from a report: no network, no external fonts or scripts, readable without JavaScript.
+
+Trace texts come from data and models, so the template escapes everything; only our own figures and style sheet are
+inserted as markup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import jinja2
+from markupsafe import Markup
+
+from genrm_rl.evaluation import view
+from genrm_rl.evaluation.plots import (
+    SERIES,
+    calibration_panel,
+    forest_plot,
+    judge_order,
+    learning_curve_plot,
+    majority_plot,
+)
+from genrm_rl.evaluation.schema import ExampleTrace, Report, StageRow
+
+LONGEST_TEXT = 6000  # characters of one text on the page; the JSON keeps it whole
+MOST_TRACES = 400  # traces on the page; the JSON keeps all
+OUTCOME_WORDS = {"right": "right", "wrong": "wrong", "non_verdict": "no verdict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing and the sentence below it."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageGroup:
+    """Stages of one method and phase, added up."""
+
+    method: str
+    phase: str
+    stages: int
+    seconds: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    trained_tokens: int | None
+    share: float
+
+
+def render_html(report: Report) -> str:
+    """The page. Raises jinja2 errors only for a broken template: every report that validates can be shown."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("genrm_rl.evaluation", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": view.percent, "percent_interval": view.percent_interval, "points": view.points,
+        "points_interval": view.points_interval, "direction": view.direction, "count": view.count,
+        "compact": view.compact_count, "duration": view.duration, "decimals": view.decimals, "p_value": view.p_value,
+        "words": view.words, "shorten": _shorten,
+    }  # fmt: skip
+    order = judge_order(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        blocks=[
+            (block, Figure(Markup(forest_plot(report, block)), ""))
+            for block in view.comparison_blocks(report)
+            if block.lines
+        ],
+        judge_label=lambda name: view.judge_label(report, name),
+        set_label=lambda name: view.test_set_label(report, name),
+        series=lambda name: order.get(name, 0) % SERIES,
+        facts=_facts(report),
+        learning_figure=_learning_figure(report),
+        calibration_figures=_calibration_figures(report),
+        calibration_set=view.test_set_label(report, _calibration_set(report) or ""),
+        majority_figures=_majority_figures(report),
+        majority_rows=[row for row in report.results if row.majority_curve],
+        category_rows=[row for row in report.results if row.by_category],
+        benchmark_rows=[row for row in report.results if row.benchmark],
+        baseline_differences=[row for row in report.differences if row.baseline == report.baseline],
+        other_differences=[row for row in report.differences if row.baseline != report.baseline],
+        reasons=list(dict.fromkeys(reason for row in report.selection for reason in row.reasons)),
+        stage_groups=stage_groups(report.stages),
+        traces=_spread(report.traces, MOST_TRACES),
+        trace_judges=list(dict.fromkeys(trace.judge for trace in report.traces)),
+        outcome_words=OUTCOME_WORDS,
+        config_text=json.dumps(report.config, indent=2, ensure_ascii=False),
+    )
+
+
+def stage_groups(stages: Sequence[StageRow]) -> tuple[StageGroup, ...]:
+    """Stages by method and phase in order of appearance; a phase is the last part of a path-like stage name."""
+    groups: dict[tuple[str, str], list[StageRow]] = {}
+    for stage in stages:
+        phase = "evaluation" if stage.name.startswith("evaluation/") else stage.name.rpartition("/")[2]
+        groups.setdefault((stage.method, phase), []).append(stage)
+    longest = max((sum(row.seconds for row in rows) for rows in groups.values()), default=0.0)
+    return tuple(
+        StageGroup(
+            method=method,
+            phase=phase,
+            stages=len(rows),
+            seconds=sum(row.seconds for row in rows),
+            prompt_tokens=_total(row.prompt_tokens for row in rows),
+            completion_tokens=_total(row.completion_tokens for row in rows),
+            trained_tokens=_total(row.trained_tokens for row in rows),
+            share=sum(row.seconds for row in rows) / longest if longest else 0.0,
+        )
+        for (method, phase), rows in groups.items()
+    )
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """The line of short facts under the headline."""
+    pairs = sum(test_set.pairs for test_set in report.test_sets)
+    generated = _total(stage.completion_tokens for stage in report.stages)
+    rounds = max((row.iteration for row in report.learning_curve), default=0)
+    facts = [("judges", str(len(report.judges))), ("test sets", f"{len(report.test_sets)} ({view.count(pairs)} pairs)")]
+    if rounds:
+        facts.append(("rounds", str(rounds)))
+    if report.run.seconds is not None:
+        facts.append(("time", view.duration(report.run.seconds)))
+    if generated:
+        facts.append(("generated", f"{view.compact_count(generated)} tokens"))
+    if report.run.seed is not None:
+        facts.append(("seed", str(report.run.seed)))
+    return facts
+
+
+def _learning_figure(report: Report) -> Figure | None:
+    if not report.learning_curve:
+        return None
+    caption = "Filled: the round became the current judge. Hollow: it did not pass the gate. Bars: 95 % intervals."
+    return Figure(Markup(learning_curve_plot(report)), caption)
+
+
+def _calibration_set(report: Report) -> str | None:
+    """The first test set on which any judge stated probabilities."""
+    measured = {row.test_set for row in report.results if row.calibration}
+    return next((test_set.name for test_set in report.test_sets if test_set.name in measured), None)
+
+
+def _calibration_figures(report: Report) -> list[Figure]:
+    """One panel per judge on that test set, all decodings in it."""
+    name = _calibration_set(report)
+    figures = []
+    for judge in report.judges:
+        rows = [r for r in report.results if (r.judge, r.test_set) == (judge.name, name) and r.calibration]
+        if rows:
+            errors = ", ".join(f"{row.decoding} {view.decimals(row.ece)}" for row in rows)
+            caption = f"{view.judge_label(report, judge.name)}. ECE: {errors}"
+            figures.append(Figure(Markup(calibration_panel(report, judge.name, rows)), caption))
+    return figures
+
+
+def _majority_figures(report: Report) -> list[Figure]:
+    figures = []
+    for test_set in report.test_sets:
+        rows = [row for row in report.results if row.test_set == test_set.name and len(row.majority_curve) > 1]
+        if rows:
+            label = view.test_set_label(report, test_set.name)
+            pairs = rows[0].majority_curve[0].pairs
+            caption = f"\u201c{label}\u201d, {pairs} pairs. A tied vote counts one half; bands: 95 % intervals."
+            figures.append(Figure(Markup(majority_plot(report, label, rows)), caption))
+    return figures
+
+
+def _spread(traces: Sequence[ExampleTrace], most: int) -> list[ExampleTrace]:
+    """At most ``most`` traces, evenly spread over the list, so that no judge is cut off."""
+    if len(traces) <= most:
+        return list(traces)
+    return [traces[i * len(traces) // most] for i in range(most)]
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return f"{text[:LONGEST_TEXT]}\n\u2026 {len(text) - LONGEST_TEXT:,} more characters in report.json"
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,114 @@
+"""The evaluation job: any judge on any pair files, without a bootstrap run around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from genrm_rl.config import RunConfig
+from genrm_rl.errors import ConfigError, ModelError
+from genrm_rl.evaluation.measure import Measurement
+from genrm_rl.evaluation.metrics import summarise
+from genrm_rl.evaluation.schema import ResultRow
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.types import Form
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.preferences.sources import load_sources
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.session import ray_session
+from genrm_rl.runtime.storage import is_complete, read_manifest, write_json
+
+KIND_OF_OBJECTIVE = {"bradley_terry": "bradley_terry", "pairrm": "pairrm"}
+
+
+def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
+    """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
+
+    Judgments (JSONL), traces (Parquet) and ``results.json`` go to the run directory; the same run id continues. Returns
+    that directory. Raises ConfigError without test sets, ModelError for a directory that is no finished checkpoint.
+    """
+    if not config.data.test:
+        raise ConfigError("there is nothing to evaluate on: list pair files under data.test in the config")
+    judge = judge_of(config, judge_name, form)
+    encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)
+    data = config.data.model_copy(update={"train": (), "gate": ()})
+    forms: tuple[Form, ...] = (judge.form,) if judge.form else ("direct",)
+    with RunDirectory(config) as run:
+        splits = load_sources(
+            data,
+            config.run.seed,
+            misfit=lambda pair: encoder.misfit(pair, forms),
+            rejects_path=run.path / "rejects.jsonl",
+        )
+        with ray_session(), JudgeEngine(config, run, encoder, judge, console) as engine:
+            measurement = Measurement(config, run, encoder, engine)
+            rows = [
+                summarise(
+                    measurement.test_set(judge, name, pairs[: config.evaluation.pairs], decoding),
+                    resamples=config.evaluation.bootstrap_resamples,
+                    seed=config.run.seed,
+                    scoring=config.evaluation.scoring,
+                )
+                for name, pairs in splits.test.items()
+                for decoding in measurement.decodings(judge)
+            ]
+        write_results(run.path, judge, rows)
+    console.print(result_table(rows))
+    console.print(f"judgments and results: {run.path}", highlight=False)
+    return run.path
+
+
+def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
+    """The judge that a name or a checkpoint directory stands for."""
+    if name == "llm_judge":
+        return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", form)
+    path = Path(name)
+    if not path.is_dir():
+        raise ModelError(
+            f"{name} is no judge: give `llm_judge` or the checkpoint directory of a run, e.g. "
+            "runs/ID/methods/star_dpo/round1/checkpoint"
+        )
+    if not is_complete(path):
+        raise ModelError(
+            f"{name} has no completion marker, so its checkpoint was never finished; resume the run that writes it"
+        )
+    manifest = read_manifest(path)
+    objective = manifest["objective"]
+    kind = KIND_OF_OBJECTIVE.get(objective, "generative")
+    chosen_form: Form | None = None if kind != "generative" else "direct" if objective == "direct" else form
+    return Judge(path.parent.parent.name or "judge", kind, path, manifest.get("version", path.name), chosen_form)  # type: ignore[arg-type]
+
+
+def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> None:
+    """``results.json``: the judge and one row per test set and decoding (fields as in the report's results)."""
+    write_json(
+        directory / "results.json",
+        {
+            "judge": {
+                "name": judge.name,
+                "kind": judge.kind,
+                "form": judge.form,
+                "version": judge.version,
+                "path": str(judge.path),
+            },
+            "results": [row.model_dump(mode="json") for row in rows],
+        },
+    )
+
+
+def result_table(rows: list[ResultRow]) -> Table:
+    """The main figures of each row, in percent, for the terminal."""
+    columns = ("test set", "decoding", "pairs", "accuracy", "95 % interval", "consistent", "flips", "no verdict", "ECE")
+    table = Table(*columns)
+    for row in rows:
+        low, high = row.ci95
+        cells = (row.accuracy_strict, row.position_consistent, row.flip_rate, row.non_verdict_rate, row.ece)
+        accuracy, *rest = ("-" if cell is None else f"{100 * cell:.1f}" for cell in cells)
+        table.add_row(
+            row.test_set, row.decoding, str(row.n), accuracy, f"{100 * low:.1f}-{100 * high:.1f}", *rest
+        )  # fmt: skip
+    return table

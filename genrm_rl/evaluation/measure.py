@@ -1,0 +1,150 @@
+"""Ask one judge about one set of pairs and keep every judgment: the part of an evaluation that needs engines or learners."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.config import RunConfig
+from genrm_rl.evaluation.records import (
+    JudgmentRecord,
+    read_records,
+    record_from_judgment,
+    record_from_probability,
+    write_records,
+)
+from genrm_rl.evaluation.schema import Decoding
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.folding import fold_all
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.types import Trace
+from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.run_directory import RunDirectory
+
+RECORDS = "judgments.jsonl.gz"
+
+
+class Measurement:
+    """Measures judges within one run. Every method is a stage: what is on disk already is only read."""
+
+    def __init__(self, config: RunConfig, run: RunDirectory, encoder: JudgeEncoder, engine: JudgeEngine) -> None:
+        self.config = config
+        self.run = run
+        self.encoder = encoder
+        self.engine = engine
+
+    def decodings(self, judge: Judge) -> tuple[Decoding, ...]:
+        """How a judge is decoded: one-token and scalar judges have one way only."""
+        return self.config.evaluation.decoding if judge.form == "cot" else ("deterministic",)
+
+    def test_set(
+        self, judge: Judge, name: str, pairs: Sequence[PreferencePair], decoding: Decoding
+    ) -> list[JudgmentRecord]:
+        """One row per pair, both orders; on the first ``majority_pairs`` pairs ``majority_votes`` votes if a curve is wanted."""
+        stage = f"evaluation/{judge.name}/{name}/{decoding}"
+        if judge.kind != "generative":
+            return self._scalar(stage, judge, name, pairs)
+        votes = self.config.judge.votes if decoding == "sampled" else 1
+        traces = self._traces(stage, judge, pairs, decoding, votes, f"{judge.name} on {name}, {decoding}")
+        return self._records(stage, judge, name, pairs, decoding, traces)
+
+    def majority_set(self, judge: Judge, name: str, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
+        """Rows with many sampled votes per order, for the maj@k curve."""
+        votes = self.config.evaluation.majority_votes
+        stage = f"evaluation/{judge.name}/{name}/majority"
+        traces = self._traces(stage, judge, pairs, "sampled", votes, f"{judge.name} on {name}, {votes} votes")
+        return self._records(stage, judge, name, pairs, "sampled", traces)
+
+    def gate(self, judge: Judge, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
+        """One sampled trace per order on the gate pairs."""
+        stage = f"gate/{judge.version}"
+        decoding: Decoding = "sampled" if judge.form == "cot" else "deterministic"
+        traces = self._traces(stage, judge, pairs, decoding, 1, f"gate of {judge.version}")
+        return self._records(stage, judge, "gate", pairs, decoding, traces)
+
+    def _traces(
+        self,
+        stage: str,
+        judge: Judge,
+        pairs: Sequence[PreferencePair],
+        decoding: Decoding,
+        votes: int,
+        description: str,
+    ) -> list[Trace]:
+        sampled = decoding == "sampled"
+        requests = judge_requests(
+            both_orders(pair.comparison() for pair in pairs),
+            self.encoder,
+            form=judge.form or "cot",
+            judge_version=judge.version,
+            purpose=stage.rpartition("/")[2] if stage.startswith("evaluation/") else "gate",
+            run_seed=self.config.run.seed,
+            temperature=self.config.judge.temperature if sampled else 0.0,
+            top_p=self.config.judge.top_p if sampled else 1.0,
+            samples=votes,
+        )
+        return self.engine.sample_stage(f"{stage}/traces", judge, requests, description)
+
+    def _records(
+        self,
+        stage: str,
+        judge: Judge,
+        name: str,
+        pairs: Sequence[PreferencePair],
+        decoding: Decoding,
+        traces: list[Trace],
+    ) -> list[JudgmentRecord]:
+        def compute(directory: Path) -> dict[str, Any]:
+            judgments = fold_all(traces, self.config.judge.aggregate)
+            rows = [
+                record_from_judgment(pair, judgments[pair.id], judge=judge.name, test_set=name, decoding=decoding)
+                for pair in pairs
+            ]
+            write_records(directory / RECORDS, rows)
+            return {"judge_version": judge.version, "pairs": len(rows)}
+
+        return read_records(self.run.stage(f"{stage}/judgments", compute) / RECORDS)
+
+    def _scalar(self, stage: str, judge: Judge, name: str, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
+        def compute(directory: Path) -> dict[str, Any]:
+            scores = self._scores(judge, pairs)
+            rows = [_scalar_record(judge, name, pair, values) for pair, values in zip(pairs, scores, strict=True)]
+            write_records(directory / RECORDS, rows)
+            return {"judge_version": judge.version, "pairs": len(rows)}
+
+        return read_records(self.run.stage(f"{stage}/judgments", compute) / RECORDS)
+
+    def _scores(self, judge: Judge, pairs: Sequence[PreferencePair]) -> list[tuple[float, float]]:
+        """Two scores per pair: rewards of canonical A and B (Bradley-Terry), or logits of both orders (PairRM)."""
+        from genrm_rl.learners.scoring import score_sequences
+
+        sequences: list[tuple[int, ...]] = []
+        for pair in pairs:
+            comparison = pair.comparison()
+            if judge.kind == "bradley_terry":
+                sequences.append(self.encoder.conversation_ids(pair.prompt, comparison.response_a))
+                sequences.append(self.encoder.conversation_ids(pair.prompt, comparison.response_b))
+            else:
+                sequences += [self.encoder.pair_ids(comparison), self.encoder.pair_ids(comparison.swap())]
+        flat = score_sequences(judge.path, sequences, self.config.learner)
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _scalar_record(judge: Judge, name: str, pair: PreferencePair, scores: tuple[float, float]) -> JudgmentRecord:
+    first, second = scores
+    if judge.kind == "bradley_terry":
+        return record_from_probability(
+            pair, sigmoid(first - second), judge=judge.name, test_set=name, judge_version=judge.version
+        )
+    return record_from_probability(
+        pair, sigmoid(first), 1.0 - sigmoid(second), judge=judge.name, test_set=name, judge_version=judge.version
+    )
+
+
+def sigmoid(value: float) -> float:
+    """Logistic function, stable for large arguments."""
+    return 1.0 / (1.0 + math.exp(-value)) if value >= 0 else math.exp(value) / (1.0 + math.exp(value))

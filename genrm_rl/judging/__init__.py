@@ -1,0 +1,1 @@
+"""What a judge is, without any engine: prompts, verdict grammar, probabilities, votes."""

@@ -1,0 +1,187 @@
+"""Conversations to token ids through the model's own chat template, such that no content can become a control token.
+
+The template is rendered once per sequence of roles with a placeholder for each content and cut at the placeholders. The
+template's own pieces are tokenised with control tokens on, the contents with control tokens off. Text such as
+``<|im_end|>`` in an answer therefore stays text, and what the judge reads has exactly the turns that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from jinja2.exceptions import TemplateError
+
+from genrm_rl.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ChatEncoder:
+    """Encodes conversations for one tokenizer. Raises ModelError if the tokenizer has no chat template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            raise ModelError(
+                f"The tokenizer of {tokenizer.name_or_path or 'the model'} has no chat template; use a chat "
+                "(instruct) model, "
+                "or add chat_template.jinja to its folder."
+            )
+        added = tokenizer.added_tokens_decoder
+        self.special_token_ids = frozenset(index for index, token in added.items() if token.special)
+        self._added = {index: token.content for index, token in added.items() if len(token.content.strip()) > 1}
+        self._pieces: dict[tuple[tuple[str, ...], bool], list[list[int]] | ModelError] = {}
+        self._ignorable: dict[int, bool] = {}
+
+    @cached_property
+    def stop_token_id(self) -> int:
+        """The token that ends an assistant turn: what the template puts there, else the tokenizer's end of sequence."""
+        closing = self._template_ids(("user", "assistant"), False)[-1]
+        if closing and closing[0] in self.special_token_ids:
+            return closing[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"Neither the chat template of {self.tokenizer.name_or_path or 'the model'} nor its tokenizer says "
+                "which token "
+                "ends a turn; set eos_token in tokenizer_config.json."
+            )
+        return self.tokenizer.eos_token_id
+
+    def text_ids(self, text: str) -> list[int]:
+        """Tokens of plain text. Control tokens spelled out in it are tokenised as the characters they are.
+
+        Raises ModelError if the tokenizer insists on a control token.
+        """
+        ids = self._plain(text)
+        if self._has_added(ids):  # added tokens without the special flag, or a tokenizer that ignores the request
+            ids = [index for part in self._break_up(text) for index in self._plain(part)]
+            if self._has_added(ids):
+                raise ModelError(
+                    f"The tokenizer of {self.tokenizer.name_or_path or 'the model'} turns plain text into control "
+                    "tokens, so "
+                    "answers could forge turns of the conversation; it can't be used for a judge."
+                )
+        return ids
+
+    def conversation_ids(self, messages: Sequence[Mapping[str, str]], *, generation: bool) -> tuple[int, ...]:
+        """Token ids of a conversation; with ``generation`` up to where the assistant starts to write.
+
+        Where the template knows no system turn, its text is put in front of the first user turn. Raises ModelError
+        when the template refuses the sequence of roles.
+        """
+        try:
+            pieces = self._template_ids(tuple(message["role"] for message in messages), generation)
+        except ModelError:
+            if len(messages) < 2 or messages[0]["role"] != "system" or messages[1]["role"] != "user":
+                raise
+            merged = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+            return self.conversation_ids([merged, *messages[2:]], generation=generation)
+        ids = list(pieces[0])
+        for message, piece in zip(messages, pieces[1:], strict=True):
+            ids += self.text_ids(message["content"]) + piece
+        return tuple(ids)
+
+    def ends_turn(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        """``token_ids`` up to and with the last end-of-turn token (templates put a line break after it)."""
+        ids = list(token_ids)
+        while ids and ids[-1] != self.stop_token_id and self.ignorable(ids[-1]):
+            ids.pop()
+        return tuple(ids) if ids and ids[-1] == self.stop_token_id else (*ids, self.stop_token_id)
+
+    def ignorable(self, token_id: int) -> bool:
+        """Whether a token at the end of a completion says nothing: a control token, or ASCII blanks and line breaks."""
+        if token_id not in self._ignorable:
+            text = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+            self._ignorable[token_id] = token_id in self.special_token_ids or not text.strip(" \t\r\n")
+        return self._ignorable[token_id]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of generated tokens, without control tokens."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def unknown_in(self, token_ids: Sequence[int]) -> bool:
+        """Whether the tokenizer had no token for some character (byte-level tokenizers always have)."""
+        return self.tokenizer.unk_token_id is not None and self.tokenizer.unk_token_id in token_ids
+
+    def _plain(self, text: str) -> list[int]:
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        if self._armed_unknown is None or self._armed_unknown not in ids:
+            return ids
+        return [part for index in ids for part in (self._replacement if index == self._armed_unknown else (index,))]
+
+    @cached_property
+    def _armed_unknown(self) -> int | None:
+        """The unknown token, where it is a control token in disguise.
+
+        SmolLM2's vocabulary lacks some control characters, and its unknown token is its end of text: an answer with
+        such a character would end the judge's text.
+        """
+        unknown, names = self.tokenizer.unk_token_id, ("bos_token_id", "eos_token_id", "pad_token_id")
+        dedicated = unknown is None or (self.tokenizer.unk_token or "").strip("<>[]|").lower() in ("unk", "unknown")
+        shared = unknown is not None and unknown in [getattr(self.tokenizer, name) for name in names]
+        return unknown if shared or not dedicated else None
+
+    @cached_property
+    def _replacement(self) -> tuple[int, ...]:
+        """What an unknown character becomes instead: U+FFFD, or a question mark."""
+        for text in ("\ufffd", "?"):
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if self._armed_unknown not in ids:
+                return tuple(ids)
+        return ()
+
+    def _has_added(self, ids: Sequence[int]) -> bool:
+        unknown = self.tokenizer.unk_token_id  # a token for unknown characters only is no control token
+        return any(index in self._added and index != unknown for index in ids)
+
+    def _break_up(self, text: str) -> list[str]:
+        """Cut ``text`` inside every spelled-out control token, so that no part contains a whole one."""
+        parts = [text]
+        for spelled in self._added.values():
+            pieces = [part.split(spelled) for part in parts]
+            half = max(1, len(spelled) // 2)
+            parts = []
+            for split in pieces:
+                for index, piece in enumerate(split):
+                    before = spelled[half:] if index else ""
+                    after = spelled[:half] if index < len(split) - 1 else ""
+                    parts.append(before + piece + after)
+        return parts
+
+    def _template_ids(self, roles: tuple[str, ...], generation: bool) -> list[list[int]]:
+        key = (roles, generation)
+        if key not in self._pieces:
+            try:
+                texts = self._template_pieces(roles, generation)
+                encode = self.tokenizer
+                self._pieces[key] = [
+                    encode(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts
+                ]
+            except ModelError as error:
+                self._pieces[key] = error
+        found = self._pieces[key]
+        if isinstance(found, ModelError):
+            raise found
+        return found
+
+    def _template_pieces(self, roles: tuple[str, ...], generation: bool) -> list[str]:
+        """The template's own text before, between and after the contents of these roles."""
+        marks = [f"GENRMxCONTENTx{index}x" for index in range(len(roles))]
+        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+        name = self.tokenizer.name_or_path or "the model"
+        try:
+            rest = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
+        except TemplateError as error:
+            raise ModelError(f"The chat template of {name} refuses the turns {', '.join(roles)}: {error}") from error
+        pieces = []
+        for mark, role in zip(marks, roles, strict=True):
+            before, found, rest = rest.partition(mark)
+            if not found or mark in rest:
+                raise ModelError(
+                    f"The chat template of {name} does not show the {role} turn exactly once, in its place."
+                )
+            pieces.append(before)
+        return [*pieces, rest]

@@ -1,0 +1,199 @@
+"""Comparisons, judgments and conversations as token ids: what engines are asked with and learners are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from genrm_rl.config.model import JudgeConfig
+from genrm_rl.errors import DataError, ModelError
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
+from genrm_rl.judging.templates import GRAMMARS, Family
+from genrm_rl.judging.types import Form, Trace
+from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_COUNT_SLACK = 32  # tokens by which the two orders of one comparison may differ where contents meet the template
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """A prompt and the completion to learn. Loss falls on the completion only."""
+
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Prompt and completion, length T."""
+        return self.prompt_token_ids + self.completion_token_ids
+
+    @property
+    def loss_mask(self) -> tuple[int, ...]:
+        """1 where the token is to be predicted, 0 in the prompt; length T."""
+        return (0,) * len(self.prompt_token_ids) + (1,) * len(self.completion_token_ids)
+
+
+class JudgeEncoder:
+    """Everything that depends on tokenizer and template family at once.
+
+    Raises ModelError if the tokenizer has no chat template, or does not write the two verdict letters as one token
+    each.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        family: Family,
+        *,
+        max_context: int,
+        max_rationale: int,
+        force_verdict: bool = False,
+    ) -> None:
+        self.chat = ChatEncoder(tokenizer)
+        self.family: Family = family
+        self.grammar = GRAMMARS[family]
+        self.max_context = max_context
+        self.max_rationale = max_rationale
+        self.force_verdict = force_verdict
+        self.marker_token_ids, self.verdict_token_ids = self._split_verdict_line("")
+        self.marker_line_token_ids, after_break = self._split_verdict_line("\n")
+        if after_break != self.verdict_token_ids:
+            raise ModelError(
+                f"The tokenizer writes the letters of {self.grammar.line('A')!r} differently after a line break."
+            )
+
+    @classmethod
+    def from_config(cls, tokenizer: PreTrainedTokenizerBase, judge: JudgeConfig, max_context: int) -> JudgeEncoder:
+        """The encoder for a judge section and the model's context length (tokens)."""
+        return cls(
+            tokenizer,
+            judge.template,
+            max_context=max_context,
+            max_rationale=judge.max_rationale,
+            force_verdict=judge.force_verdict,
+        )
+
+    @property
+    def prompt_hashes(self) -> dict[Form, str]:
+        """Hash of each prompt form, for manifests."""
+        return prompt_hashes(self.family)
+
+    @property
+    def stop_token_id(self) -> int:
+        """The token that ends the judge's turn."""
+        return self.chat.stop_token_id
+
+    @property
+    def verdict_room(self) -> int:
+        """Tokens of a line break, the verdict line and the end of turn."""
+        return len(self.marker_line_token_ids) + 2
+
+    def max_tokens(self, form: Form) -> int:
+        """Generation limit: one token for the direct form, else rationale, verdict line and end of turn."""
+        return 1 if form == "direct" else self.max_rationale + self.verdict_room
+
+    def prompt_ids(self, comparison: Comparison, form: Form, hint: Slot | None = None) -> tuple[int, ...]:
+        """Prompt up to where the judge starts to write. For the direct form that is after the verdict marker, so that
+        the next token is the verdict. Raises DataError or ModelError for turns that the templates do not take.
+        """
+        messages = JudgePrompt(self.family, form).render(comparison, hint)
+        ids = self.chat.conversation_ids(messages, generation=True)
+        return ids + self.marker_token_ids if form == "direct" else ids
+
+    def completion_ids(self, rationale: str, slot: Slot) -> tuple[int, ...]:
+        """A written judgment: rationale, verdict line, end of turn."""
+        before = (*self.chat.text_ids(rationale), *self.marker_line_token_ids) if rationale else self.marker_token_ids
+        return (*before, self.verdict_token_id(slot), self.stop_token_id)
+
+    def verdict_token_id(self, slot: Slot) -> int:
+        """The one token of the slot's letter."""
+        return self.verdict_token_ids[0] if slot == "A" else self.verdict_token_ids[1]
+
+    def trace_example(self, comparison: Comparison, trace: Trace) -> EncodedExample:
+        """What a judge learns from a trace: the very tokens that were sampled, under the form's training prompt.
+
+        A rationalised trace is put under the chain-of-thought prompt, which does not know the label. A completion that
+        was cut off gets no end of turn. Raises ValueError when the trace belongs to another comparison or order.
+        """
+        if trace.pair_id != comparison.pair_id or trace.swapped != comparison.swapped:
+            raise ValueError(
+                f"trace {trace.trace_id} does not belong to pair {comparison.pair_id} in order {comparison.order}"
+            )
+        prompt = self.prompt_ids(comparison, training_form(trace.form))
+        if trace.form == "direct" or trace.finish_reason not in ("stop", "forced"):
+            return EncodedExample(prompt, trace.completion_token_ids)
+        return EncodedExample(prompt, self.chat.ends_turn(trace.completion_token_ids))
+
+    def direct_example(self, comparison: Comparison, slot: Slot) -> EncodedExample:
+        """Direct GenRM (arXiv 2410.12832, Eq. 7): the verdict token is the whole completion."""
+        return EncodedExample(self.prompt_ids(comparison, "direct"), (self.verdict_token_id(slot),))
+
+    def written_example(self, comparison: Comparison, rationale: str, slot: Slot) -> EncodedExample:
+        """A rationale that somebody else wrote (a person, a stronger judge) as a chain-of-thought example."""
+        return EncodedExample(self.prompt_ids(comparison, "cot"), self.completion_ids(rationale, slot))
+
+    def conversation_ids(self, prompt: Sequence[Message], response: str) -> tuple[int, ...]:
+        """Prompt and response for a scalar reward model; the last token, whose state is scored, is the end of turn."""
+        messages = [{"role": turn.role, "content": turn.content} for turn in prompt]
+        messages.append({"role": "assistant", "content": response})
+        return self.chat.ends_turn(self.chat.conversation_ids(messages, generation=False))
+
+    def pair_ids(self, comparison: Comparison) -> tuple[int, ...]:
+        """Both answers for a PairRM-style classifier: the direct prompt, whose last token's state is scored."""
+        return self.prompt_ids(comparison, "direct")
+
+    def misfit(self, pair: PreferencePair, forms: Sequence[Form] = ("cot",)) -> str | None:
+        """Why this pair can't be judged in full (either order, any of ``forms``), or None if it can.
+
+        Nothing is ever truncated to fit: a pair that does not is a bad row.
+        """
+        room = self.max_context
+        for form in forms:
+            for swapped in (False, True):
+                comparison = pair.comparison(swapped=swapped)
+                try:
+                    prompt = self.prompt_ids(comparison, form, "A" if form == "rationalize" else None)
+                except (DataError, ModelError) as error:
+                    return str(error)
+                if self.chat.unknown_in(prompt):
+                    return "it has characters that the model's tokenizer does not know"
+                needed = len(prompt) + self.tokens_after(form)
+                if needed > room:
+                    return (
+                        f"it needs {needed} tokens ({len(prompt)} of the {form} prompt, {self.tokens_after(form)} "
+                        "for the "
+                        f"judgment) and the context has {room}"
+                    )
+                if needed + _COUNT_SLACK <= room:
+                    break  # the other order can't be that much longer
+        return None
+
+    def response_misfit(self, comparison: Comparison, form: Form) -> str | None:
+        """As :meth:`misfit`, for one comparison in the given order only (answers of a policy)."""
+        prompt = self.prompt_ids(comparison, form, "A" if form == "rationalize" else None)
+        needed = len(prompt) + self.tokens_after(form)
+        return (
+            None if needed <= self.max_context else f"it needs {needed} tokens and the context has {self.max_context}"
+        )
+
+    def tokens_after(self, form: Form) -> int:
+        """Tokens that may follow the prompt, a forced verdict line included."""
+        return self.max_tokens(form) + (self.verdict_room if self.force_verdict and form != "direct" else 0)
+
+    def _split_verdict_line(self, before: str) -> tuple[tuple[int, ...], tuple[int, int]]:
+        """Tokens of ``before`` + marker, and the two letter tokens that follow it."""
+        a, b = (self.chat.text_ids(before + self.grammar.line(slot)) for slot in ("A", "B"))
+        if a[:-1] != b[:-1] or a[-1:] == b[-1:] or self.chat.unknown_in(a + b):
+            raise ModelError(
+                f"The tokenizer of {self.chat.tokenizer.name_or_path or 'the model'} does not write the verdict "
+                "letters of "
+                f"{self.grammar.line('A')!r} and {self.grammar.line('B')!r} as one token each; choose the other "
+                "judge.template, "
+                "or another model."
+            )
+        return tuple(a[:-1]), (a[-1], b[-1])

@@ -1,0 +1,104 @@
+"""From an unlabelled comparison to the messages that a judge is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genrm_rl.errors import DataError
+from genrm_rl.judging.templates import FORMS, GRAMMARS, TEMPLATES, Family, Template
+from genrm_rl.judging.types import Form
+from genrm_rl.judging.verdicts import VerdictGrammar
+from genrm_rl.preferences.types import Comparison, Message, Slot
+
+ChatMessage = dict[str, str]
+
+# An answer must not be able to close its own block: its copies of our delimiters lose their opening bracket.
+_DELIMITER = re.compile(r"\[(?=The (?:Start|End) of )", re.IGNORECASE)
+_LINE_BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePrompt:
+    """One form of one template family."""
+
+    family: Family
+    form: Form
+
+    @property
+    def template(self) -> Template:
+        """Texts and version."""
+        return TEMPLATES[self.family, self.form]
+
+    @property
+    def grammar(self) -> VerdictGrammar:
+        """How this family writes a verdict."""
+        return GRAMMARS[self.family]
+
+    @property
+    def hash(self) -> str:
+        """Hash of texts, version and verdict grammar; recorded with everything that the prompt produced."""
+        return self.template.hash
+
+    def render(self, comparison: Comparison, hint: Slot | None = None) -> list[ChatMessage]:
+        """Messages (``role``, ``content``) ending in a user turn.
+
+        ``hint`` names the better slot and belongs to the ``rationalize`` form alone (ValueError otherwise). Raises
+        DataError when the compact family is given anything but a single user turn.
+        """
+        if (hint is not None) != (self.form == "rationalize"):
+            raise ValueError(
+                f"The form `{self.form}` {'needs' if hint is None else 'takes no'} hint about the better answer."
+            )
+        fields = self._fields(comparison) | ({} if hint is None else {"hint": hint})
+        user = {"role": "user", "content": self.template.user.format(**fields)}
+        return [{"role": "system", "content": self.template.system}, user] if self.template.system else [user]
+
+    def _fields(self, comparison: Comparison) -> dict[str, str]:
+        if self.family == "compact":
+            if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
+                raise DataError(
+                    f"The compact judge template takes a single user turn, but the prompt of pair "
+                    f"{comparison.pair_id} has "
+                    f"{len(comparison.prompt)} turns ({', '.join(turn.role for turn in comparison.prompt)}); "
+                    "use --judge.template mt_bench."
+                )
+            return {
+                "question": one_line(comparison.prompt[0].content),
+                "a": one_line(comparison.response_a),
+                "b": one_line(comparison.response_b),
+            }
+        return {
+            "question": conversation_block(comparison.prompt),
+            "a": defuse(comparison.response_a),
+            "b": defuse(comparison.response_b),
+        }
+
+
+def prompt_hashes(family: Family) -> dict[Form, str]:
+    """Hash of each form of a family, for manifests and reports."""
+    return {form: JudgePrompt(family, form).hash for form in FORMS}
+
+
+def training_form(form: Form) -> Form:
+    """The form whose prompt a trace of ``form`` is trained under: a rationalised trace is learnt without its hint."""
+    return "cot" if form == "rationalize" else form
+
+
+def conversation_block(turns: Sequence[Message]) -> str:
+    """The user's question, or (several turns) the conversation so far, between delimiters as in MT-Bench."""
+    if len(turns) == 1:
+        return f"[User Question]\n{defuse(turns[0].content)}"
+    shown = "\n\n".join(f"### {turn.role.capitalize()}:\n{defuse(turn.content)}" for turn in turns)
+    return f"[The Start of the Conversation]\n{shown}\n[The End of the Conversation]"
+
+
+def defuse(text: str) -> str:
+    """``text`` with copies of the prompt's own delimiters made harmless (``[The End of`` becomes ``(The End of``)."""
+    return _DELIMITER.sub("(", text)
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks: the compact format is one field a line, so a break could fake the next field."""
+    return _LINE_BREAKS.sub(" ", text)

@@ -1,0 +1,245 @@
+"""From comparisons to generation requests and back to traces; no engine in here, any callable will do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from genrm_rl.errors import DataError
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.probability import p_a_from_logprobs, verdict_p_a
+from genrm_rl.judging.types import Form, Trace, Verdict
+from genrm_rl.judging.verdicts import contradicts, parse_verdict
+from genrm_rl.preferences.types import Comparison, Slot
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+
+FORCED = "forced"  # finish reason of a trace whose verdict line was begun for the judge
+Generate = Callable[[Sequence[GenerationRequest]], Iterable[GenerationResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """One judgment that was asked for. ``request`` goes to the engine; the rest stays here to read the answer with."""
+
+    request: GenerationRequest
+    comparison: Comparison
+    form: Form
+    sample_index: int
+    judge_version: str
+    hint: Slot | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Id of the request, also the trace's id."""
+        return self.request.request_id
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed in [0, 2^31) from a hash of ``parts``; the same parts give the same seed on every machine."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def both_orders(comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
+    """Each comparison, followed by its exchange."""
+    for comparison in comparisons:
+        yield comparison
+        yield comparison.swap()
+
+
+def judge_requests(
+    comparisons: Iterable[Comparison],
+    encoder: JudgeEncoder,
+    *,
+    form: Form,
+    judge_version: str,
+    purpose: str,
+    run_seed: int,
+    temperature: float,
+    top_p: float,
+    samples: int = 1,
+    hints: Mapping[str, Slot] | None = None,
+) -> Iterator[JudgeRequest]:
+    """Requests for ``samples`` judgments of every comparison, in exactly the orders given (see :func:`both_orders`).
+
+    Ids are ``purpose/judge_version/form/pair_id/order/sample``; seeds are a hash of the run's seed and the same parts,
+    so that neither depends on batching, resuming, or which engine serves them. ``hints`` (rationalize only) maps pair
+    ids to the better slot *in the canonical orientation*. Raises DataError for a comparison that does not fit the
+    context.
+    """
+    for comparison in comparisons:
+        hint = None
+        if hints is not None:
+            canonical = hints[comparison.pair_id]
+            hint = canonical if not comparison.swapped else ("B" if canonical == "A" else "A")
+        prompt = encoder.prompt_ids(comparison, form, hint)
+        if len(prompt) + encoder.tokens_after(form) > encoder.max_context:
+            raise DataError(
+                f"Pair {comparison.pair_id} needs {len(prompt) + encoder.tokens_after(form)} tokens to be judged "
+                f"({form}) and the "
+                f"context has {encoder.max_context}; raise model.max_context, or leave the pair out."
+            )
+        for index in range(samples):
+            parts = (purpose, judge_version, form, comparison.pair_id, comparison.order, index)
+            request = GenerationRequest(
+                request_id="/".join(map(str, parts)),
+                prompt_token_ids=prompt,
+                max_tokens=encoder.max_tokens(form),
+                temperature=temperature,
+                top_p=top_p,
+                seed=derive_seed(run_seed, *parts),
+                logprob_token_ids=encoder.verdict_token_ids,
+                stop_token_ids=(encoder.stop_token_id,),
+            )
+            yield JudgeRequest(request, comparison, form, index, judge_version, hint)
+
+
+def trace_from_result(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> Trace:
+    """Read a finished generation as a trace.
+
+    The text is decoded from the sampled tokens. A completion with a control token before its end is UNPARSEABLE: its
+    text hides what was sampled. Log-probabilities that are NaN or impossible make the trace JUDGE_FAILED. Raises
+    ValueError when ``result`` answers another request.
+    """
+    if result.request_id != asked.request_id:
+        raise ValueError(f"result {result.request_id} does not answer request {asked.request_id}")
+    if asked.form == "direct":
+        return _direct_trace(asked, result, encoder)
+    text = encoder.chat.decode(result.token_ids)
+    verdict, rationale = parse_verdict(text, result.finish_reason, encoder.grammar)
+    body = _without_ending(result.token_ids, encoder)
+    if verdict.is_verdict and any(index in encoder.chat.special_token_ids for index in body):
+        verdict, rationale = Verdict.UNPARSEABLE, text
+    p_a = None
+    if verdict.is_verdict:
+        try:
+            p_a = verdict_p_a(result.token_ids, result.logprobs_TK, encoder.verdict_token_ids, encoder.chat.ignorable)
+        except ValueError:
+            verdict, rationale = Verdict.JUDGE_FAILED, text
+    return _trace(asked, result, text, rationale, verdict, p_a)
+
+
+def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> JudgeRequest | None:
+    """The follow-up that begins the verdict line for a judge that forgot it: prompt + completion + marker, one token.
+
+    None unless forcing is on (``judge.force_verdict``), the rationale ended by itself, and it gave no verdict, did not
+    abstain and did not contradict itself.
+    """
+    if not encoder.force_verdict or asked.form == "direct" or result.finish_reason != "stop":
+        return None
+    text = encoder.chat.decode(result.token_ids)
+    if parse_verdict(text, result.finish_reason, encoder.grammar).verdict is not Verdict.UNPARSEABLE:
+        return None
+    if all(contradicts(text, slot, encoder.grammar) for slot in ("A", "B")):
+        return None
+    body = _without_ending(result.token_ids, encoder)
+    if any(index in encoder.chat.special_token_ids for index in body):
+        return None
+    request = replace(
+        asked.request,
+        request_id=f"{asked.request_id}/{FORCED}",
+        prompt_token_ids=asked.request.prompt_token_ids + body + encoder.marker_line_token_ids,
+        max_tokens=1,
+        seed=derive_seed(asked.request.seed, FORCED),
+    )
+    return replace(asked, request=request)
+
+
+def trace_from_forced(
+    asked: JudgeRequest, result: GenerationResult, forced: GenerationResult, encoder: JudgeEncoder
+) -> Trace:
+    """The trace of a rationale and its forced verdict; ``finish_reason`` is ``forced`` so that it stays countable.
+
+    A forced token that is neither letter leaves the trace UNPARSEABLE; a follow-up that failed or was late says so.
+    """
+    body = _without_ending(result.token_ids, encoder) + encoder.marker_line_token_ids
+    joined = replace(
+        result,
+        token_ids=body + forced.token_ids,
+        finish_reason=forced.finish_reason,
+        weight_version=forced.weight_version,
+        error=forced.error,
+    )
+    text = encoder.chat.decode(joined.token_ids)
+    verdict, p_a = _one_token_verdict(forced, encoder)
+    rationale = text
+    if verdict.is_verdict:
+        verdict, rationale = parse_verdict(text, "stop", encoder.grammar)
+    trace = _trace(asked, joined, text, rationale, verdict, p_a if verdict.is_verdict else None)
+    return replace(trace, finish_reason=FORCED) if forced.finish_reason in ("stop", "length") else trace
+
+
+def collect_traces(asked: Iterable[JudgeRequest], generate: Generate, encoder: JudgeEncoder) -> Iterator[Trace]:
+    """Generate and read, yielding each trace as soon as it is final; forced verdicts come in one second pass.
+
+    ``generate`` may return results in any order (an engine pool's method, or any function of the same shape).
+    """
+    waiting = {entry.request_id: entry for entry in asked}
+    unfinished: dict[str, tuple[JudgeRequest, GenerationResult, JudgeRequest]] = {}
+    for result in generate([entry.request for entry in waiting.values()]):
+        entry = waiting[result.request_id]
+        follow_up = forced_request(entry, result, encoder)
+        if follow_up is None:
+            yield trace_from_result(entry, result, encoder)
+        else:
+            unfinished[follow_up.request_id] = (entry, result, follow_up)
+    if unfinished:
+        for forced in generate([follow_up.request for _, _, follow_up in unfinished.values()]):
+            entry, result, _ = unfinished[forced.request_id]
+            yield trace_from_forced(entry, result, forced, encoder)
+
+
+def _direct_trace(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> Trace:
+    """The marker was part of the prompt; ``text`` shows the whole verdict line all the same."""
+    verdict, p_a = _one_token_verdict(result, encoder)
+    text = encoder.grammar.marker + encoder.chat.decode(result.token_ids)
+    return _trace(asked, result, text, "" if verdict.is_verdict else text, verdict, p_a)
+
+
+def _one_token_verdict(result: GenerationResult, encoder: JudgeEncoder) -> tuple[Verdict, float | None]:
+    """Verdict and P(A) of a one-token answer. A token that is neither letter is UNPARSEABLE."""
+    if result.finish_reason == "failed":
+        return Verdict.JUDGE_FAILED, None
+    if result.finish_reason == "deadline":
+        return Verdict.TIMED_OUT, None
+    if len(result.token_ids) != 1 or result.token_ids[0] not in encoder.verdict_token_ids:
+        return Verdict.UNPARSEABLE, None
+    verdict = Verdict.of("A" if result.token_ids[0] == encoder.verdict_token_ids[0] else "B")
+    if not result.logprobs_TK:
+        return verdict, None
+    try:
+        return verdict, p_a_from_logprobs(*result.logprobs_TK[0])
+    except ValueError:
+        return Verdict.JUDGE_FAILED, None
+
+
+def _without_ending(token_ids: Sequence[int], encoder: JudgeEncoder) -> tuple[int, ...]:
+    """The completion without the control tokens and blanks at its end."""
+    end = len(token_ids)
+    while end and encoder.chat.ignorable(token_ids[end - 1]):
+        end -= 1
+    return tuple(token_ids[:end])
+
+
+def _trace(
+    asked: JudgeRequest, result: GenerationResult, text: str, rationale: str, verdict: Verdict, p_a: float | None
+) -> Trace:
+    return Trace(
+        trace_id=asked.request_id,
+        pair_id=asked.comparison.pair_id,
+        swapped=asked.comparison.swapped,
+        form=asked.form,
+        text=text,
+        rationale=rationale,
+        verdict=verdict,
+        p_a=p_a,
+        prompt_token_ids=asked.request.prompt_token_ids,
+        completion_token_ids=tuple(result.token_ids),
+        finish_reason=result.finish_reason,
+        judge_version=asked.judge_version,
+        temperature=asked.request.temperature,
+        top_p=asked.request.top_p,
+        seed=asked.request.seed,
+        sample_index=asked.sample_index,
+    )

@@ -1,0 +1,128 @@
+"""Every use of DeepSpeed: the engine's configuration, its step, gathering sharded weights, optimizer checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from genrm_rl.config.model import LearnerConfig
+
+# DeepSpeed warns on every import when it has to find out by itself that there is no GPU.
+if not torch.cuda.is_available():
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed  # noqa: E402
+from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
+
+deepspeed_logger.setLevel(logging.WARNING)
+
+
+def ensure_process_group() -> torch.device:
+    """Join the process group that a launcher (Ray Train) made, or make one of a single process. Returns the device."""
+    cuda = torch.cuda.is_available()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+        os.environ.setdefault("LOCAL_RANK", "0")
+    deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False, verbose=False)
+    return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+
+
+def engine_config(config: LearnerConfig, parameters: int) -> dict[str, Any]:
+    """DeepSpeed's configuration for ``config``; ``parameters`` sizes the communication buffers.
+
+    Accumulation is not managed by DeepSpeed: a step has as many microbatches as its tokens need, each backward only
+    accumulates, and ``step()`` reduces and updates. Losses arrive already divided by the global batch's totals.
+    """
+    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": False}
+    if config.zero_stage:
+        bucket = max(1, min(parameters, 200_000_000))
+        zero |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
+    if config.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    if config.offload == "optimizer_and_parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": config.max_grad_norm,
+        "bf16": {"enabled": config.precision == "bfloat16"},
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+
+
+class DeepSpeedEngine:
+    """A thin, typed surface over ``deepspeed.initialize``: what the learner calls, and nothing else."""
+
+    def __init__(self, network: torch.nn.Module, groups: list[dict[str, Any]], config: LearnerConfig) -> None:
+        self.config = config
+        parameters = sum(getattr(p, "ds_numel", p.numel()) for p in network.parameters())
+        # PyTorch's fused AdamW: starts at once, where DeepSpeed's own Adam compiles for a minute at first use.
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-8, fused=True)
+        self.engine, *_ = deepspeed.initialize(
+            model=network,
+            optimizer=optimizer,
+            config=engine_config(config, parameters),
+            dist_init_required=False,
+        )
+        self._clipped_norm: torch.Tensor | None = None
+        # In float32 without ZeRO, DeepSpeed clips but forgets the norm; keep it.
+        self.engine.clip_fp32_gradients = self._clip_and_keep_norm
+
+    def _clip_and_keep_norm(self) -> None:
+        self._clipped_norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The wrapped network; call the engine instead for a forward pass."""
+        return self.engine.module
+
+    def forward(self, *args: Any) -> Any:
+        return self.engine(*args)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Accumulate the gradients of an already scaled loss."""
+        self.engine.backward(loss, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> float:
+        """Reduce, clip, update, zero. Returns the gradient norm before clipping."""
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return float(norm if norm is not None else self._clipped_norm)
+
+    @contextlib.contextmanager
+    def gathered(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+        """Inside, the parameters hold their full values on every worker (ZeRO-3 shards them otherwise)."""
+        if self.config.zero_stage == 3:
+            with deepspeed.zero.GatheredParameters(parameters):
+                yield
+        else:
+            yield
+
+    def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
+        """Weights, optimizer and ``client_state``; every worker must call it, each writes its shard."""
+        self.engine.save_checkpoint(str(directory), tag=tag, client_state=client_state, save_latest=False)
+
+    def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
+        """Restore what :meth:`save_state` wrote; returns the client state."""
+        path, client_state = self.engine.load_checkpoint(str(directory), tag=tag)
+        if path is None:
+            raise FileNotFoundError(f"{directory}/{tag} holds no DeepSpeed state")
+        return client_state
+
+    def destroy(self) -> None:
+        """Drop hooks and buffers, so that another engine can be built in this process."""
+        self.engine.destroy()

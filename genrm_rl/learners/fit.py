@@ -1,0 +1,243 @@
+"""Supervised fits under Ray Train: ``fit(FitSpec) -> FitResult``.
+
+The driver imports neither torch's training stack nor DeepSpeed: it checks the inputs, starts a ``TorchTrainer``, shows
+progress, and reads the result from the manifest. A fit owns a hidden state directory beside its output, with the events
+of every attempt and the checkpoints inside the fit. Whoever calls ``fit`` again with the same spec, after a kill of a
+worker, of all workers, or of the driver itself, continues from there; a finished fit is returned as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.config.model import FitConfig, LearnerConfig
+from genrm_rl.errors import DataError, EnvironmentProblem, GenRMError, RunDirectoryError
+from genrm_rl.learners.events import FitEvents, FitProgress
+from genrm_rl.learners.examples import file_hash, read_examples, sequences
+from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
+from genrm_rl.models.inspection import inspect_directory
+from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+
+HISTORY_FILE = "fit_history.jsonl"
+# Ray Train polls its workers every 2 s by default, which is seen as a delay at the end of every fit.
+TRAIN_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+PROGRESS_INTERVAL = 0.5  # seconds between two looks at the events
+
+
+class FitFailed(GenRMError):
+    """A fit did not finish although it was restarted as often as allowed."""
+
+
+@dataclass(frozen=True)
+class FitSpec:
+    """What a fit computes. Paths must be readable (``output_dir`` writable) on every node that holds a worker."""
+
+    objective: ObjectiveKind
+    model_dir: str | Path
+    examples_path: str | Path
+    output_dir: str | Path
+    fit: FitConfig
+    learner: LearnerConfig
+    seed: int = 0
+    parent_version: str | None = None
+    config_hash: str = ""
+    data_hashes: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the progress bar calls this fit."""
+        return self.name or Path(self.output_dir).name
+
+    def digest(self) -> str:
+        """Hash of everything that determines the result; names the state directory."""
+        facts = {
+            "objective": self.objective,
+            "model": _model_identity(Path(self.model_dir)),
+            "examples": file_hash(self.examples_path),
+            "fit": self.fit.model_dump(mode="json"),
+            "learner": self.learner.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def state_dir(self) -> Path:
+        """Where this fit keeps its events and checkpoints until it is finished."""
+        output = Path(self.output_dir).resolve()
+        return output.with_name(f".{output.name}.fit") / self.digest()[:12]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished fit. ``seconds`` by phase: launch, imports, load, reference, train, checkpoint, save, end, total.
+
+    ``start`` in ``seconds`` is what passed from the call to the first step without the reference pass. ``history`` has
+    one row per optimizer step: step, loss, learning_rate, grad_norm, tokens, seconds, and the objective's metrics.
+    """
+
+    output_dir: Path
+    version: str
+    steps: int
+    tokens: int
+    final_loss: float
+    history: tuple[dict[str, float], ...]
+    seconds: dict[str, float]
+    restarts: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Trained tokens over the seconds inside optimizer steps."""
+        return self.tokens / max(self.seconds["train"], 1e-9)
+
+
+def fit(spec: FitSpec, *, progress: Callable[[FitProgress], None] | None = None, show: bool = True) -> FitResult:
+    """Run a fit to its end, or return it if it is complete.
+
+    ``progress`` is called about twice a second from a thread; ``show`` draws a progress bar on stderr. Needs a
+    connected Ray. Raises DataError or ModelError for inputs that can't be trained on (before anything is started),
+    RunDirectoryError if ``output_dir`` holds the result of another fit, FitFailed after ``learner.max_failures``
+    restarts.
+    """
+    called = time.time()
+    check_fit(spec)
+    output = Path(spec.output_dir)
+    if is_complete(output):
+        return _finished(spec, output)
+    state_dir = spec.state_dir()
+    _drop_other_states(state_dir)
+    state_dir.mkdir(parents=True, exist_ok=True)
+    events = FitEvents(state_dir)
+    with events.watching(spec.title, progress, show=show, interval=PROGRESS_INTERVAL):
+        _run_trainer(spec, state_dir, called)
+    refusal = events.refusal()
+    if refusal is not None:
+        raise refusal
+    if not is_complete(output):
+        raise FitFailed(f"the fit {spec.title} ended without a checkpoint; its events are in {state_dir}")
+    shutil.rmtree(state_dir.parent)
+    result = load_result(output)
+    end = max(0.0, time.time() - read_manifest(output)["finished"])
+    return FitResult(**{**result.__dict__, "seconds": result.seconds | {"end": end, "total": time.time() - called}})
+
+
+def load_result(output_dir: str | Path) -> FitResult:
+    """The result of a finished fit, from its directory."""
+    output = Path(output_dir)
+    manifest = read_manifest(output)
+    history = [json.loads(line) for line in (output / HISTORY_FILE).read_text(encoding="utf-8").splitlines()]
+    return FitResult(
+        output_dir=output,
+        version=manifest["version"],
+        steps=manifest["steps"],
+        tokens=manifest["trained_tokens"],
+        final_loss=manifest["final_loss"],
+        history=tuple(history),
+        seconds=manifest["seconds_by_phase"],
+        restarts=manifest["restarts"],
+    )
+
+
+def check_fit(spec: FitSpec) -> None:
+    """Everything that can be known to be wrong before a worker starts. Raises DataError, ModelError."""
+    facts = inspect_directory(Path(spec.model_dir))
+    examples = read_examples(spec.examples_path)
+    check_objective_fits(spec.objective, examples, str(spec.examples_path))
+    longest = facts.max_position
+    for index, example in enumerate(examples):
+        where = f"{spec.examples_path}: example {index} ({example.id or 'no id'})"
+        for ids in sequences(example):
+            if max(ids) >= facts.vocab_size or min(ids) < 0:
+                raise DataError(
+                    f"{where} has token id {max(ids)}, outside the {facts.vocab_size} tokens of {spec.model_dir}; "
+                    "tokenise the examples with that model's tokenizer"
+                )
+            if longest is not None and len(ids) > longest:
+                raise DataError(
+                    f"{where} has {len(ids)} tokens, more than the {longest} positions of {spec.model_dir}; "
+                    "leave it out or choose a model with a longer context"
+                )
+
+
+def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
+    for name, value in TRAIN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from genrm_rl.learners.fit_worker import train_loop
+
+    if not ray.is_initialized():
+        raise EnvironmentProblem("a fit needs a connected Ray; wrap the call in genrm_rl.runtime.session.ray_session()")
+    learner = spec.learner
+    cuda = learner.gpus_per_worker > 0
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"spec": _absolute(spec), "state_dir": str(state_dir), "called": called},
+        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=learner.workers,
+            use_gpu=cuda,
+            resources_per_worker={"CPU": learner.cpus_per_worker} | ({"GPU": learner.gpus_per_worker} if cuda else {}),
+        ),
+        run_config=RunConfig(
+            name="ray-train",
+            storage_path=str(state_dir),
+            failure_config=FailureConfig(max_failures=learner.max_failures, controller_failure_limit=3),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise FitFailed(
+            f"the fit {spec.title} failed more often than learner.max_failures ({learner.max_failures}): "
+            f"{last.strip()}; its events are in {state_dir}, and a repeated call continues from its last checkpoint"
+        ) from error
+
+
+def _finished(spec: FitSpec, output: Path) -> FitResult:
+    made_by = read_manifest(output).get("digest")
+    if made_by != spec.digest():
+        raise RunDirectoryError(
+            f"{output} holds the result of another fit (other data, model, settings or seed); "
+            "remove it or choose another output directory"
+        )
+    shutil.rmtree(spec.state_dir().parent, ignore_errors=True)
+    return load_result(output)
+
+
+def _drop_other_states(state_dir: Path) -> None:
+    """States of other specs at the same output would never be continued."""
+    if state_dir.parent.is_dir():
+        for other in state_dir.parent.iterdir():
+            if other != state_dir:
+                shutil.rmtree(other)
+
+
+def _absolute(spec: FitSpec) -> FitSpec:
+    """Ray Train changes the workers' working directory."""
+    paths = {name: str(Path(getattr(spec, name)).resolve()) for name in ("model_dir", "examples_path", "output_dir")}
+    return FitSpec(**{**spec.__dict__, **paths, "data_hashes": dict(spec.data_hashes)})
+
+
+def _model_identity(path: Path) -> Any:
+    """What tells one model from another without reading its weights: the manifest, or names, sizes and config."""
+    if is_complete(path):
+        manifest = read_manifest(path)
+        return manifest.get("version") or manifest
+    files = {file.name: file.stat().st_size for file in sorted(path.glob("*.safetensors"))}
+    return {"files": files, "config": read_json(path / "config.json")}

@@ -1,0 +1,260 @@
+"""What every Ray Train worker of a fit runs: load, continue or start, step, checkpoint, save."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genrm_rl.errors import GenRMError
+from genrm_rl.learners.events import EventWriter, merged_history
+from genrm_rl.learners.examples import Example, read_examples
+from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
+from genrm_rl.learners.schedule import batch_indices, learning_rate
+from genrm_rl.runtime.storage import is_complete, publish_directory, write_atomic
+
+if TYPE_CHECKING:
+    from genrm_rl.learners.fit import FitSpec
+    from genrm_rl.learners.learner import Learner, StepMetrics
+
+MANIFEST_FORMAT = "genrm_rl.fit/1"
+REFERENCE_FILE = "reference_logprobs.npy"
+
+
+def train_loop(payload: dict[str, Any]) -> None:
+    """Entry point of a Ray Train worker. ``payload``: the spec, the state directory, the time of the driver's call."""
+    import torch.distributed as dist
+
+    spec: FitSpec = payload["spec"]
+    state_dir = Path(payload["state_dir"])
+    events = EventWriter(state_dir) if dist.get_rank() == 0 else None
+    try:
+        FitRun(spec, state_dir, events, Clock(payload["called"])).run()
+    except GenRMError as error:
+        # A restart would not cure it: tell the driver instead of failing the worker.
+        if events is not None:
+            events.write("refused", error=type(error).__name__, message=str(error))
+    finally:
+        if events is not None:
+            events.close()
+
+
+class Clock:
+    """Seconds by phase of this attempt, from the driver's call on (wall clock: the driver is another process)."""
+
+    def __init__(self, called: float) -> None:
+        self.called = called
+        self.seconds: dict[str, float] = {"launch": time.time() - called}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the body to ``name``."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class FitRun:
+    """One attempt at a fit, on one worker."""
+
+    def __init__(self, spec: FitSpec, state_dir: Path, events: EventWriter | None, clock: Clock) -> None:
+        self.spec, self.state_dir, self.events, self.clock = spec, state_dir, events, clock
+        self.attempt = events.attempt if events is not None else 0
+
+    def run(self) -> None:
+        """From the model on disk to the published checkpoint."""
+        spec, clock = self.spec, self.clock
+        with clock.phase("imports"):
+            from genrm_rl.learners.learner import Learner
+        examples: Sequence[Example] = read_examples(spec.examples_path)
+        batches = batch_indices(len(examples), epochs=spec.fit.epochs, batch_size=spec.fit.batch_size, seed=spec.seed)
+        self._event("start", total_steps=len(batches), examples=len(examples), pids=_all_pids())
+        with clock.phase("load"):
+            learner = Learner(spec.model_dir, spec.learner, head=HEAD_KIND[spec.objective], seed=spec.seed)
+        self._event("ready")
+        with clock.phase("reference"):
+            data = self._with_reference(learner, examples)
+        objective = build_objective(
+            spec.objective,
+            beta=spec.fit.beta,
+            label_smoothing=spec.fit.label_smoothing,
+            nll_coefficient=spec.fit.nll_coefficient,
+        )
+        first = self._restore(learner)
+        clock.seconds["start"] = time.time() - clock.called - clock.seconds["reference"]
+        for step in range(first, len(batches)):
+            batch = [data[index] for index in batches[step]]
+            with clock.phase("train"):
+                metrics = learner.step(batch, objective, learning_rate=self._learning_rate(step, len(batches)))
+            self._event("step", **step_row(step, metrics))
+            if self._checkpoint_due(step, len(batches)):
+                with clock.phase("checkpoint"):
+                    self._checkpoint(learner, step)
+        self._publish(learner, len(batches))
+        self._event("done")
+        learner.close()
+
+    def _learning_rate(self, step: int, total: int) -> float:
+        config = self.spec.learner
+        return learning_rate(
+            step,
+            total_steps=total,
+            peak=self.spec.fit.learning_rate,
+            warmup_ratio=config.warmup_ratio,
+            schedule=config.schedule,
+        )
+
+    def _with_reference(self, learner: Learner, examples: Sequence[Any]) -> Sequence[Any]:
+        """DPO needs log-probabilities of the starting weights; they are made once and kept with the fit's state."""
+        if self.spec.objective != "dpo":
+            return examples
+        file = self.state_dir / REFERENCE_FILE
+        if file.is_file():
+            reference_B2 = np.load(file, allow_pickle=False)
+        else:
+            segments = [segment for example in examples for segment in PairLogprobs().segments(example)]
+            sums = [float(logp.double().sum()) for logp in learner.logprobs(segments)]
+            reference_B2 = np.array(sums).reshape(-1, 2)
+            if self.events is not None:
+                _write_array(file, reference_B2)
+        return [
+            ReferencedPair(pair, float(row[0]), float(row[1])) for pair, row in zip(examples, reference_B2, strict=True)
+        ]
+
+    def _checkpoint_due(self, step: int, total: int) -> bool:
+        every = self.spec.learner.checkpoint_every
+        return every > 0 and (step + 1) % every == 0 and step + 1 < total
+
+    def _checkpoint(self, learner: Learner, step: int) -> None:
+        """Weights and optimizer after ``step``: every worker writes its part, worker 0 marks the whole complete."""
+        target = self.state_dir / f"step-{step + 1:07d}"
+        with published(learner, target, {"step": step + 1, "digest": self.spec.digest()}) as directory:
+            learner.save_state(directory, "state", {"step": step + 1})
+        if self.events is not None:
+            for old in complete_states(self.state_dir)[: -self.spec.learner.keep_checkpoints]:
+                shutil.rmtree(old)
+        self._event("checkpoint", step=step)
+
+    def _restore(self, learner: Learner) -> int:
+        """Continue from the newest complete state; returns the next step."""
+        states = complete_states(self.state_dir)
+        if not states:
+            return 0
+        return int(learner.load_state(states[-1], "state")["step"])
+
+    def _publish(self, learner: Learner, steps: int) -> None:
+        """The result: HF checkpoint, history, manifest."""
+        spec, manifest = self.spec, self._manifest(steps) if self.events is not None else {}
+        with self.clock.phase("save"), published(learner, Path(spec.output_dir), manifest) as directory:
+            learner.save(directory, spec.model_dir)
+            if self.events is not None:
+                lines = merged_history(self.state_dir)
+                write_jsonl(directory / "fit_history.jsonl", lines)
+                seconds = {name: round(value, 3) for name, value in self.clock.seconds.items()}
+                manifest |= {"seconds_by_phase": seconds, "finished": time.time()}
+                manifest["seconds"] = round(time.time() - self.clock.called, 3)
+
+    def _manifest(self, steps: int) -> dict[str, Any]:
+        spec, history = self.spec, merged_history(self.state_dir)
+        digest = spec.digest()
+        return {
+            "format": MANIFEST_FORMAT,
+            "version": f"{spec.objective}-{digest[:12]}",
+            "objective": spec.objective,
+            "parent": {"path": str(spec.model_dir), "version": spec.parent_version},
+            "digest": digest,
+            "config_hash": spec.config_hash,
+            "data_hashes": dict(spec.data_hashes),
+            "seed": spec.seed,
+            "fit": spec.fit.model_dump(mode="json"),
+            "learner": spec.learner.model_dump(mode="json"),
+            "versions": versions(),
+            "steps": steps,
+            "trained_tokens": sum(int(row["tokens"]) for row in history),
+            "final_loss": history[-1]["loss"],
+            "restarts": self.attempt - 1,
+        }
+
+    def _event(self, type: str, **facts: Any) -> None:
+        if self.events is not None:
+            self.events.write(type, **facts)
+
+
+@contextmanager
+def published(learner: Learner, target: Path, manifest: dict[str, Any]) -> Iterator[Path]:
+    """``publish_directory`` for all workers: worker 0 opens and completes it, every worker may write inside."""
+    import torch.distributed as dist
+
+    if learner.rank == 0:
+        with publish_directory(target, manifest) as directory:
+            dist.broadcast_object_list([str(directory)])
+            yield directory
+            dist.barrier()
+    else:
+        name = [None]
+        dist.broadcast_object_list(name)
+        yield Path(str(name[0]))
+        dist.barrier()
+    dist.barrier()
+
+
+def complete_states(state_dir: Path) -> list[Path]:
+    """Checkpoints inside a fit that carry their completion marker, oldest first."""
+    return sorted(path for path in state_dir.glob("step-*") if is_complete(path))
+
+
+def step_row(step: int, metrics: StepMetrics) -> dict[str, Any]:
+    """A history row. A loss that is not finite stops the fit with the number of the step."""
+    if not np.isfinite(metrics.loss) or not np.isfinite(metrics.grad_norm):
+        from genrm_rl.errors import ConfigError
+
+        raise ConfigError(
+            f"step {step} has loss {metrics.loss} and gradient norm {metrics.grad_norm}; "
+            "lower the fit's learning_rate or use learner.precision float32"
+        )
+    return {
+        "step": step,
+        "loss": metrics.loss,
+        "learning_rate": metrics.learning_rate,
+        "grad_norm": metrics.grad_norm,
+        "tokens": metrics.tokens,
+        "seconds": round(metrics.seconds, 4),
+        **metrics.metrics,
+    }
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """One JSON object per line."""
+    import json
+
+    write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes a fit."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "deepspeed", "transformers", "openrlhf", "ray", "peft")}
+
+
+def _all_pids() -> list[int]:
+    import os
+
+    import torch.distributed as dist
+
+    pids: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(pids, os.getpid())
+    return pids
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,198 @@
+"""One learner: a network under DeepSpeed, and what loops ask of it.
+
+``step(batch, objective)`` takes the *global* batch on every worker. Each worker computes the same plan, runs its share
+in microbatches of at most ``tokens_per_microbatch`` tokens, and the gradients are those of one big batch: losses are
+divided by totals of the global batch before they are accumulated, so neither the number of workers nor the number of
+microbatches changes the result beyond floating-point noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, ensure_process_group
+from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
+from genrm_rl.learners.objectives import Objective, Outputs
+from genrm_rl.learners.packing import Segment, collate, plan_microbatches
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """One optimizer step. ``loss`` and ``metrics`` are means over the global batch; ``tokens`` is its size."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Learner:
+    """A language model (or scalar model) that can be trained, asked for log-probabilities or scores, and saved."""
+
+    def __init__(self, model_dir: str | Path, config: LearnerConfig, *, head: HeadKind = "language", seed: int = 0):
+        """Load ``model_dir`` and hand it to DeepSpeed. Raises ModelError if the checkpoint is incomplete."""
+        self.config = config
+        self.device = ensure_process_group()
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, int(config.cpus_per_worker)))
+        self.rank, self.workers = dist.get_rank(), dist.get_world_size()
+        torch.manual_seed(seed)
+        network = load_network(model_dir, config, head=head, seed=seed).to(self.device)
+        self.engine = DeepSpeedEngine(network, parameter_groups(network, config.weight_decay), config)
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The wrapped network (its parameters are sharded under ZeRO-3)."""
+        return self.engine.module
+
+    def step(self, batch: Sequence[Any], objective: Objective, *, learning_rate: float) -> StepMetrics:
+        """One optimizer update on the global ``batch``; every worker passes the same one."""
+        started = time.perf_counter()
+        self.engine.module.train()
+        segments = [objective.segments(example) for example in batch]
+        sizes = [[len(segment.token_ids) for segment in parts] for parts in segments]
+        totals = objective.totals(batch)
+        sums = torch.zeros(1 + len(objective.metrics), dtype=torch.float64)
+        for indices in self._share(sizes):
+            if indices:
+                outputs = self._forward([segment for index in indices for segment in segments[index]])
+                examples = [batch[index] for index in indices]
+                loss, values = objective.loss(outputs, examples, totals, self.workers)
+                sums += torch.stack([loss.detach(), *(values[name] for name in objective.metrics)]).double().cpu()
+            else:
+                loss = self._empty_loss()
+            self.engine.backward(loss)
+        grad_norm = self.engine.step(learning_rate)
+        loss_sum, *metric_sums = self._reduce(sums)
+        return StepMetrics(
+            loss=loss_sum / self.workers,
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
+            tokens=sum(map(sum, sizes)),
+            seconds=time.perf_counter() - started,
+            metrics={
+                name: value / totals[total]
+                for (name, total), value in zip(objective.metrics.items(), metric_sums, strict=True)
+            },
+        )
+
+    @torch.no_grad()
+    def logprobs(
+        self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None
+    ) -> list[torch.Tensor]:
+        """Log-probability of each taken token: one float32 CPU tensor per segment, the same list on every worker.
+
+        ``progress`` is called with the number of tokens done by this worker's microbatches.
+        """
+        return self._evaluate(segments, progress)
+
+    @torch.no_grad()
+    def scores(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[float]:
+        """Scalar score of each sequence (its last token). Needs ``head="score"``."""
+        if self.network.score_head is None:
+            raise ValueError("this learner has a language head; build it with head='score' to get scores")
+        return [float(values[-1]) for values in self._evaluate(segments, progress)]
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Full weights under their HF names, LoRA merged, one at a time; every worker must iterate to the end.
+
+        Tied weights come once. A tensor is valid until the next one is asked for.
+        """
+        prefix = "language."
+        modules = dict(self.network.named_modules())
+        for name, parameter in self.network.named_parameters():
+            if not name.startswith(prefix) or ".lora_" in name:
+                continue
+            owner = modules[name.rpartition(".")[0].removesuffix(".base_layer")]
+            adapters = _lora_parameters(owner) if name.endswith(".base_layer.weight") else []
+            with self.engine.gathered([parameter, *adapters]):
+                tensor = parameter.detach()
+                if adapters:
+                    tensor = tensor + owner.get_delta_weight("default").to(tensor.dtype)
+                yield name.removeprefix(prefix).replace(".base_layer.", "."), tensor
+
+    def save(self, directory: Path, parent_dir: str | Path) -> None:
+        """Write an HF checkpoint into the existing ``directory`` (worker 0 writes, all must call)."""
+        from genrm_rl.learners.checkpoint import write_hf_checkpoint
+
+        weights = {name: tensor.detach().cpu().clone() if self.rank == 0 else None for name, tensor in self.weights()}
+        score_weight = None
+        if self.network.score_head is not None:
+            with self.engine.gathered([self.network.score_head.weight]):
+                score_weight = self.network.score_head.weight.detach().cpu().clone()
+        if self.rank == 0:
+            write_hf_checkpoint(directory, self.network.language, weights.items(), score_weight, parent_dir)
+
+    def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
+        """Weights and optimizer, to go on training from (every worker must call)."""
+        self.engine.save_state(directory, tag, client_state)
+
+    def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
+        """Go on from :meth:`save_state`; returns its ``client_state``."""
+        return self.engine.load_state(directory, tag)
+
+    def close(self) -> None:
+        """Release DeepSpeed's hooks and buffers."""
+        self.engine.destroy()
+
+    def _share(self, sizes: Sequence[Sequence[int]]) -> list[list[int]]:
+        plan = plan_microbatches(
+            sizes, budget=self.config.tokens_per_microbatch, workers=self.workers, packed=self.config.packing
+        )
+        return plan[self.rank]
+
+    def _forward(self, segments: Sequence[Segment]) -> Outputs:
+        batch = collate(segments, packed=self.config.packing).to(self.device)
+        values_N, correct_N = self.engine.forward(*batch.network_inputs())
+        return Outputs(values_N, correct_N, batch.segment_N, batch.segments)
+
+    def _empty_loss(self) -> torch.Tensor:
+        """A forward pass without weight: under ZeRO every worker must join every collective."""
+        return self._forward([_placeholder()]).values_N.sum() * 0.0
+
+    def _evaluate(self, segments: Sequence[Segment], progress: Callable[[int], None] | None) -> list[torch.Tensor]:
+        self.engine.module.eval()
+        mine: dict[int, torch.Tensor] = {}
+        for indices in self._share([[len(segment.token_ids)] for segment in segments]):
+            if not indices:
+                self._forward([_placeholder()])
+                continue
+            chosen = [segments[index] for index in indices]
+            values = self._forward(chosen).values_N.float().cpu()
+            for index, part in zip(indices, values.split([len(segment.take) for segment in chosen]), strict=True):
+                mine[index] = part
+            if progress is not None:
+                progress(sum(len(segment.token_ids) for segment in chosen))
+        shares: list[Any] = [None] * self.workers
+        if self.workers > 1:
+            dist.all_gather_object(shares, mine)
+        else:
+            shares = [mine]
+        merged = {index: part for share in shares for index, part in share.items()}
+        return [merged[index] for index in range(len(segments))]
+
+    def _reduce(self, sums: torch.Tensor) -> list[float]:
+        if self.workers > 1:
+            sums = sums.to(self.device)
+            dist.all_reduce(sums)
+        return sums.tolist()
+
+
+def _placeholder() -> Segment:
+    import numpy as np
+
+    return Segment((0, 0), np.array([0]))
+
+
+def _lora_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for name, parameter in module.named_parameters() if "lora_" in name]

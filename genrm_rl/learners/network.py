@@ -1,0 +1,152 @@
+"""The network that a learner trains: a causal language model, with a scalar head instead of its output head or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.errors import ModelError
+from genrm_rl.learners.attention import VARLEN, choose_attention
+from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
+
+HeadKind = Literal["language", "score"]
+
+
+class ScoreHead(nn.Linear):
+    """Hidden state -> one number, in float32: a bfloat16 score of 8 would move in steps of 1/16."""
+
+    def __init__(self, hidden_size: int, seed: int = 0) -> None:
+        super().__init__(hidden_size, 1, bias=False)
+        with torch.no_grad():
+            # OpenRLHF's scale for reward heads; an own generator, so that every worker draws the same numbers.
+            generator = torch.Generator().manual_seed(seed)
+            self.weight.copy_(torch.randn(1, hidden_size, generator=generator) / (hidden_size + 1))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.linear(hidden.float(), self.weight.float()).squeeze(-1)
+
+
+class TrainedNetwork(nn.Module):
+    """Language model plus optional score head; ``forward`` maps the tensors of a ``TokenBatch`` to taken outputs."""
+
+    def __init__(self, language: nn.Module, score_head: ScoreHead | None) -> None:
+        super().__init__()
+        self.language = language
+        self.score_head = score_head
+        self.varlen = language.config._attn_implementation == VARLEN
+        if score_head is not None and not getattr(language.config, "tie_word_embeddings", False):
+            # The output head gets no gradient here; ZeRO would wait for one.
+            language.get_output_embeddings().weight.requires_grad_(False)
+
+    def forward(
+        self,
+        input_ids_RT: torch.Tensor,
+        position_ids_RT: torch.Tensor,
+        attention_mask_RT: torch.Tensor | None,
+        take_N: torch.Tensor,
+        targets_N: torch.Tensor,
+        lengths: tuple[int, ...] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-probabilities of the targets, or scores, at the taken positions [N], in float32.
+
+        The second value marks positions whose most likely token is the target; it is None for scores. Plain tensors go
+        in and out, because ZeRO-3's hooks look into nothing else.
+        """
+        kwargs: dict[str, Any] = {
+            "input_ids": input_ids_RT,
+            "position_ids": position_ids_RT,
+            "attention_mask": attention_mask_RT,
+            "use_cache": False,
+        }
+        if self.varlen:
+            kwargs["segment_lengths"] = lengths
+        if self.score_head is not None:
+            hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
+            return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None
+        logits_NV = self._logits(kwargs, take_N)
+        # Imported late: OpenRLHF's losses pull in DeepSpeed, which the scorer's process has no other use for.
+        from genrm_rl.algorithms.objectives import token_logprobs
+
+        correct_N = logits_NV.detach().argmax(-1) == targets_N
+        return token_logprobs(logits_NV, targets_N), correct_N
+
+    def _logits(self, kwargs: dict[str, Any], take_N: torch.Tensor) -> torch.Tensor:
+        """Logits [N, V] of the taken positions only: the output head is the dearest layer of a small model."""
+        rows, width = kwargs["input_ids"].shape
+        if rows == 1:
+            return self.language(**kwargs, logits_to_keep=take_N).logits[0]
+        column_N = take_N % width
+        first = int(column_N.min())
+        logits_RKV = self.language(**kwargs, logits_to_keep=width - first).logits
+        return logits_RKV[take_N // width, column_N - first]
+
+
+def load_network(model_dir: str | Path, config: LearnerConfig, *, head: HeadKind, seed: int = 0) -> TrainedNetwork:
+    """Load a checkpoint in HF layout (safetensors only, no remote code) and put the head on it.
+
+    A ``score_head.safetensors`` beside the weights is loaded when ``head`` is "score"; else the head starts from
+    ``seed``. Raises ModelError if the directory is incomplete.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from genrm_rl.models.inspection import inspect_directory
+
+    inspect_directory(Path(model_dir))
+    language = AutoModelForCausalLM.from_pretrained(
+        str(model_dir),
+        dtype=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
+        attn_implementation=choose_attention(config.attention, packed=config.packing, precision=config.precision),
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    if config.packing and config.attention == "eager":
+        raise ModelError("learner.attention eager can't keep packed sequences apart; set learner.packing to off")
+    if config.gradient_checkpointing:
+        language.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora_rank:
+        add_lora(language, rank=config.lora_rank, alpha=config.lora_alpha)
+    score_head = load_score_head(model_dir, language.config.hidden_size, seed) if head == "score" else None
+    return TrainedNetwork(language, score_head)
+
+
+def load_score_head(model_dir: str | Path, hidden_size: int, seed: int = 0) -> ScoreHead:
+    """The saved score head of a checkpoint, or a fresh one if it has none."""
+    from safetensors.torch import load_file
+
+    head = ScoreHead(hidden_size, seed)
+    path = Path(model_dir) / SCORE_HEAD_FILE
+    if path.is_file():
+        saved = load_file(path)
+        if set(saved) != {SCORE_HEAD_KEY} or saved[SCORE_HEAD_KEY].shape != head.weight.shape:
+            raise ModelError(f"{path} does not hold a score head of width {hidden_size}; train the scalar model again")
+        with torch.no_grad():
+            head.weight.copy_(saved[SCORE_HEAD_KEY])
+    return head
+
+
+def add_lora(language: nn.Module, *, rank: int, alpha: float) -> None:
+    """Put LoRA on every linear layer inside the blocks, in place; all other weights are frozen."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inject_adapter_in_model(
+        LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"), language
+    )
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices only; norms and biases (one axis) have none."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    # Under ZeRO-3 a parameter is an empty placeholder; its true shape is kept in ds_shape.
+    axes = [len(getattr(parameter, "ds_shape", parameter.shape)) for parameter in trainable]
+    return [
+        {
+            "params": [p for p, n in zip(trainable, axes, strict=True) if n >= 2],
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for p, n in zip(trainable, axes, strict=True) if n < 2], "weight_decay": 0.0},
+    ]

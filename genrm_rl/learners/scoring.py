@@ -1,0 +1,128 @@
+"""Scores of many sequences by a scalar model (Bradley-Terry, PairRM), in Ray tasks of their own.
+
+The same packing as in training; no DeepSpeed. Results are streamed back per microbatch, so progress is shown and a task
+that dies is run again by Ray.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.errors import GenRMError, ModelError
+from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
+from genrm_rl.learners.events import FitProgress, progress_display
+from genrm_rl.models.inspection import inspect_directory
+
+
+def score_sequences(
+    model_dir: str | Path,
+    sequences: Sequence[Sequence[int]],
+    learner: LearnerConfig,
+    *,
+    progress: Callable[[FitProgress], None] | None = None,
+    show: bool = True,
+) -> list[float]:
+    """One score per token sequence (its last token), in order. Needs a connected Ray.
+
+    ``learner`` gives the token budget, precision, packing and the resources; ``learner.workers`` tasks share the work.
+    Raises ModelError if ``model_dir`` is no scalar model or a sequence does not fit it.
+    """
+    if not sequences:
+        return []
+    check_scalar_model(model_dir, sequences)
+    import ray
+
+    cuda = learner.gpus_per_worker > 0
+    task = ray.remote(
+        num_cpus=learner.cpus_per_worker,
+        num_gpus=learner.gpus_per_worker if cuda else 0,
+        max_retries=learner.max_failures,
+    )(_score_task).options(num_returns="streaming")
+    shared = ray.put([tuple(sequence) for sequence in sequences])
+    order = sorted(range(len(sequences)), key=lambda index: (-len(sequences[index]), index))
+    model = str(Path(model_dir).resolve())
+    parts = [order[worker :: learner.workers] for worker in range(learner.workers)]
+    streams = [task.remote(model, shared, part, learner) for part in parts if part]
+    scores: dict[int, float] = {}
+    started, tokens = time.perf_counter(), 0
+    with progress_display(f"scores of {Path(model_dir).name}", show) as draw:
+        for results in _as_completed(streams):
+            for index, score in results:
+                scores[index] = score
+                tokens += len(sequences[index])
+            speed = tokens / (time.perf_counter() - started)
+            left = sum(map(len, sequences)) - tokens
+            state = FitProgress(
+                f"scores of {Path(model_dir).name}", "scoring", len(scores), len(sequences), speed, left / speed
+            )
+            draw(state)
+            if progress is not None:
+                progress(state)
+    return [scores[index] for index in range(len(sequences))]
+
+
+def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]]) -> None:
+    """Raise ModelError, before anything is loaded, if the scores can't be computed."""
+    path = Path(model_dir)
+    facts = inspect_directory(path)
+    if not (path / SCORE_HEAD_FILE).is_file():
+        raise ModelError(f"{path} has no {SCORE_HEAD_FILE}; give a checkpoint of objective bradley_terry or pairrm")
+    longest = max(map(len, sequences))
+    if facts.max_position is not None and longest > facts.max_position:
+        raise ModelError(f"a sequence has {longest} tokens, more than the {facts.max_position} positions of {path}")
+    if min(map(len, sequences)) < 1:
+        raise ModelError("a sequence to score is empty")
+
+
+def iterate_scores(
+    model_dir: str | Path, sequences: Sequence[Sequence[int]], indices: Sequence[int], learner: LearnerConfig
+) -> Iterator[list[tuple[int, float]]]:
+    """Score ``sequences[i]`` for i in ``indices`` in this process; yields (i, score) by microbatch."""
+    import torch
+
+    from genrm_rl.learners.network import load_network
+    from genrm_rl.learners.objectives import last_token
+    from genrm_rl.learners.packing import collate, plan_microbatches
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, int(learner.cpus_per_worker)))
+    network = load_network(model_dir, learner, head="score").to(device).eval()
+    sizes = [[len(sequences[index])] for index in indices]
+    (plan,) = plan_microbatches(sizes, budget=learner.tokens_per_microbatch, workers=1, packed=learner.packing)
+    with torch.inference_mode():
+        for microbatch in plan:
+            chosen = [indices[position] for position in microbatch]
+            batch = collate([last_token(sequences[index]) for index in chosen], packed=learner.packing).to(device)
+            values_N, _ = network(*batch.network_inputs())
+            yield list(zip(chosen, values_N.float().tolist(), strict=True))
+
+
+def _score_task(
+    model_dir: str, sequences: Sequence[Sequence[int]], indices: Sequence[int], learner: LearnerConfig
+) -> Iterator[list[tuple[int, float]]]:
+    yield from iterate_scores(model_dir, sequences, indices, learner)
+
+
+def _as_completed(streams: list[Any]) -> Iterator[list[tuple[int, float]]]:
+    """Results of all streams, whichever is ready first."""
+    import ray
+
+    waiting = list(streams)
+    while waiting:
+        (stream,), _ = ray.wait(waiting, num_returns=1, fetch_local=False)
+        reference = next(stream, None)
+        if reference is None:
+            waiting.remove(stream)
+            continue
+        try:
+            result = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, GenRMError):
+                raise error.cause from error
+            raise
+        yield result

@@ -1,0 +1,7 @@
+"""Where a model comes from: the shipped tiny one, SmolLM2 from its package, a hub id, or a local directory."""
+
+from genrm_rl.models.listing import ListedModel, list_models
+from genrm_rl.models.resolve import ResolvedModel, resolve_model
+from genrm_rl.models.tokenizer import load_tokenizer
+
+__all__ = ["ListedModel", "ResolvedModel", "list_models", "load_tokenizer", "resolve_model"]

@@ -1,0 +1,1 @@
+"""Preference pairs: types, readers, splits, leak checks, and the controlled task world."""

@@ -1,0 +1,126 @@
+"""What a preference is: the nouns that every other package speaks in.
+
+A :class:`PreferencePair` carries the human (or verified) label. A :class:`Comparison` is what a judge sees: the same
+two answers in a drawn order *without* the label, so that no prompt built from it can leak which one won.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+LabelSource = Literal["human", "ai", "verified"]
+Slot = Literal["A", "B"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+def content_hash(*parts: object, length: int = 16) -> str:
+    """Hex digest that identifies JSON-serialisable content, stable across runs and machines."""
+    payload = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(payload.encode("utf-8")).hexdigest()[:length]
+
+
+def as_messages(prompt: str | Sequence[Mapping[str, str]] | Sequence[Message]) -> tuple[Message, ...]:
+    """A string prompt becomes one user turn; a list of ``{role, content}`` keeps its turns."""
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    return tuple(turn if isinstance(turn, Message) else Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two answers to one prompt, in slots A and B. Which one won is *not* in it.
+
+    ``pair_id`` names the :class:`PreferencePair` it came from. ``swapped`` says whether this is the pair's canonical
+    orientation (False) or the exchanged one (True); it says nothing about the label.
+    """
+
+    pair_id: str
+    prompt: tuple[Message, ...]
+    response_a: str
+    response_b: str
+    swapped: bool = False
+
+    def swap(self) -> Comparison:
+        """The same comparison with A and B exchanged."""
+        return replace(self, response_a=self.response_b, response_b=self.response_a, swapped=not self.swapped)
+
+    @property
+    def order(self) -> Literal["ab", "ba"]:
+        """``ab`` for the canonical orientation, ``ba`` for the exchanged one."""
+        return "ba" if self.swapped else "ab"
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A labelled pair: ``chosen`` was preferred to ``rejected`` as the answer to ``prompt``.
+
+    ``id`` is a hash of prompt and both answers (see :meth:`create`); ``meta`` keeps what the reader found beside them.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    source: str = ""
+    category: str = ""
+    label_source: LabelSource = "human"
+    meta: Mapping[str, object] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def create(
+        cls,
+        prompt: str | Sequence[Mapping[str, str]] | Sequence[Message],
+        chosen: str,
+        rejected: str,
+        *,
+        source: str = "",
+        category: str = "",
+        label_source: LabelSource = "human",
+        meta: Mapping[str, object] | None = None,
+    ) -> PreferencePair:
+        """Build a pair and its content-hash id. The id does not depend on which answer was chosen."""
+        messages = as_messages(prompt)
+        turns = [[turn.role, turn.content] for turn in messages]
+        return cls(
+            id=content_hash(turns, sorted([chosen, rejected])),
+            prompt=messages,
+            chosen=chosen,
+            rejected=rejected,
+            source=source,
+            category=category,
+            label_source=label_source,
+            meta=dict(meta or {}),
+        )
+
+    @property
+    def chosen_slot(self) -> Slot:
+        """The slot of the chosen answer in the canonical orientation, drawn from the pair's own id (no seed, no label).
+
+        The id ignores which answer won, and the two answers are ordered by their own hashes, so the slot carries no
+        information about the label.
+        """
+        return "A" if content_hash(self.id, self.chosen) < content_hash(self.id, self.rejected) else "B"
+
+    def comparison(self, *, swapped: bool = False) -> Comparison:
+        """The unlabelled comparison in the canonical (``swapped=False``) or exchanged orientation."""
+        first, second = (self.chosen, self.rejected) if self.chosen_slot == "A" else (self.rejected, self.chosen)
+        canonical = Comparison(self.id, self.prompt, first, second)
+        return canonical.swap() if swapped else canonical
+
+    def label(self, *, swapped: bool = False) -> Slot:
+        """The slot that holds the chosen answer in that orientation. Travels beside a Comparison, never in it."""
+        if not swapped:
+            return self.chosen_slot
+        return "B" if self.chosen_slot == "A" else "A"

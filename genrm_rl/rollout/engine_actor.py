@@ -1,0 +1,90 @@
+"""The Ray actor that owns one vLLM engine. vLLM is imported only inside the actor's process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import ray
+
+from genrm_rl.rollout.settings import EngineSettings, engine_environment
+from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+
+
+@ray.remote(max_restarts=0, max_task_retries=0, num_cpus=0)
+class EngineActor:
+    """One engine: generation in batches, weight update phases, and the log-probabilities of fixed prompts.
+
+    The pool, not Ray, replaces a dead actor, because a new one must first receive the last published weights.
+    """
+
+    def __init__(self, settings: EngineSettings, index: int) -> None:
+        os.environ.update(engine_environment(settings))
+        from genrm_rl.rollout.vllm_adapter import VllmEngine
+
+        self._engine = VllmEngine(settings, index)
+
+    async def start(self) -> EngineReport:
+        """Load the model; returns when the engine can generate."""
+        return await self._engine.start()
+
+    async def exchange(
+        self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
+    ) -> list[GenerationResult]:
+        """Accept requests and wait up to ``max_wait`` seconds for results; returns those that have finished.
+
+        A new ``session`` drops whatever an abandoned one left behind. ``deadline`` is in seconds from now, per request.
+        """
+        return await self._engine.exchange(session, requests, deadline, max_wait)
+
+    async def abort_all(self) -> None:
+        """Stop every running request and forget its result."""
+        await self._engine.abort_all()
+
+    async def sleep(self) -> bool:
+        """Give the accelerator's memory back; False where that is not possible (CPU)."""
+        return await self._engine.sleep()
+
+    async def wake(self) -> None:
+        """Undo `sleep`."""
+        await self._engine.wake()
+
+    async def pause(self) -> None:
+        """Freeze scheduling; running requests are kept."""
+        await self._engine.pause()
+
+    async def resume(self) -> None:
+        """Undo `pause`."""
+        await self._engine.resume()
+
+    async def init_weight_transfer_engine(self, init_info: dict) -> None:
+        """Phase 1 of a weight update (vLLM's native API, as are the next three)."""
+        await self._engine.init_weight_transfer_engine(init_info)
+
+    async def start_weight_update(self) -> None:
+        """Phase 2."""
+        await self._engine.start_weight_update()
+
+    async def update_weights(self, update_info: dict) -> None:
+        """Phase 3, repeatable."""
+        await self._engine.update_weights(update_info)
+
+    async def finish_weight_update(self, version: str) -> None:
+        """Phase 4; afterwards the prefix cache holds nothing of the old weights."""
+        await self._engine.finish_weight_update(version)
+
+    async def cancel_weight_update(self) -> None:
+        """Close a half-done update, so that another can start."""
+        await self._engine.cancel_weight_update()
+
+    async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probability (nats) of each prompt token after the first, as the engine computes it now."""
+        return await self._engine.prompt_logprobs(prompts)
+
+    async def report(self) -> EngineReport:
+        """Version and process ids."""
+        return await self._engine.report()
+
+    async def shutdown(self) -> None:
+        """End vLLM's processes."""
+        await self._engine.shutdown()

@@ -1,0 +1,132 @@
+"""One engine pool that serves whichever judge is needed next, and samples its traces durably."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from genrm_rl.config import RunConfig
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.requests import JudgeRequest, collect_traces
+from genrm_rl.judging.types import Trace, Verdict
+from genrm_rl.rollout.types import SyncReceipt
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import write_json
+from genrm_rl.runtime.trace_store import TraceJournal, read_traces, write_traces
+
+if TYPE_CHECKING:
+    from genrm_rl.rollout.pool import EnginePool
+
+FLUSH_SECONDS = 5.0
+RETRIED = (Verdict.TIMED_OUT, Verdict.JUDGE_FAILED)
+
+
+class JudgeEngine:
+    """Starts the pool at the first judgment that is not on disk already, so a finished run needs no engine at all.
+
+    A judge is made current by publishing its weights to the running engines (nothing is restarted); each publication is
+    proved by the parity probe, whose receipt is kept under ``sync/`` of the run.
+    """
+
+    def __init__(
+        self, config: RunConfig, run: RunDirectory, encoder: JudgeEncoder, base: Judge, console: Console
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.encoder = encoder
+        self.base = base
+        self.console = console
+        self._pool: EnginePool | None = None
+        self._serves = base.path
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> JudgeEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cleanup.close()
+
+    def sample_stage(self, name: str, judge: Judge, requests: Iterable[JudgeRequest], description: str) -> list[Trace]:
+        """Traces of ``requests`` by ``judge``, as stage ``name`` of the run.
+
+        Finished traces go to a journal while others are still generated; after a kill only the missing ones are sampled.
+        A trace that timed out or whose engine failed is asked for once more, then kept as the non-verdict that it is.
+        """
+        work = self.run.path / "work" / name
+
+        def compute(directory: Path) -> dict[str, Any]:
+            wanted = list(requests)
+            journal = TraceJournal(work, FLUSH_SECONDS)
+            before = len(journal.finished)
+            started = time.perf_counter()
+            missing = [request for request in wanted if request.request_id not in journal.finished]
+            if missing:
+                self._sample(judge, missing, journal, description)
+            traces = [journal.finished[request.request_id] for request in wanted]
+            write_traces(directory / "traces.parquet", traces)
+            seconds = time.perf_counter() - started
+            return sampling_facts(traces, judge) | {"recovered_traces": before, "sampling_seconds": round(seconds, 3)}
+
+        path = self.run.stage(name, compute)
+        shutil.rmtree(work, ignore_errors=True)
+        return read_traces(path / "traces.parquet")
+
+    def serve(self, judge: Judge) -> None:
+        """Make ``judge`` the one that the engines answer for."""
+        pool = self._running_pool()
+        if self._serves != judge.path:
+            self._keep(pool.publish(judge.version, judge.path))
+            self._serves = judge.path
+
+    def _sample(self, judge: Judge, missing: list[JudgeRequest], journal: TraceJournal, description: str) -> None:
+        self.serve(judge)
+        again: list[JudgeRequest] = []
+        by_id = {request.request_id: request for request in missing}
+        try:
+            for trace in self._generate(missing, description):
+                if trace.verdict in RETRIED:
+                    again.append(by_id[trace.trace_id])
+                else:
+                    journal.add(trace)
+            for trace in self._generate(again, f"{description} (again)"):
+                journal.add(trace)
+        finally:
+            journal.flush()
+
+    def _generate(self, requests: list[JudgeRequest], description: str) -> Iterable[Trace]:
+        if not requests:
+            return ()
+        pool = self._running_pool()
+        return collect_traces(requests, lambda batch: pool.generate(batch, progress=description), self.encoder)
+
+    def _running_pool(self) -> EnginePool:
+        if self._pool is None:
+            from genrm_rl.rollout.pool import EnginePool
+
+            pool = EnginePool(self.base.path, self.config.rollout, self.config.model, console=self.console)
+            self._pool = self._cleanup.enter_context(pool)
+        return self._pool
+
+    def _keep(self, receipt: SyncReceipt) -> None:
+        folder = self.run.path / "sync"
+        number = len(list(folder.glob("*.json"))) if folder.is_dir() else 0
+        write_json(folder / f"{number:04d}-{receipt.version}.json", asdict(receipt) | {"passed": receipt.probe.passed})
+
+
+def sampling_facts(traces: Sequence[Trace], judge: Judge) -> dict[str, Any]:
+    """What a sampling stage records in its manifest: counts and tokens."""
+    return {
+        "judge_version": judge.version,
+        "traces": len(traces),
+        "prompt_tokens": sum(len(trace.prompt_token_ids) for trace in traces),
+        "completion_tokens": sum(len(trace.completion_token_ids) for trace in traces),
+        "verdicts": {kind.value: sum(trace.verdict is kind for trace in traces) for kind in Verdict},
+    }

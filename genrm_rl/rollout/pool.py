@@ -1,0 +1,267 @@
+"""Several engines as one: dispatch, streaming, restarts, and weight publication."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import ray
+from ray.actor import ActorHandle
+from ray.util.placement_group import remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from rich.console import Console
+
+from genrm_rl.config import ModelConfig, RolloutConfig
+from genrm_rl.rollout.dispatch import Dispatcher
+from genrm_rl.rollout.engine_actor import EngineActor
+from genrm_rl.rollout.errors import EngineLostError, PublicationError
+from genrm_rl.rollout.progress import GenerationProgress
+from genrm_rl.rollout.publication import ENGINE_GONE, WeightPublisher, last_line
+from genrm_rl.rollout.resources import choose_device, reserve
+from genrm_rl.rollout.settings import Device, engine_settings
+from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
+
+if TYPE_CHECKING:
+    import torch
+
+    from genrm_rl.rollout.parity import ProbeReference
+
+LONG_POLL_SECONDS = 5.0
+BASE_VERSION = "base"
+
+
+class EnginePool:
+    """``RolloutConfig.engines`` engine actors in one placement group, all serving the same weights.
+
+    Needs an initialised Ray session. Use it as a context manager, or call `shutdown`. Generation and publication take
+    turns: `publish` refuses to run while a `generate` is being consumed, so every result has one known weight version.
+
+    Args:
+        model_path: directory of the base model (safetensors, tokenizer).
+        rollout: engine settings. model: context length and dtype.
+        device: ``cpu`` or ``cuda``; None takes what the Ray cluster has.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        rollout: RolloutConfig,
+        model: ModelConfig,
+        *,
+        device: Device | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self._console = console or Console(stderr=True)
+        self._rollout = rollout
+        self.settings = engine_settings(model_path, rollout, model, device or choose_device())
+        self._group = reserve(rollout, self.settings.device, self._console)
+        self._actors: list[ActorHandle | None] = [None] * rollout.engines
+        self._reports: list[EngineReport | None] = [None] * rollout.engines
+        self._restarts = [0] * rollout.engines
+        self._generating = False
+        self._publisher = WeightPublisher(self.settings, rollout.parity_limit)
+        self.version = BASE_VERSION
+        try:
+            self._start(range(rollout.engines))
+        except BaseException:
+            self.shutdown()
+            raise
+
+    def __enter__(self) -> EnginePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    # -- generation -------------------------------------------------------------------------------------------------
+
+    def generate(
+        self, requests: Iterable[GenerationRequest], progress: str | None = None
+    ) -> Iterator[GenerationResult]:
+        """Sample every request and yield results as they finish, in no particular order, each exactly once.
+
+        ``progress`` labels a progress bar with tokens/s and time left; None shows nothing. A request that its engine
+        refuses becomes a result with ``finish_reason`` 'failed', one that takes longer than ``RolloutConfig.deadline``
+        seconds becomes 'deadline'. Requests of an engine that died are sampled again, with the same seeds.
+
+        Raises:
+            EngineLostError: an engine died more than ``RolloutConfig.max_restarts`` times.
+            ValueError: two requests share an id.
+        """
+        if self._generating:
+            raise RuntimeError("this pool is already generating; consume or close that iterator first")
+        dispatcher = Dispatcher(requests, len(self._actors), self._rollout.max_in_flight)
+        return self._generate(dispatcher, progress)
+
+    def _generate(self, dispatcher: Dispatcher, label: str | None) -> Iterator[GenerationResult]:
+        self._generating = True
+        session = uuid.uuid4().hex
+        calls: dict[ray.ObjectRef, int] = {}
+        try:
+            with GenerationProgress(label, dispatcher.total) as progress:
+                while not dispatcher.done:
+                    self._exchange(dispatcher, session, calls)
+                    ready, _ = ray.wait(list(calls), num_returns=1, timeout=LONG_POLL_SECONDS)
+                    for call in ready:
+                        results = self._collect(dispatcher, call, calls.pop(call))
+                        progress.advance(len(results), sum(len(result.token_ids) for result in results))
+                        # The engines get their next requests before the consumer gets to work on these results.
+                        self._exchange(dispatcher, session, calls)
+                        yield from results
+        finally:
+            self._generating = False
+            if not dispatcher.done:
+                self._abort(calls)
+
+    def _exchange(self, dispatcher: Dispatcher, session: str, calls: dict[ray.ObjectRef, int]) -> None:
+        """Hand waiting requests to the engines that have no call outstanding and ask them for results."""
+        busy = set(calls.values())
+        idle = [index for index in range(len(self._actors)) if index not in busy]
+        for index, batch in dispatcher.assign(idle).items():
+            if dispatcher.in_flight(index):
+                actor = self._actors[index]
+                call = actor.exchange.remote(session, batch, self._rollout.deadline, LONG_POLL_SECONDS)
+                calls[call] = index
+
+    def _collect(self, dispatcher: Dispatcher, call: ray.ObjectRef, index: int) -> list[GenerationResult]:
+        """Results of one finished call; an engine that died is replaced and its requests wait again."""
+        try:
+            return dispatcher.finish(index, ray.get(call))
+        except ENGINE_GONE as error:
+            again = dispatcher.lost(index)
+            self._console.print(f"engine {index} died ({last_line(error)}); {again} requests will be sampled again")
+            self._restart(index)
+            return []
+
+    def _abort(self, calls: dict[ray.ObjectRef, int]) -> None:
+        for index in set(calls.values()):
+            actor = self._actors[index]
+            if actor is not None:
+                actor.abort_all.remote()
+
+    # -- weights ----------------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        version: str,
+        source: str | Path | Mapping[str, torch.Tensor],
+        reference: ProbeReference | None = None,
+    ) -> SyncReceipt:
+        """Move every engine to new weights and prove it; afterwards results carry ``version``.
+
+        Args:
+            version: name of the weights, unique in the run.
+            source: checkpoint directory (safetensors), or tensors under checkpoint names.
+            reference: prompts and the learner's log-probabilities for them; None computes them from the directory with
+                `parity.reference_logprobs`. Tensors in memory need one.
+
+        Raises:
+            PublicationError: a phase failed or the probe was beyond the limit (also NaN). The engines serve the version
+                that they had before, checked by the same probe.
+            EngineLostError: an engine died too often meanwhile.
+        """
+        if self._generating:
+            raise RuntimeError("publish between generations, not inside one: every result has one known weight version")
+        while True:
+            try:
+                receipt = self._publisher.publish(self._actors, version, source, reference)
+            except PublicationError as error:
+                if error.phase != "prepare":
+                    self._return_to_good()
+                raise PublicationError(error.phase, f"{error}; the engines serve {self.version!r}") from error
+            except ENGINE_GONE as error:
+                self._console.print(f"an engine died during publication ({last_line(error)}); it is replaced")
+                self._return_to_good()
+                continue
+            self.version = version
+            return receipt
+
+    def _return_to_good(self) -> None:
+        """Every engine serves the last good version again; dead or obstinate ones are replaced."""
+        for index, actor in enumerate(self._actors):
+            try:
+                self._publisher.roll_back([actor])
+            except (*ENGINE_GONE, PublicationError) as error:
+                self._console.print(f"engine {index} could not go back to {self.version!r} ({last_line(error)})")
+                self._restart(index)
+
+    # -- life of the engines ----------------------------------------------------------------------------------------
+
+    def _start(self, indices: Iterable[int]) -> None:
+        """Create actors and wait until each can generate; prints one line per engine."""
+        begun = time.monotonic()
+        starting: dict[ray.ObjectRef, int] = {}
+        for index in indices:
+            self._actors[index] = self._create(index)
+            starting[self._actors[index].start.remote()] = index
+        while starting:
+            left = self._rollout.startup_deadline - (time.monotonic() - begun)
+            ready, _ = ray.wait(list(starting), num_returns=1, timeout=max(left, 0))
+            if not ready:
+                raise EngineLostError(
+                    f"engine {min(starting.values())} did not start within {self._rollout.startup_deadline:g} s "
+                    "(rollout.startup_deadline)"
+                )
+            index = starting.pop(ready[0])
+            try:
+                report = ray.get(ready[0])
+            except ENGINE_GONE as error:
+                raise EngineLostError(f"engine {index} died while it started: {last_line(error)}") from error
+            self._reports[index] = report
+            self._console.print(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
+
+    def _create(self, index: int) -> ActorHandle:
+        gpus = self.settings.tensor_parallel if self.settings.device == "cuda" else 0
+        cpus = 1.0 if gpus else self._rollout.cpus_per_engine
+        strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
+        return EngineActor.options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy=strategy).remote(
+            self.settings, index
+        )
+
+    def _restart(self, index: int) -> None:
+        """Replace a dead engine; it serves the last published weights before this returns."""
+        self._restarts[index] += 1
+        if self._restarts[index] > self._rollout.max_restarts:
+            raise EngineLostError(
+                f"engine {index} died {self._restarts[index]} times, more than rollout.max_restarts = "
+                f"{self._rollout.max_restarts}; see the engine's log in Ray's session folder"
+            )
+        self._kill(index)
+        self._start([index])
+        if self._publisher.good is not None:
+            self._publisher.send([self._actors[index]], self._publisher.good)
+
+    def _kill(self, index: int) -> None:
+        actor, self._actors[index] = self._actors[index], None
+        if actor is not None:
+            ray.kill(actor, no_restart=True)
+
+    def reports(self) -> list[EngineReport]:
+        """Current version and process ids of every engine."""
+        return ray.get([actor.report.remote() for actor in self._actors])
+
+    def sleep(self) -> bool:
+        """Free the engines' GPU memory for a learner on the same GPU; False on CPU, where nothing is freed."""
+        return all(ray.get([actor.sleep.remote() for actor in self._actors]))
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        ray.get([actor.wake.remote() for actor in self._actors])
+
+    def shutdown(self) -> None:
+        """End all engines and give their place back; safe to call twice."""
+        stopping = [actor.shutdown.remote() for actor in self._actors if actor is not None]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=20)
+        for index in range(len(self._actors)):
+            self._kill(index)
+        self._publisher.close()
+        if self._group is not None:
+            remove_placement_group(self._group)
+            self._group = None

@@ -1,0 +1,106 @@
+"""Everything one engine process needs to know, resolved once from the configuration; no vLLM in here."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from genrm_rl.config import ModelConfig, RolloutConfig
+from genrm_rl.errors import ModelError
+
+Device = Literal["cpu", "cuda"]
+WeightBackend = Literal["nccl", "ipc", "shared_memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Resolved settings of one engine. Sizes in tokens, memory in GiB."""
+
+    model_path: str
+    device: Device
+    dtype: str
+    max_context: int
+    max_sequences: int
+    tensor_parallel: int
+    enforce_eager: bool
+    kv_cache_gib: float
+    gpu_memory_utilization: float
+    weight_backend: WeightBackend
+    cpu_threads: int
+
+
+def engine_settings(
+    model_path: str | Path, rollout: RolloutConfig, model: ModelConfig, device: Device
+) -> EngineSettings:
+    """Resolve the settings of every engine of a pool.
+
+    Raises:
+        ModelError: the directory has no ``config.json``, or the model's own context is shorter than the configured one.
+    """
+    config = model_config_json(model_path)
+    longest = config.get("max_position_embeddings")
+    if isinstance(longest, int) and longest < model.max_context:
+        raise ModelError(
+            f"model.max_context is {model.max_context} tokens, but {model_path} was made for {longest}; "
+            f"set model.max_context to {longest} or less"
+        )
+    # A checkpoint on disk needs no GPU process to be sent; a learner that publishes from its GPU sets nccl or ipc.
+    backend = "shared_memory" if rollout.weight_backend == "auto" else rollout.weight_backend
+    return EngineSettings(
+        model_path=str(model_path),
+        device=device,
+        dtype=model.dtype,
+        max_context=model.max_context,
+        max_sequences=rollout.max_in_flight,
+        tensor_parallel=1 if device == "cpu" else rollout.tensor_parallel,
+        enforce_eager=device == "cpu" if rollout.enforce_eager is None else rollout.enforce_eager,
+        kv_cache_gib=rollout.kv_cache_gib,
+        gpu_memory_utilization=rollout.gpu_memory_utilization,
+        weight_backend=backend,
+        cpu_threads=max(1, math.ceil(rollout.cpus_per_engine)),
+    )
+
+
+def model_config_json(model_path: str | Path) -> dict[str, object]:
+    """The model directory's ``config.json``; `ModelError` if there is none."""
+    path = Path(model_path) / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{model_path} is not a model directory: it has no config.json") from error
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from error
+
+
+def engine_environment(settings: EngineSettings) -> dict[str, str]:
+    """Environment variables that must be set before vLLM is imported; its own processes inherit them.
+
+    On CPU vLLM reads the thread binding and the preloaded OpenMP library from the environment only.
+    """
+    environment = {
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "WARNING"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if settings.device == "cpu":
+        threads = str(settings.cpu_threads)
+        environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        library = intel_openmp()
+        preloaded = os.environ.get("LD_PRELOAD", "")
+        if library is not None and "libiomp" not in preloaded:
+            environment["LD_PRELOAD"] = f"{library}:{preloaded}".rstrip(":")
+            # Engine and learner share cores: a thread that waits for work must sleep at once, not spin.
+            environment |= {"KMP_BLOCKTIME": "1", "KMP_TPAUSE": "0"}
+    return environment
+
+
+def intel_openmp() -> str | None:
+    """Path of ``libiomp5.so`` if the package intel-openmp is installed beside this interpreter."""
+    found = glob.glob(os.path.join(sys.prefix, "lib", "libiomp5.so"))
+    return found[0] if found else None

@@ -1,0 +1,282 @@
+"""vLLM 0.29 behind the words of this project: one ``AsyncLLM``, its requests, and its weight phases.
+
+Every vLLM import of the project is in the modules ``rollout/vllm_adapter*.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+
+from vllm import SamplingParams
+from vllm.config import WeightTransferConfig
+from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMClientError
+from vllm.inputs.engine import tokens_input
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.rollout.settings import EngineSettings
+from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, executor_class, process_tree
+
+# Results that finish within this time travel together: one reply per engine step is enough.
+GATHER_SECONDS = 0.02
+
+
+def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
+    """vLLM's arguments for these settings.
+
+    Prompts are prefilled whole (no chunked prefill) on CPU: vLLM 0.29 rewinds the random generator of a half-prefilled
+    seeded request, which a CPU generator can't do, and the engine dies. ``logprobs_mode`` raw: log-probabilities are
+    those of the model itself, before temperature and top-p.
+    """
+    on_cpu = settings.device == "cpu"
+    return AsyncEngineArgs(
+        model=settings.model_path,
+        dtype=settings.dtype,
+        max_model_len=settings.max_context,
+        max_num_seqs=settings.max_sequences,
+        tensor_parallel_size=settings.tensor_parallel,
+        enforce_eager=settings.enforce_eager,
+        distributed_executor_backend=executor_class(settings),
+        worker_extension_cls=WORKER_EXTENSION,
+        weight_transfer_config=WeightTransferConfig(backend=settings.weight_backend),
+        logprobs_mode="raw_logprobs",
+        enable_chunked_prefill=False if on_cpu else None,
+        max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
+        kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        enable_sleep_mode=not on_cpu,
+        disable_log_stats=True,
+        seed=0,
+    )
+
+
+def sampling_params(request: GenerationRequest) -> SamplingParams:
+    """Sampling parameters of one request; text is decoded once at the end unless stop strings need it on the way."""
+    return SamplingParams(
+        n=1,
+        temperature=request.temperature,
+        top_p=request.top_p if request.temperature > 0 else 1.0,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        stop=list(request.stop) or None,
+        stop_token_ids=list(request.stop_token_ids) or None,
+        logprob_token_ids=list(request.logprob_token_ids) or None,
+        flat_logprobs=True,
+        detokenize=bool(request.stop),
+        skip_special_tokens=True,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+class VllmEngine:
+    """One ``AsyncLLM`` with the request bookkeeping of an engine actor; lives on one event loop."""
+
+    def __init__(self, settings: EngineSettings, index: int) -> None:
+        self._settings = settings
+        self._index = index
+        self._version = "base"
+        self._llm: AsyncLLM | None = None
+        self._session = ""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._results: list[GenerationResult] = []
+        self._news = asyncio.Event()
+        self._dead = ""
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> EngineReport:
+        """Start vLLM's processes and load the model."""
+        begun = time.perf_counter()
+        self._llm = AsyncLLM.from_engine_args(engine_arguments(self._settings))
+        return await self.report(seconds=time.perf_counter() - begun)
+
+    async def report(self, seconds: float = 0.0) -> EngineReport:
+        """Version, process ids of the actor and of vLLM, and start-up seconds."""
+        pid = os.getpid()
+        return EngineReport(self._index, pid, process_tree(pid), self._version, seconds)
+
+    async def shutdown(self) -> None:
+        """Stop all requests and vLLM's processes."""
+        await self.abort_all()
+        if self._llm is not None:
+            self._llm.shutdown(timeout=1)
+            self._llm = None
+
+    @property
+    def llm(self) -> AsyncLLM:
+        """The running engine."""
+        if self._llm is None:
+            raise RuntimeError("the engine has not been started")
+        if self._llm.errored:
+            raise EngineProcessDied(self._dead or "vLLM's engine process is gone")
+        return self._llm
+
+    async def sleep(self) -> bool:
+        """Free GPU memory; on CPU vLLM ignores the call although it claims to sleep, so it isn't made."""
+        if self._settings.device == "cpu":
+            return False
+        await self.llm.sleep(level=1)
+        return True
+
+    async def wake(self) -> None:
+        """Undo `sleep`."""
+        if self._settings.device != "cpu":
+            await self.llm.wake_up()
+
+    # -- generation -------------------------------------------------------------------------------------------------
+
+    async def exchange(
+        self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
+    ) -> list[GenerationResult]:
+        """Start ``requests`` and return what has finished; waits at most ``max_wait`` seconds for the first result."""
+        if session != self._session:
+            await self.abort_all()
+            self._session = session
+        for request in requests:
+            if request.request_id not in self._tasks:
+                self._tasks[request.request_id] = asyncio.create_task(self._serve(request, deadline))
+        if not self._results and not self._dead:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max_wait)
+                await asyncio.sleep(GATHER_SECONDS)
+        if self._dead:
+            raise EngineProcessDied(self._dead)
+        self._news.clear()
+        results, self._results = self._results, []
+        return results
+
+    async def abort_all(self) -> None:
+        """Cancel every running request and drop results that nobody fetched."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._results.clear()
+        self._news.clear()
+
+    async def _serve(self, request: GenerationRequest, deadline: float) -> None:
+        """Run one request to its result; only a dead engine leaves it without one."""
+        output: RequestOutput | None = None
+        try:
+            async with asyncio.timeout(deadline):
+                output = await self._final(request.prompt_token_ids, sampling_params(request), request.request_id)
+        except TimeoutError:
+            self._finish(self._failure(request, "deadline", f"no result within {deadline:g} s"))
+        except (VLLMClientError, ValueError) as error:
+            self._finish(self._failure(request, "failed", str(error)))
+        except (EngineDeadError, EngineProcessDied) as error:
+            self._engine_died(str(error))
+        except EngineGenerateError as error:
+            if self._llm is not None and self._llm.errored:
+                self._engine_died(str(error))
+            else:
+                self._finish(self._failure(request, "failed", str(error.__cause__ or error)))
+        else:
+            self._finish(self._result(request, output))
+        finally:
+            self._tasks.pop(request.request_id, None)
+
+    def _engine_died(self, reason: str) -> None:
+        self._dead = self._dead or f"engine {self._index}: {reason}"
+        self._news.set()
+
+    def _finish(self, result: GenerationResult) -> None:
+        self._results.append(result)
+        self._news.set()
+
+    def _failure(self, request: GenerationRequest, reason: str, error: str) -> GenerationResult:
+        return GenerationResult(
+            request.request_id, (), "", reason, (), self._version, self._index, f"request {request.request_id}: {error}"
+        )
+
+    def _result(self, request: GenerationRequest, output: RequestOutput | None) -> GenerationResult:
+        if output is None or not output.outputs:
+            return self._failure(request, "failed", "the engine returned no output")
+        completion = output.outputs[0]
+        if completion.finish_reason not in ("stop", "length"):
+            return self._failure(request, "failed", f"the engine ended it with {completion.finish_reason!r}")
+        token_ids = tuple(completion.token_ids)
+        text = completion.text if request.stop else self._decode(token_ids)
+        width = len(request.logprob_token_ids)
+        rows: tuple[tuple[float, ...], ...] = ()
+        if width:
+            # Each position holds the sampled token first, then the requested ids in the request's order.
+            flat = completion.logprobs
+            rows = tuple(tuple(flat.logprobs[start + 1 : start + 1 + width]) for start in flat.start_indices)
+        return GenerationResult(
+            request.request_id, token_ids, text, completion.finish_reason, rows, self._version, self._index
+        )
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self.llm.get_tokenizer().decode(token_ids, skip_special_tokens=True)
+
+    # -- weights ----------------------------------------------------------------------------------------------------
+
+    async def pause(self) -> None:
+        """Freeze scheduling, keep running requests."""
+        await self.llm.pause_generation(mode="keep", clear_cache=False)
+
+    async def resume(self) -> None:
+        """Continue scheduling."""
+        await self.llm.resume_generation()
+
+    async def init_weight_transfer_engine(self, init_info: dict) -> None:
+        """vLLM's phase 1."""
+        await self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+
+    async def start_weight_update(self) -> None:
+        """vLLM's phase 2."""
+        await self.llm.start_weight_update()
+
+    async def update_weights(self, update_info: dict) -> None:
+        """vLLM's phase 3."""
+        await self.llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
+
+    async def finish_weight_update(self, version: str) -> None:
+        """vLLM's phase 4, then forget cached prefixes, which hold keys and values of the old weights."""
+        await self.llm.finish_weight_update(weight_version=version)
+        await self.llm.reset_prefix_cache(reset_running_requests=True)
+        self._version = version
+
+    async def cancel_weight_update(self) -> None:
+        """Close an update that was left open, so that the next can start; does nothing if none is."""
+        await self.llm.collective_rpc("close_weight_update")
+
+    async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Log-probabilities of the prompt tokens after the first one, one list per prompt."""
+
+        parameters = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+        async def score(number: int, token_ids: Sequence[int]) -> list[float]:
+            final = await self._final(token_ids, parameters, f"probe-{self._version}-{number}")
+            if final is None or final.prompt_logprobs is None:
+                raise RuntimeError("the engine returned no prompt log-probabilities")
+            return [final.prompt_logprobs[i][token_ids[i]].logprob for i in range(1, len(token_ids))]
+
+        return await asyncio.gather(*(score(number, prompt) for number, prompt in enumerate(prompts)))
+
+    async def _final(
+        self, token_ids: Sequence[int], parameters: SamplingParams, request_id: str
+    ) -> RequestOutput | None:
+        """The last output of one request; cancelling this aborts the request in the engine."""
+        last: RequestOutput | None = None
+        async for output in self.llm.generate(tokens_input(list(token_ids)), parameters, request_id):
+            last = output
+        return last

@@ -1,0 +1,67 @@
+"""The sending end on GPU: vLLM's own trainer-side engines (`nccl`, `ipc`), driven from a process that has a GPU."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+
+import ray
+import torch
+from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, VLLMWeightSyncClient, WeightSource
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.rollout.settings import EngineSettings
+
+
+class DeviceSource(WeightSource):
+    """Host tensors, moved to the GPU one by one as vLLM asks for them."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def metadata(self) -> list[ParamMeta]:
+        """Names, dtypes and shapes."""
+        return [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self._tensors.items()]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, tensor in self._tensors.items():
+            yield name, tensor.to("cuda", non_blocking=True)
+
+
+def send_from_gpu(
+    settings: EngineSettings, tensors: Mapping[str, torch.Tensor], client: VLLMWeightSyncClient, engines: int
+) -> None:
+    """One update round over NCCL, or over CUDA IPC when this process shares the GPU with the engine.
+
+    Raises:
+        EnvironmentProblem: this process has no GPU; `shared_memory` needs none.
+    """
+    if not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            f"rollout.weight_backend {settings.weight_backend} sends from a GPU, and the publishing process has none; "
+            "publish from a learner, or set rollout.weight_backend to shared_memory"
+        )
+    info: TrainerInitInfo
+    if settings.weight_backend == "ipc":
+        info = IPCTrainerInitInfo(rank=0, packed=True)
+    else:
+        info = NCCLTrainerInitInfo(
+            rank=0,
+            master_address=ray.util.get_node_ip_address(),
+            master_port=_free_port(),
+            world_size=1 + engines * settings.tensor_parallel,
+        )
+    trainer = WeightTransferTrainerFactory.trainer_init(info, client=client, source=DeviceSource(tensors))
+    try:
+        trainer.send_weights()
+    finally:
+        trainer.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,1 @@
+"""What a run needs around the algorithms: storage, run directory, stages, metrics, the Ray session, the doctor."""

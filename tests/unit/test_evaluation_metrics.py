@@ -1,0 +1,251 @@
+"""Every number here was computed by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from genrm_rl.errors import DataError
+from genrm_rl.evaluation.metrics import compare, compare_all, summarise
+from genrm_rl.evaluation.records import record_from_judgment, record_from_probability
+from genrm_rl.judging.types import Judgment, Trace, Verdict
+from genrm_rl.preferences.types import PreferencePair
+from tests.unit.evaluation_rows import row, votes
+
+SIX = [
+    row("p1", "A", "AA", 0.9),  # right twice
+    row("p2", "A", "AB", 0.5),  # flips; says "first" both times: ab shows A first, ba shows B first
+    row("p3", "B", "AA", 0.8),  # wrong twice
+    row("p4", "B", "B?", 0.2),  # right, unparseable
+    row("p5", "A", "//"),  # truncated twice, no probability
+    row("p6", "B", "=B", 0.45),  # tie, right
+]
+
+
+def summary(rows, **settings):
+    return summarise(rows, resamples=200, seed=1, **settings)
+
+
+def test_both_orders_count_once_each():
+    result = summary(SIX)
+    assert (result.n, result.judgments) == (6, 12)
+    assert result.accuracy_strict == pytest.approx(5 / 12)  # 2 + 1 + 0 + 1 + 0 + 1
+    assert result.accuracy_flexible == pytest.approx(7 / 12)  # + half of ?, /, /, =
+    assert result.position_consistent == pytest.approx(1 / 6)
+    assert result.flip_rate == pytest.approx(1 / 3)  # p1, p2, p3 have verdicts in both orders
+    assert result.non_verdict_rate == pytest.approx(4 / 12)
+    assert result.non_verdicts == pytest.approx({"unparseable": 1 / 12, "truncated": 2 / 12, "tie": 1 / 12})
+    low, high = result.ci95
+    assert 0 <= low < 5 / 12 < high <= 1
+
+
+def test_first_position_counts_the_shown_slot_not_the_canonical_one():
+    # Verdicts: p1 A(first) A(second), p2 A(first) B(first), p3 A(first) A(second), p4 B(second), p6 B in ba (first).
+    assert summary(SIX).first_position_rate == pytest.approx(5 / 8)
+    always_first = [row("x", "A", "AB"), row("y", "B", "AB")]
+    assert summary(always_first).first_position_rate == 1.0
+    assert summary(always_first).flip_rate == 1.0
+
+
+def test_a_folded_half_or_a_missing_probability_is_no_right_decision():
+    # Right: p1 (0.9, A), p4 (0.2, B), p6 (0.45, B). p2 is exactly 0.5, p5 has none.
+    result = summary(SIX)
+    assert result.accuracy_folded == pytest.approx(3 / 6)
+    assert result.n_with_probability == 5
+
+
+def test_calibration_by_hand():
+    result = summary(
+        [row("a", "A", "AA", 0.9), row("b", "B", "AA", 0.9), row("c", "B", "BB", 0.3), row("d", "A", "AA", 1.0)]
+    )
+    # Bins: [0.9, 1] holds 0.9, 0.9, 1.0 (mean 2.8/3, share of A 2/3); [0.3, 0.4) holds 0.3 (share 0).
+    assert result.ece == pytest.approx(3 / 4 * (2.8 / 3 - 2 / 3) + 1 / 4 * 0.3)
+    assert result.brier == pytest.approx((0.01 + 0.81 + 0.09 + 0.0) / 4)
+    assert [b.n for b in result.calibration] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 3]
+    assert result.calibration[0].mean_p is None
+
+
+def test_without_probabilities_calibration_does_not_exist():
+    result = summary([row("a", "A", "AA"), row("b", "B", "AB")])
+    assert (result.ece, result.brier, result.accuracy_folded, result.calibration) == (None, None, None, ())
+
+
+def test_bradley_terry_has_no_order():
+    pair = PreferencePair.create("q", "good", "bad")
+    p_a = 0.8 if pair.label() == "A" else 0.2
+    record = record_from_probability(pair, p_a, judge="bradley_terry", test_set="id")
+    result = summary([record])
+    assert (result.n, result.judgments, result.accuracy_strict) == (1, 1, 1.0)
+    assert result.position_consistent is None
+    assert result.position_consistent_ci95 is None
+    assert result.flip_rate is None
+    assert result.first_position_rate is None
+    assert result.decoding == "deterministic"
+
+
+def test_pair_classifier_keeps_both_orders():
+    pair = PreferencePair.create("q", "good", "bad")
+    right, wrong = (0.8, 0.4) if pair.label() == "A" else (0.2, 0.6)
+    result = summary([record_from_probability(pair, right, wrong, judge="pairrm", test_set="id")])
+    assert (result.accuracy_strict, result.position_consistent, result.flip_rate) == (0.5, 0.0, 1.0)
+    assert result.accuracy_folded == 1.0
+
+
+@pytest.mark.parametrize("p_a", [float("nan"), -0.1, 1.1])
+def test_a_broken_score_is_refused(p_a):
+    pair = PreferencePair.create("q", "good", "bad")
+    with pytest.raises(ValueError, match=pair.id):
+        record_from_probability(pair, p_a, judge="bradley_terry", test_set="id")
+
+
+def test_equal_scores_are_a_tie():
+    record = record_from_probability(PreferencePair.create("q", "good", "bad"), 0.5, judge="bt", test_set="id")
+    result = summary([record])
+    assert (result.accuracy_strict, result.accuracy_flexible, result.non_verdicts) == (0.0, 0.5, {"tie": 1.0})
+
+
+def test_length_bias():
+    result = summary(
+        [
+            row("a", "A", "AA", chars_chosen=20, chars_rejected=5),  # longer chosen, right twice: prefers longer twice
+            row("b", "A", "BA", chars_chosen=5, chars_rejected=20),  # longer rejected: wrong = longer, right = shorter
+            row("c", "A", "BB"),  # equal length: left out
+        ]
+    )
+    assert result.length.pairs == 2
+    assert result.length.prefers_longer == pytest.approx(3 / 4)
+    assert result.length.chosen_is_longer == 0.5
+    assert (result.length.accuracy_chosen_longer, result.length.accuracy_chosen_shorter) == (1.0, 0.5)
+    assert summary([row("c", "A", "BB")]).length is None
+
+
+def test_majority_curve_by_hand():
+    rows = [
+        row("a", "A", "AA", votes_ab=votes("AABA"), votes_ba=votes("BBBB")),
+        row("b", "B", "BB", votes_ab=votes("BB??"), votes_ba=votes("BABA")),
+    ]
+    curve = {point.k: point for point in summary(rows).majority_curve}
+    assert sorted(curve) == [1, 2, 4]
+    # k=1: a/ab 3 right of 4, a/ba 0, b/ab 2 right 2 without verdict, b/ba 2 right of 4.
+    assert curve[1].accuracy_strict == pytest.approx((3 + 0 + 2 + 2) / 16)
+    assert curve[1].accuracy_flexible == pytest.approx((3 + 0 + 3 + 2) / 16)
+    # k=2: a/ab AA right, BA tie; a/ba wrong, wrong; b/ab BB right, ?? tie; b/ba tie, tie.
+    assert curve[2].accuracy_strict == pytest.approx(2 / 8)
+    assert curve[2].accuracy_flexible == pytest.approx((1 + 0.5 + 1 + 0.5 + 0.5 + 0.5) / 8)
+    # k=4: a/ab 3:1 right, a/ba wrong, b/ab 2:0 right, b/ba tie.
+    assert curve[4].accuracy_strict == pytest.approx(2 / 4)
+    assert curve[4].accuracy_flexible == pytest.approx(2.5 / 4)
+    assert curve[4].accuracy_mean_probability is None
+
+
+def test_mean_probability_beats_the_vote_it_outweighs():
+    rows = [row("a", "A", "A-", votes_ab=votes("BA", [0.45, 0.95]))]
+    curve = {point.k: point for point in summary(rows).majority_curve}
+    assert curve[2].accuracy_strict == 0.0  # 1:1
+    assert curve[2].accuracy_mean_probability == 1.0  # mean 0.7
+    assert curve[1].accuracy_mean_probability == 0.5
+
+
+def test_categories():
+    result = summary(
+        [
+            row("a", "A", "AA", category="add"),
+            row("b", "A", "BB", category="sort"),
+            row("c", "A", "AB", category="sort"),
+        ]
+    )
+    assert {c.category: (c.n, c.accuracy_strict) for c in result.by_category} == {"add": (1, 1.0), "sort": (2, 0.25)}
+
+
+def test_several_suites_or_a_doubled_pair_are_refused():
+    with pytest.raises(DataError, match="several suites"):
+        summary([row("a", "A", "AA"), row("b", "A", "AA", decoding="greedy")])
+    with pytest.raises(DataError, match="judged twice"):
+        summary([row("a", "A", "AA"), row("a", "A", "AA")])
+    with pytest.raises(DataError, match="empty"):
+        summary([])
+
+
+def test_difference_uses_common_pairs_only_and_keeps_its_sign():
+    good = [row(f"p{i}", "A", "AA", 0.9, judge="good") for i in range(40)]
+    bad = [row(f"p{i}", "A", "AB" if i % 2 else "BB", 0.4, judge="bad") for i in range(10, 50)]
+    difference = compare(good, bad, resamples=500, seed=3)
+    assert difference.n == 30
+    assert difference.difference == pytest.approx(1 - 0.25)
+    assert difference.ci95[0] > 0.6
+    assert (difference.judge_only_right, difference.baseline_only_right) == (30, 0)
+    assert difference.mcnemar_p == pytest.approx(2 / 2**30)
+    assert compare(bad, good, resamples=500, seed=3).difference == pytest.approx(-0.75)
+
+
+def test_labels_must_agree():
+    with pytest.raises(DataError, match="different labels"):
+        compare([row("a", "A", "AA")], [row("a", "B", "AA", judge="other")], resamples=100)
+
+
+def test_identical_judges_differ_by_nothing():
+    mirror = [dataclasses.replace(record, judge="mirror") for record in SIX]
+    difference = compare(mirror, SIX, resamples=300)
+    assert (difference.difference, difference.ci95, difference.mcnemar_p) == (0.0, (0.0, 0.0), None)
+
+
+def test_all_comparisons_pair_decodings_and_let_scalar_judges_meet_both():
+    sampled = [row("a", "A", "AA")]
+    greedy = [row("a", "A", "AB", decoding="greedy")]
+    scalar = [row("a", "A", "A-", judge="bt", decoding="deterministic", order_free=True)]
+    rows = compare_all([sampled, greedy, scalar], resamples=100)
+    assert {(r.judge, r.decoding, r.baseline, r.baseline_decoding) for r in rows} == {
+        ("bt", "deterministic", "judge", "sampled"),
+        ("bt", "deterministic", "judge", "greedy"),
+    }
+    assert {r.metric for r in rows} == {"accuracy_strict"}  # position_consistent does not exist for a scalar judge
+
+
+def trace(pair, swapped, verdict, p_a, index):
+    return Trace(
+        trace_id=f"{swapped}{index}", pair_id=pair.id, swapped=swapped, form="cot", text="", rationale="",
+        verdict=verdict, p_a=p_a, prompt_token_ids=(1,), completion_token_ids=(1, 2), finish_reason="stop",
+        judge_version="v0", temperature=1.0, top_p=1.0, seed=0, sample_index=index,
+    )  # fmt: skip
+
+
+def test_a_row_speaks_in_the_canonical_orientation():
+    pair = PreferencePair.create("q", "good", "bad", source="src", meta={"style": 1, "nested": {"x": 1}})
+    traces = (
+        trace(pair, True, Verdict.PREFERS_B, 0.1, 0),  # shown swapped: prefers canonical A with 0.9
+        trace(pair, False, Verdict.PREFERS_A, 0.7, 0),
+    )
+    judgment = Judgment(pair.id, Verdict.PREFERS_A, 0.8, Verdict.PREFERS_A, Verdict.PREFERS_A, True, 1, traces=traces)
+    record = record_from_judgment(pair, judgment, judge="j", test_set="id", decoding="sampled")
+    assert (record.p_a_ab, record.p_a_ba) == (0.7, pytest.approx(0.9))
+    assert record.votes_ba[0].verdict is Verdict.PREFERS_A
+    assert (record.category, record.completion_tokens, record.meta) == ("src", 4, {"style": 1})
+
+
+def test_balanced_votes_are_a_tie_and_an_unreadable_one_is_not():
+    pair = PreferencePair.create("q", "good", "bad")
+    traces = (
+        trace(pair, False, Verdict.PREFERS_A, 0.7, 0),
+        trace(pair, False, Verdict.PREFERS_B, 0.2, 1),
+        trace(pair, True, Verdict.UNPARSEABLE, None, 0),
+        trace(pair, True, Verdict.UNPARSEABLE, None, 1),
+    )
+    judgment = Judgment(
+        pair.id, Verdict.ABSTAINED, 0.45, Verdict.ABSTAINED, Verdict.UNPARSEABLE, None, 2, tie=True, traces=traces
+    )
+    record = record_from_judgment(pair, judgment, judge="j", test_set="id", decoding="sampled")
+    assert (record.tie_ab, record.tie_ba) == (True, False)
+    assert summary([record]).non_verdicts == {"tie": 0.5, "unparseable": 0.5}
+
+
+def test_label_and_judgment_must_belong_together():
+    pair = PreferencePair.create("q", "good", "bad")
+    with pytest.raises(ValueError, match="can't be scored"):
+        record_from_judgment(
+            pair,
+            Judgment("other", Verdict.PREFERS_A, 0.8, None, None, None, 1),
+            judge="j",
+            test_set="id",
+            decoding="greedy",
+        )

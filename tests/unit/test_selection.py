@@ -1,0 +1,109 @@
+"""Selection of traces: reason codes, quotas, balance, pairing, and independence of arrival order."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrm_rl.bootstrap.select import Reason, count_reasons, pair_traces, select_traces, without_correct_trace
+from genrm_rl.config import SelectionConfig
+from genrm_rl.judging.types import Trace, Verdict
+
+
+def trace(
+    pair: str, sample: int, verdict: Verdict, *, swapped: bool = False, tokens: tuple[int, ...] | None = None
+) -> Trace:
+    return Trace(
+        trace_id=f"{pair}-{'ba' if swapped else 'ab'}-{sample}", pair_id=pair, swapped=swapped, form="cot", text="", rationale="",
+        verdict=verdict, p_a=None, prompt_token_ids=(1,), completion_token_ids=tokens or (sample, 7), finish_reason="stop",
+        judge_version="base", temperature=1.0, top_p=1.0, seed=0, sample_index=sample,
+    )  # fmt: skip
+
+
+A, B = Verdict.PREFERS_A, Verdict.PREFERS_B
+OPEN = SelectionConfig(balance=False, max_kept_per_order=9)
+
+
+def reasons(traces, labels, config=OPEN):
+    return {item.trace.trace_id: item.reason for item in select_traces(traces, labels, config, seed=1)}
+
+
+def test_label_is_read_in_the_order_of_the_trace():
+    found = reasons([trace("p", 0, A), trace("p", 1, A, swapped=True)], {"p": "A"})
+    assert found == {"p-ab-0": Reason.KEPT, "p-ba-1": Reason.WRONG_VERDICT}
+
+
+def test_non_verdicts_are_named_and_never_kept():
+    kinds = [Verdict.UNPARSEABLE, Verdict.TRUNCATED, Verdict.ABSTAINED, Verdict.TIMED_OUT, Verdict.JUDGE_FAILED]
+    found = reasons([trace("p", i, kind) for i, kind in enumerate(kinds)], {"p": "A"})
+    assert list(found.values()) == [
+        Reason.UNPARSEABLE,
+        Reason.TRUNCATED,
+        Reason.ABSTAINED,
+        Reason.FAILED,
+        Reason.FAILED,
+    ]
+
+
+def test_duplicates_and_quota():
+    same = [trace("p", i, A, tokens=(5, 5)) for i in range(3)]
+    other = [trace("p", i, A) for i in range(3, 6)]
+    counts = count_reasons(
+        select_traces(same + other, {"p": "A"}, SelectionConfig(balance=False, max_kept_per_order=2), seed=0)
+    )
+    assert counts["kept"] == 2
+    assert counts["kept"] + counts["duplicate"] + counts["quota_reached"] == 6
+    assert sum(counts.values()) == 6
+
+
+def test_an_engine_failure_is_never_a_rejected_trace():
+    selections = select_traces([trace("p", 0, A), trace("p", 1, Verdict.JUDGE_FAILED)], {"p": "A"}, OPEN, seed=0)
+    assert pair_traces(selections, {"p": "A"}, OPEN, seed=0) == []
+
+
+def test_unparseable_traces_are_rejected_sides_only_on_request():
+    traces = [
+        trace("p", 0, A),
+        trace("p", 1, Verdict.UNPARSEABLE),
+        trace("q", 0, A),
+        trace("q", 1, Verdict.UNPARSEABLE),
+    ]
+    labels = {"p": "A", "q": "A"}
+    for allowed, expected in ((True, 2), (False, 0)):
+        config = OPEN.model_copy(update={"unparseable_as_rejected": allowed})
+        assert len(pair_traces(select_traces(traces, labels, config, 0), labels, config, 0)) == expected
+
+
+def test_all_wrong_comparisons_are_found_per_order():
+    traces = [trace("p", 0, B), trace("p", 1, Verdict.TRUNCATED), trace("p", 0, B, swapped=True)]
+    assert without_correct_trace(traces, {"p": "A"}) == {("p", False)}
+
+
+VERDICTS = st.sampled_from([A, B, Verdict.UNPARSEABLE, Verdict.TRUNCATED])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), VERDICTS, st.integers(0, 3)), max_size=60), st.randoms())
+def test_selection_ignores_arrival_order_and_balances_letters(rows, shuffler: random.Random):
+    traces = [
+        replace(trace(f"p{pair}", i, verdict, swapped=swapped), completion_token_ids=(token,))
+        for i, (pair, swapped, verdict, token) in enumerate(rows)
+    ]
+    labels = {f"p{i}": "A" if i % 2 else "B" for i in range(6)}
+    config = SelectionConfig()
+    first = select_traces(traces, labels, config, seed=3)
+    again = list(traces)
+    shuffler.shuffle(again)
+    assert select_traces(again, labels, config, seed=3) == first
+    assert sorted(item.trace.trace_id for item in first) == sorted(item.trace_id for item in traces)
+    letters = Counter(item.trace.verdict.slot for item in first if item.reason is Reason.KEPT)
+    assert letters["A"] == letters["B"]
+    pairs = pair_traces(first, labels, config, seed=3)
+    letters = Counter(pair.chosen.verdict.slot for pair in pairs)
+    assert letters["A"] == letters["B"]
+    for pair in pairs:
+        assert (pair.chosen.pair_id, pair.chosen.swapped) == (pair.rejected.pair_id, pair.rejected.swapped)
+        assert pair.chosen.verdict.slot != pair.rejected.verdict.slot
