@@ -1,9 +1,11 @@
-"""The command ``genrm-rl``: one sub-command per job. Heavy imports happen inside the commands, so ``--help`` is instant."""
+"""The command ``genrm-rl``: one sub-command per job. Heavy imports happen inside the commands, so ``--help`` is
+instant."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from genrm_rl import __version__
 from genrm_rl.config import RunConfig
@@ -19,7 +22,10 @@ from genrm_rl.errors import ConfigError, GenRMError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-EPILOG = "Every setting can be overridden: --section.key value, e.g. --run.seed 3 --data.on-bad-row skip. See --dry-run for all of them."
+EPILOG = (
+    "Every setting can be overridden: --section.key value, e.g. --run.seed 3 --data.on-bad-row skip. "
+    "See --dry-run for all of them."
+)
 
 app = typer.Typer(
     name="genrm-rl",
@@ -152,10 +158,16 @@ def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: errors for people become one sentence on stderr and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
     try:
         app(args=list(argv) if argv is not None else None, standalone_mode=True)
     except GenRMError as problem:
-        Console(stderr=True).print(f"[bold red]error:[/] {problem}", highlight=False, soft_wrap=True)
+        # Messages quote file names and library messages: no markup in them, and one line.
+        sentence = " ".join(line.strip() for line in str(problem).splitlines() if line.strip()).removesuffix(".")
+        shown = Text.assemble(("error:", "bold red"), " ", sentence)
+        Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -23,10 +23,12 @@ from genrm_rl.runtime.storage import write_atomic, write_json
 
 CONFIG = Path(__file__).parent / "configs" / "paper_table.yaml"
 BASELINE = "llm_judge"
-PAPER = """The paper (Llama-3.1-8B, arXiv 2410.12832): in distribution zero-shot < STaR-SFT < STaR-DPO, and STaR-DPO about equal to
-Bradley-Terry; out of distribution STaR-DPO above Bradley-Terry, PairRM and direct GenRM, Bradley-Terry down to chance when
-the shift is large; STaR-SFT hardly above zero-shot; the rationaliser equal in distribution and below the base out of it;
-maj@32 adds 1.6 to 4.9 points."""
+PAPER = (
+    "The paper (Llama-3.1-8B, arXiv 2410.12832): in distribution zero-shot < STaR-SFT < STaR-DPO, and STaR-DPO about "
+    "equal to Bradley-Terry; out of distribution STaR-DPO above Bradley-Terry, PairRM and direct GenRM, Bradley-Terry "
+    "down to chance when the shift is large; STaR-SFT hardly above zero-shot; the rationaliser equal in distribution "
+    "and below the base out of it; maj@32 adds 1.6 to 4.9 points."
+)
 
 
 def main() -> None:
@@ -72,8 +74,9 @@ def write_tables(root: Path, tables: dict[str, dict[Suite, PooledRow]], seeds: l
     lines = [
         "# The paper's comparison in the controlled world",
         "",
-        f"Seeds {', '.join(map(str, seeds))}; {where['cpu']}, {where['cores']} cores; accuracy (strict, both orders) in percent with its 95 % "
-        "interval over the pooled pairs, [lowest, highest seed], and the difference to the untrained judge in points.",
+        f"Seeds {', '.join(map(str, seeds))}; {where['cpu']}, {where['cores']} cores. Accuracy (strict, both orders) in "
+        "percent with its 95 % interval over the pooled pairs, [lowest, highest seed], and the difference to the "
+        "untrained judge in points.",
         "",
         PAPER,
     ]

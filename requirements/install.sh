@@ -17,8 +17,9 @@ fail() {
 }
 
 [ -f "$lock" ] || fail "EXTRA=$EXTRA has no lock; use EXTRA=cpu or EXTRA=gpu"
-# The path is part of the stamp because a virtual environment works only where it was made.
-wanted="$EXTRA $(cat "$lock" pyproject.toml requirements/install.sh | sha256sum | cut -d' ' -f1) $PWD"
+# The path is part of the stamp because a virtual environment works only where it was made, the list of packages
+# because an editable install knows those that it saw.
+wanted="$EXTRA $(cat "$lock" pyproject.toml requirements/install.sh | sha256sum | cut -d' ' -f1) $PWD $(echo */__init__.py)"
 is_current() { [ -x "$venv/bin/genrm-rl" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
 is_current && exit 0
 
@@ -30,6 +31,8 @@ command -v "$PYTHON" >/dev/null ||
     fail "$PYTHON has no venv module; install it (on Debian and Ubuntu: apt-get install python3.11-venv)"
 command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
     fail "no C++ compiler, which vLLM needs on first use; install one (on Debian and Ubuntu: apt-get install g++)"
+[ -f "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
+    fail "$PYTHON has no header files, which that compiler needs; install them (Debian, Ubuntu: apt-get install python3.11-dev)"
 [ "$EXTRA" != cpu ] || [ "$(uname -sm)" = "Linux x86_64" ] ||
     fail "the locks are for Linux on x86_64, this is $(uname -sm); EXTRA=cpu can't be installed here"
 
@@ -58,7 +61,7 @@ if [ "$EXTRA" = cpu ] && ! install "$torch" 2>/dev/null; then
     # PyPI has only the CUDA build of torch for Linux.
     echo "pip does not find $torch where it looks now; trying PyTorch's own index" >&2
     install --retries 1 --extra-index-url "$TORCH_CPU_INDEX" "$torch" ||
-        fail "pip can't find the CPU build of torch ($torch); add PyTorch's CPU index, for example with" \
+        fail "pip can't get the CPU build of torch ($torch; its words above); if it finds none, add PyTorch's CPU index, for example with" \
             "PIP_EXTRA_INDEX_URL=$TORCH_CPU_INDEX make setup"
 fi
 install -r "$lock"

@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from genrm_rl.bootstrap.methods import train_judge
+from genrm_rl.bootstrap.preflight import check_rounds, check_settings
+from genrm_rl.bootstrap.run_data import load_run_data
 from genrm_rl.bootstrap.summary import build_report
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig
-from genrm_rl.errors import RunDirectoryError
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.report import comparison_table, write_report
+from genrm_rl.evaluation.report import comparison_grid, write_report
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.preferences.sources import DataSplits, load_sources
+from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.rollout.judge_engine import JudgeEngine
-from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import ray_session
-from genrm_rl.runtime.storage import write_json
+from genrm_rl.runtime.tracking import open_sinks
 
 
 def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False) -> Path:
-    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is bad."""
-    if must_exist and not (Path(config.run.root) / config.run.id / "provenance.json").is_file():
-        raise RunDirectoryError(
-            f"there is no run {config.run.id!r} in {config.run.root} to resume; leave out --resume to start it"
-        )
+    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is
+    bad."""
+    if must_exist:
+        check_exists(config.run)
+    check_settings(config)
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
     with RunDirectory(config) as run:
-        splits = load_sources(
-            config.data, config.run.seed, misfit=misfit(config, encoder), rejects_path=run.path / "rejects.jsonl"
-        )
-        write_json(run.path / "data.json", splits.report.as_dict())
+        splits = load_run_data(run, misfit(config, encoder))
+        check_rounds(config, splits)
+        run.claim()
         console.print(
             f"run {run.path}{' (continued)' if run.resumed else ''}: {describe_data(splits)}", highlight=False
         )
         base = Judge("llm_judge", "generative", model.path, "base")
-        with ray_session(), JudgeEngine(config, run, encoder, base, console) as engine:
+        with (
+            ray_session(),
+            open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
+            JudgeEngine(config, run, encoder, base, console) as engine,
+        ):
             measurement = Measurement(config, run, encoder, engine)
-            workshop = Workshop(config, run, console, splits, encoder, engine, measurement, base)
+            workshop = Workshop(config, run, console, sink, splits, encoder, engine, measurement, base)
             judges = [judge for method in config.bootstrap.methods for judge in train_judge(method, workshop)]
             suites = measure_all(judges, workshop)
         report = build_report(judges, suites, workshop)
         write_report(run.path, report)
-    console.print(comparison_table(report))
+        shutil.rmtree(run.path / "work", ignore_errors=True)
+    console.print(comparison_grid(report, width=console.width))
     console.print(f"report: {run.path / 'report.html'}", highlight=False)
     return run.path
 

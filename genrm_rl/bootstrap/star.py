@@ -31,7 +31,8 @@ EXAMPLES_PER_REASON = 3
 
 
 def run_star(method: Method, workshop: Workshop) -> Judge:
-    """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was promoted."""
+    """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was
+    promoted."""
     current = workshop.base
     candidate = current
     for index, part in enumerate(cut_parts(workshop.splits.train, workshop.config.bootstrap.iterations, workshop.seed)):
@@ -91,8 +92,8 @@ def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: W
     if not examples:
         counts = ", ".join(f"{count} {reason}" for reason, count in facts["reasons"].items() if count)
         raise DataError(
-            f"{method} has nothing to learn from in {folder}: {counts}; sample more with --bootstrap.samples-per-order, or set "
-            "--bootstrap.selection.on-all-wrong rationalize"
+            f"{method} has nothing to learn from in {folder}: {counts}; "
+            "sample more with --bootstrap.samples-per-order, or set --bootstrap.selection.on-all-wrong rationalize"
         )
     return workshop.examples_stage(f"{folder}/examples", examples, facts)
 
@@ -117,6 +118,11 @@ def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) 
         }
 
     workshop.run.stage(f"{folder}/gate", compute)
+    for row, iteration in ((decision.parent, parent.iteration), (decision.candidate, candidate.iteration)):
+        metrics = {key: getattr(row, key) for key in ("accuracy_strict", "position_consistent", "non_verdict_rate")}
+        workshop.sink.log(
+            {f"{candidate.name}/gate_{key}": value for key, value in metrics.items() if value is not None}, iteration
+        )
     workshop.say(
         f"gate of {candidate.version}: {'promoted' if decision.promoted else 'kept, not promoted'}: {decision.reason}"
     )

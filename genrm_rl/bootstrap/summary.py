@@ -149,7 +149,8 @@ def gate_rows(run: Path) -> Iterable[GateRow]:
         checkpoint = read_manifest(folder.parent / "checkpoint")
         examples = read_manifest(folder.parent / "examples")
         yield gate_row(
-            method, iteration, read_json(folder / "candidate.json"), promoted=manifest["promoted"], reason=manifest["reason"],
+            method, iteration, read_json(folder / "candidate.json"), promoted=manifest["promoted"],
+            reason=manifest["reason"],
             examples=examples["examples"], loss=checkpoint.get("final_loss"),
             checkpoint=str((folder.parent / "checkpoint").relative_to(run)),
         )  # fmt: skip
@@ -204,11 +205,12 @@ def stage_rows(run: Path) -> Iterable[StageRow]:
     for marker in sorted(markers, key=lambda path: path.stat().st_mtime_ns):
         facts = read_json(marker)
         parts = marker.parent.relative_to(run).parts
-        if "seconds" not in facts:
+        seconds = facts.get("seconds", facts.get("seconds_by_phase", {}).get("total"))
+        if seconds is None:
             continue
         yield StageRow(
             name="/".join(parts),
-            seconds=facts["seconds"],
+            seconds=seconds,
             method=parts[1] if parts[0] in ("methods", "evaluation") else "",
             iteration=int(parts[2].removeprefix("round")) if parts[0] == "methods" else None,
             prompt_tokens=facts.get("prompt_tokens"),

@@ -18,6 +18,7 @@ from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.tracking import MetricSink
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Workshop:
     config: RunConfig
     run: RunDirectory
     console: Console
+    sink: MetricSink
     splits: DataSplits
     encoder: JudgeEncoder
     engine: JudgeEngine
@@ -62,7 +64,8 @@ class Workshop:
         return self.run.stage(stage, compute) / "examples.parquet"
 
     def fit_stage(self, stage: str, method: Method, objective: str, examples: Path, start: Judge) -> Path:
-        """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker included).
+        """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker
+        included).
 
         The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
         """
@@ -70,8 +73,9 @@ class Workshop:
         from genrm_rl.runtime.storage import is_complete
 
         output = self.run.path / stage
+        name = stage.removeprefix("methods/").removesuffix("/checkpoint")
         if not is_complete(output):
-            fit(
+            result = fit(
                 FitSpec(
                     objective=objective,
                     model_dir=start.path,
@@ -83,6 +87,9 @@ class Workshop:
                     parent_version=start.version,
                     config_hash=self.run.hash,
                     data_hashes={examples.name: file_hash(examples)},
+                    name=name,
                 )
             )
+            for row in result.history:
+                self.sink.log({f"{name}/{key}": value for key, value in row.items() if key != "step"}, int(row["step"]))
         return output

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, get_args
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.data import DataConfig
@@ -14,6 +15,7 @@ Method = Literal[
     "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
     "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo",
 ]  # fmt: skip
+RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 ITERATED: tuple[Method, ...] = ("star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo")
 
 
@@ -60,6 +62,11 @@ class BootstrapConfig(Section):
         lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "PairRM-style classifier"
     )
 
+    @field_validator("methods")
+    @classmethod
+    def _some_once(cls, value: tuple[Method, ...]) -> tuple[Method, ...]:
+        return _each_once(value, get_args(Method))
+
 
 class EvaluationConfig(Section):
     """What is measured on each test set."""
@@ -76,6 +83,11 @@ class EvaluationConfig(Section):
     )
     example_traces: int = setting(40, "traces per judge that the report shows", unit="traces", ge=0)
 
+    @field_validator("decoding")
+    @classmethod
+    def _some_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each_once(value, ("sampled", "greedy"))
+
 
 class TrackingConfig(Section):
     """Where metrics go besides the report."""
@@ -88,11 +100,18 @@ class TrackingConfig(Section):
 class RunSettings(Section):
     """Identity of a run."""
 
-    id: str = setting(
-        "default", "name of the run directory; the same id continues the same run", pattern=r"^[A-Za-z0-9._-]+$"
-    )
+    id: str = setting("default", "name of the run directory; the same id continues the same run")
     root: str = setting("runs", "folder of all run directories")
     seed: int = setting(0, "every random choice comes from it", ge=0)
+
+    @field_validator("id")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if RUN_ID.fullmatch(value) is None:
+            raise ValueError(
+                f"{value!r} can't name a run directory; use letters, digits, `_`, `-` and `.`, and no dot or dash first"
+            )
+        return value
 
 
 class RunConfig(Section):
@@ -113,6 +132,17 @@ class RunConfig(Section):
         if self.judge.max_rationale + 16 >= self.model.max_context:
             raise ValueError(
                 f"judge.max_rationale {self.judge.max_rationale} leaves no room for a prompt in "
-                f"model.max_context {self.model.max_context} tokens"
+                f"model.max_context {self.model.max_context} tokens; lower judge.max_rationale or raise "
+                "model.max_context"
             )
         return self
+
+
+def _each_once(values: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse an empty list, and one that names something twice."""
+    if not values:
+        raise ValueError(f"it is empty; name at least one of {', '.join(known)}")
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is listed {values.count(twice)} times; name each once")
+    return values

@@ -87,7 +87,8 @@ class DataConfig(Section):
     )
     near_duplicate_threshold: float = setting(
         0.8,
-        "Jaccard similarity of prompt word 3-grams from which a training prompt counts as a copy of a test prompt; 1.0: exact only",
+        "Jaccard similarity of prompt word 3-grams from which a training prompt is a copy "
+        "of a test prompt; 1.0: exact only",
         gt=0,
         le=1,
     )

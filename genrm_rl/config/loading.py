@@ -19,21 +19,38 @@ SectionT = TypeVar("SectionT", bound=Section)
 KeyPath = tuple[str | int, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without timestamps: no setting is a date, and a run may be called 2026-11-23."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def load_config(model: type[SectionT], path: str | Path | None, overrides: Sequence[str] = ()) -> SectionT:
     """Read ``path`` (None: defaults only), apply dotted ``overrides``, validate.
 
-    ``overrides`` are command-line words: ``--run.seed 3``, ``--run.seed=3``, ``--data.on-bad-row skip``; values are YAML.
+    ``overrides`` are command-line words: ``--run.seed 3``, ``--run.seed=3``, ``--data.on-bad-row skip``; values are
+    YAML.
     A relative ``data.root`` in a file is left as it is: it is relative to the working directory.
-    Raises ConfigError with one sentence for a missing file, bad YAML, an unknown key (with the nearest one) or a bad value.
+    Raises ConfigError with one sentence for a missing file, bad YAML, an unknown key (with the nearest one) or a bad
+    value.
     """
     values, places = ({}, {}) if path is None else _read_yaml(Path(path))
-    for keys, value in parse_overrides(overrides):
-        _check_known(model, keys, where="command line")
-        _assign(values, keys, value)
-        places[keys] = "command line"
     where = "defaults" if path is None else str(path)
     for keys in _walk(values):
         _check_known(model, keys, where=_place(where, keys, places))
+    _check_shapes(model, values, where, places)
+    for keys, value in parse_overrides(overrides):
+        _check_known(model, keys, where="command line")
+        _assign(values, keys, value)
+        places = {place: where for place, where in places.items() if place[: len(keys)] != keys}
+        places[keys] = "command line"
+        for inner in _walk(value, keys):
+            _check_known(model, inner, where="command line")
+    _check_shapes(model, values, where, places)
     try:
         return model.model_validate(_over_defaults(model().model_dump(), values))
     except ValidationError as problem:
@@ -41,16 +58,20 @@ def load_config(model: type[SectionT], path: str | Path | None, overrides: Seque
 
 
 def _over_defaults(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` over ``defaults``, section by section, so that setting one key of a section keeps its other defaults."""
+    """``values`` over ``defaults``, section by section, so that setting one key of a section keeps its other
+    defaults."""
     merged = dict(defaults)
     for key, value in values.items():
+        if isinstance(defaults.get(key), dict) and value is None:
+            continue  # a section with nothing below it
         both = isinstance(value, dict) and isinstance(defaults.get(key), dict)
         merged[key] = _over_defaults(defaults[key], value) if both else value
     return merged
 
 
 def parse_overrides(words: Sequence[str]) -> list[tuple[KeyPath, Any]]:
-    """``--a.b-c 1`` and ``--a.b_c=1`` become ``[(("a", "b_c"), 1)]``; list positions are numbers (``--data.test.0.limit 9``)."""
+    """``--a.b-c 1`` and ``--a.b_c=1`` become ``[(("a", "b_c"), 1)]``; list positions are numbers
+    (``--data.test.0.limit 9``)."""
     result: list[tuple[KeyPath, Any]] = []
     queue = list(words)
     while queue:
@@ -63,8 +84,8 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[KeyPath, Any]]:
                 raise ConfigError(f"--{name} needs a value, e.g. --{name} 1")
             text = queue.pop(0)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        except (yaml.YAMLError, ValueError):  # ValueError: a number of thousands of digits
             value = text
         keys = tuple(int(part) if part.isdigit() else part.replace("-", "_") for part in name.split("."))
         result.append((keys, value))
@@ -93,17 +114,27 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     if not path.is_file():
         near = [candidate.name for candidate in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         hint = f"; that folder has {', '.join(sorted(near))}" if near else ""
-        raise ConfigError(f"config file {path} does not exist{hint}")
+        raise ConfigError(f"config file {path} {'is a folder' if path.is_dir() else 'does not exist'}{hint}")
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{path} is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
+    except OSError as problem:
+        raise ConfigError(f"{path} can't be read: {problem.strerror}") from None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except yaml.reader.ReaderError as problem:
+        line = text.count("\n", 0, problem.position) + 1
+        raise ConfigError(
+            f"{path}:{line} is not valid YAML: {problem.reason} (character #x{problem.character:04x}); remove it"
+        ) from None
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{line} is not valid YAML: {getattr(problem, 'problem', problem)}") from None
+    except (RecursionError, ValueError) as problem:
+        raise ConfigError(f"{path} is not valid YAML: {str(problem).splitlines()[0]}") from None
     if node is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -130,6 +161,13 @@ def _collect_places(node: yaml.Node, prefix: KeyPath, places: dict[KeyPath, str]
 
 def _assign(values: dict[str, Any], keys: KeyPath, value: Any) -> None:
     target: Any = values
+    for depth, key in enumerate(keys):
+        if isinstance(target, list) and not isinstance(key, int):
+            example = _dotted((*keys[:depth], 0, *keys[depth:]))
+            raise ConfigError(f"--{_dotted(keys)}: {_dotted(keys[:depth])} is a list; name an entry, e.g. --{example}")
+        found = isinstance(target, dict) or (isinstance(key, int) and isinstance(target, list) and key < len(target))
+        target = (target.get(key) if isinstance(target, dict) else target[key]) if found else None
+    target = values
     for key, following in zip(keys[:-1], keys[1:], strict=True):
         if isinstance(key, int):
             if not isinstance(target, list) or key >= len(target):
@@ -174,6 +212,34 @@ def _check_known(model: type[BaseModel], keys: KeyPath, *, where: str) -> None:
             )
             raise ConfigError(f"{where}: unknown key {full}; {hint}")
         current = _section_of(current.model_fields[key].annotation)
+
+
+def _check_shapes(
+    model: type[BaseModel], values: dict[str, Any], where: str, places: dict[KeyPath, str], prefix: KeyPath = ()
+) -> None:
+    """A section must hold keys, and a list of sections entries with keys; everything else is checked by pydantic."""
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        section = None if field is None or value is None else _section_of(field.annotation)
+        if section is None:
+            continue
+        here = (*prefix, key)
+        entries: list[tuple[KeyPath, Any]] = [(here, value)]
+        if typing.get_origin(field.annotation) is tuple:
+            if not isinstance(value, list):
+                raise ConfigError(
+                    f"{_place(where, here, places)}: {_dotted(here)} is a list and can't be {value!r}; "
+                    "write one line `- {...}` for each entry"
+                )
+            entries = [((*here, index), entry) for index, entry in enumerate(value)]
+        for keys, entry in entries:
+            if not isinstance(entry, dict):
+                example = _dotted((*keys, next(iter(section.model_fields))))
+                raise ConfigError(
+                    f"{_place(where, keys, places)}: {_dotted(keys)} is a section and can't be {entry!r}; "
+                    f"set its keys, e.g. {example}"
+                )
+            _check_shapes(section, entry, where, places, keys)
 
 
 def _elsewhere(model: type[BaseModel], key: str, prefix: str = "") -> list[str]:

@@ -39,7 +39,9 @@ class RolloutConfig(Section):
     engines: int = setting(1, "engine actors", unit="actors", ge=1)
     tensor_parallel: int = setting(1, "GPUs per engine (ignored on CPU)", unit="GPUs", ge=1)
     cpus_per_engine: float = setting(1.0, "CPUs reserved per engine on a CPU machine", unit="CPUs", gt=0)
-    max_in_flight: int = setting(256, "unfinished requests per engine", unit="requests", ge=1)
+    max_in_flight: int = setting(
+        256, "unfinished requests per engine; half of them decode, the others stand ready", unit="requests", ge=1
+    )
     deadline: float = setting(600.0, "longest time from dispatch to result of one request", unit="seconds", gt=0)
     startup_deadline: float = setting(600.0, "longest time until an engine answers first", unit="seconds", gt=0)
     kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
@@ -47,7 +49,8 @@ class RolloutConfig(Section):
     enforce_eager: bool | None = setting(None, "skip compilation; None means yes on CPU, no on GPU")
     max_restarts: int = setting(3, "restarts of one engine before the run stops", ge=0)
     weight_backend: Literal["auto", "nccl", "ipc", "shared_memory"] = setting(
-        "auto", "how new weights reach the engines: `shared_memory` on CPU, `ipc` when colocated on GPU, else `nccl`"
+        "auto",
+        "how weights reach engines: `auto` is `shared_memory`; `nccl` and `ipc` need a GPU in the publishing process",
     )
     parity_limit: float | None = setting(
         None,

@@ -27,7 +27,8 @@ class PlannedRound:
 def plan_rounds(config: RunConfig, train_pairs: int) -> list[PlannedRound]:
     """The batch table, one row per fit, for ``train_pairs`` training pairs.
 
-    Every iterated method sees a fresh part of the pairs in each round (paper, appendix A.3); the others see all of them once.
+    Every iterated method sees a fresh part of the pairs in each round (paper, appendix A.3); the others see all of
+    them once.
     """
     rows: list[PlannedRound] = []
     for method in config.bootstrap.methods:

@@ -15,9 +15,11 @@ from genrm_rl.evaluation.schema import ResultRow
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Form
+from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import load_sources
 from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, read_manifest, write_json
@@ -34,6 +36,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
     if not config.data.test:
         raise ConfigError("there is nothing to evaluate on: list pair files under data.test in the config")
     judge = judge_of(config, judge_name, form)
+    check_room(config.rollout, config.learner)
     encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)
     data = config.data.model_copy(update={"train": (), "gate": ()})
     forms: tuple[Form, ...] = (judge.form,) if judge.form else ("direct",)
@@ -42,8 +45,9 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
             data,
             config.run.seed,
             misfit=lambda pair: encoder.misfit(pair, forms),
-            rejects_path=run.path / "rejects.jsonl",
+            rejects_path=run.path / "rejects_evaluation.jsonl",
         )
+        run.claim()
         with ray_session(), JudgeEngine(config, run, encoder, judge, console) as engine:
             measurement = Measurement(config, run, encoder, engine)
             rows = [
@@ -74,11 +78,20 @@ def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
         )
     if not is_complete(path):
         raise ModelError(
-            f"{name} has no completion marker, so its checkpoint was never finished; resume the run that writes it"
+            f"{name} has no completion marker, so its checkpoint was never finished; resume the run that writes it "
+            f"(a model that no run made is asked with `evaluate llm_judge --model.name {name}`)"
         )
     manifest = read_manifest(path)
-    objective = manifest["objective"]
+    objective = manifest.get("objective")
+    if objective is None:
+        raise ModelError(
+            f"{name} holds the stage {manifest.get('stage', 'of something else')} and no checkpoint; give the "
+            "checkpoint directory of a run, e.g. runs/ID/methods/star_dpo/round1/checkpoint"
+        )
+    resolve_model(config.model.model_copy(update={"name": str(path.resolve()), "revision": None}))
     kind = KIND_OF_OBJECTIVE.get(objective, "generative")
+    if kind != "generative" and not (path / SCORE_HEAD_FILE).is_file():
+        raise ModelError(f"{name} has no {SCORE_HEAD_FILE}; give a checkpoint of objective bradley_terry or pairrm")
     chosen_form: Form | None = None if kind != "generative" else "direct" if objective == "direct" else form
     return Judge(path.parent.parent.name or "judge", kind, path, manifest.get("version", path.name), chosen_form)  # type: ignore[arg-type]
 

@@ -1,4 +1,5 @@
-"""Ask one judge about one set of pairs and keep every judgment: the part of an evaluation that needs engines or learners."""
+"""Ask one judge about one set of pairs and keep every judgment: the part of an evaluation that needs engines or
+learners."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Measurement:
     def test_set(
         self, judge: Judge, name: str, pairs: Sequence[PreferencePair], decoding: Decoding
     ) -> list[JudgmentRecord]:
-        """One row per pair, both orders; on the first ``majority_pairs`` pairs ``majority_votes`` votes if a curve is wanted."""
+        """One row per pair, both orders; on the first ``majority_pairs`` pairs ``majority_votes`` votes if a curve is
+        wanted."""
         stage = f"evaluation/{judge.name}/{name}/{decoding}"
         if judge.kind != "generative":
             return self._scalar(stage, judge, name, pairs)

@@ -16,7 +16,8 @@ Suite = tuple[str, str, str]  # judge, test set, decoding (or "majority")
 
 @dataclass(frozen=True, slots=True)
 class PooledRow:
-    """One judge on one test set over all seeds. ``by_seed`` is accuracy_strict of each; ``result`` pools their pairs."""
+    """One judge on one test set over all seeds. ``by_seed`` is accuracy_strict of each; ``result`` pools their
+    pairs."""
 
     result: ResultRow
     by_seed: tuple[float, ...]
@@ -35,7 +36,8 @@ def read_suites(run: Path) -> dict[Suite, list[JudgmentRecord]]:
 def pool_runs(runs: Sequence[Path], *, baseline: str, resamples: int, seed: int) -> dict[Suite, PooledRow]:
     """Pool the judgments of ``runs`` (same config, other seeds). A pair that two seeds drew counts once for each.
 
-    Differences are taken to ``baseline`` in the same decoding; for judges with one decoding only, to the sampled baseline.
+    Differences are taken to ``baseline`` in the same decoding; for judges with one decoding only, to the sampled
+    baseline.
     """
     by_run = [read_suites(run) for run in runs]
     pooled: dict[Suite, PooledRow] = {}

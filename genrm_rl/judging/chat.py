@@ -36,6 +36,11 @@ class ChatEncoder:
         self._pieces: dict[tuple[tuple[str, ...], bool], list[list[int]] | ModelError] = {}
         self._ignorable: dict[int, bool] = {}
 
+    def check_template(self) -> None:
+        """Raise ModelError if the template can't render the simplest conversation, or nothing says how a turn ends."""
+        self.conversation_ids([{"role": "user", "content": "x"}], generation=True)
+        _ = self.stop_token_id
+
     @cached_property
     def stop_token_id(self) -> int:
         """The token that ends an assistant turn: what the template puts there, else the tokenizer's end of sequence."""
@@ -175,7 +180,10 @@ class ChatEncoder:
         try:
             rest = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
         except TemplateError as error:
-            raise ModelError(f"The chat template of {name} refuses the turns {', '.join(roles)}: {error}") from error
+            raise ModelError(
+                f"The chat template of {name} refuses the turns {', '.join(roles)} ({error}); "
+                "mend it, or choose another model"
+            ) from error
         pieces = []
         for mark, role in zip(marks, roles, strict=True):
             before, found, rest = rest.partition(mark)

@@ -55,6 +55,7 @@ class JudgeEncoder:
         force_verdict: bool = False,
     ) -> None:
         self.chat = ChatEncoder(tokenizer)
+        self.chat.check_template()
         self.family: Family = family
         self.grammar = GRAMMARS[family]
         self.max_context = max_context

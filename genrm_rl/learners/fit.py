@@ -176,9 +176,10 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
         os.environ.setdefault(name, value)
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     from genrm_rl.learners.fit_worker import train_loop
+    from genrm_rl.learners.process_group import ProcessGroupConfig
 
     if not ray.is_initialized():
         raise EnvironmentProblem("a fit needs a connected Ray; wrap the call in genrm_rl.runtime.session.ray_session()")
@@ -187,7 +188,7 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"spec": _absolute(spec), "state_dir": str(state_dir), "called": called},
-        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+        torch_config=ProcessGroupConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=learner.workers,
             use_gpu=cuda,

@@ -150,14 +150,16 @@ class FitRun:
     def _publish(self, learner: Learner, steps: int) -> None:
         """The result: HF checkpoint, history, manifest."""
         spec, manifest = self.spec, self._manifest(steps) if self.events is not None else {}
-        with self.clock.phase("save"), published(learner, Path(spec.output_dir), manifest) as directory:
+        with published(learner, Path(spec.output_dir), manifest) as directory:
+            started = time.perf_counter()
             learner.save(directory, spec.model_dir)
             if self.events is not None:
-                lines = merged_history(self.state_dir)
-                write_jsonl(directory / "fit_history.jsonl", lines)
-                seconds = {name: round(value, 3) for name, value in self.clock.seconds.items()}
-                manifest |= {"seconds_by_phase": seconds, "finished": time.time()}
-                manifest["seconds"] = round(time.time() - self.clock.called, 3)
+                write_jsonl(directory / "fit_history.jsonl", merged_history(self.state_dir))
+                self.clock.seconds["save"] = time.perf_counter() - started
+                self.clock.seconds["total"] = time.time() - self.clock.called
+                manifest["seconds_by_phase"] = {name: round(value, 3) for name, value in self.clock.seconds.items()}
+                manifest["seconds"] = manifest["seconds_by_phase"]["total"]
+                manifest["finished"] = time.time()
 
     def _manifest(self, steps: int) -> dict[str, Any]:
         spec, history = self.spec, merged_history(self.state_dir)

@@ -93,10 +93,12 @@ def load_network(model_dir: str | Path, config: LearnerConfig, *, head: HeadKind
     ``seed``. Raises ModelError if the directory is incomplete.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     from genrm_rl.models.inspection import inspect_directory
 
     inspect_directory(Path(model_dir))
+    disable_progress_bar()
     language = AutoModelForCausalLM.from_pretrained(
         str(model_dir),
         dtype=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,

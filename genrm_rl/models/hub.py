@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from genrm_rl.errors import ModelError
@@ -56,9 +59,31 @@ def hub_cache(cache_dir: Path) -> Path:
     return cache_dir / "hub"
 
 
+def check_hub_model(repository: str, revision: str | None, cache_dir: Path) -> None:
+    """Ask the hub whether ``repository`` exists and is safe to load, without downloading it. Raises ModelError."""
+    from huggingface_hub import HfApi
+
+    with _hub_errors(repository, revision, hub_cache(cache_dir)):
+        info = HfApi(endpoint=_endpoint()).model_info(repository, revision=revision, timeout=TIMEOUT)
+        _refuse_unsafe(_named(repository, revision), [sibling.rfilename for sibling in info.siblings or []])
+
+
 def _download(repository: str, revision: str | None, cache_dir: Path) -> Path:
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    check_hub_model(repository, revision, cache_dir)
+    where = {"revision": revision, "cache_dir": hub_cache(cache_dir), "endpoint": _endpoint()}
+    with _hub_errors(repository, revision, hub_cache(cache_dir)):
+        config = hf_hub_download(repository, "config.json", **where)
+        refuse_remote_code(read_object(Path(config)), f"{_named(repository, revision)}/config.json")
+        path = snapshot_download(repository, allow_patterns=list(ALLOWED), ignore_patterns=list(IGNORED), **where)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def _hub_errors(repository: str, revision: str | None, folder: Path) -> Iterator[None]:
+    """Turn what the hub library raises into one ModelError with the way out."""
     import httpx
-    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -68,29 +93,13 @@ def _download(repository: str, revision: str | None, cache_dir: Path) -> Path:
         RevisionNotFoundError,
     )
 
-    folder, endpoint = hub_cache(cache_dir), constants.ENDPOINT
-    named = f"{repository}@{revision}" if revision else repository
+    named = _named(repository, revision)
     try:
-        info = HfApi(endpoint=endpoint).model_info(repository, revision=revision, timeout=TIMEOUT)
-        _refuse_unsafe(named, [sibling.rfilename for sibling in info.siblings or []])
-        config = hf_hub_download(repository, "config.json", revision=revision, cache_dir=folder, endpoint=endpoint)
-        refuse_remote_code(read_object(Path(config)), f"{named}/config.json")
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=folder,
-                endpoint=endpoint,
-                allow_patterns=list(ALLOWED),
-                ignore_patterns=list(IGNORED),
-            )
-        )
+        yield
     except GatedRepoError as problem:
         raise ModelError(f"{named} needs its licence accepted on its page, and a login (`hf auth login`)") from problem
     except RepositoryNotFoundError as problem:
-        raise ModelError(
-            f"there is no model {repository} on the hub, or it is private: log in with `hf auth login`"
-        ) from problem
+        raise ModelError(f"the hub has no model {repository}, or it is private (`hf auth login` logs in)") from problem
     except RevisionNotFoundError as problem:
         raise ModelError(f"model {repository} has no revision {revision}") from problem
     except RemoteEntryNotFoundError as problem:
@@ -98,14 +107,21 @@ def _download(repository: str, revision: str | None, cache_dir: Path) -> Path:
     except HFValidationError as problem:
         raise ModelError(f"{repository!r} is not a hub id: {problem}") from problem
     except OfflineModeIsEnabled as problem:
-        raise ModelError(
-            f"{named} is not cached in {folder} and HF_HUB_OFFLINE forbids the download; {_WAY_OUT}"
-        ) from problem
+        raise ModelError(f"{named} is not in {folder} and HF_HUB_OFFLINE forbids a download; {_WAY_OUT}") from problem
     except (httpx.HTTPError, OSError) as problem:
         reason = next(iter(str(problem).splitlines()), type(problem).__name__)
-        raise ModelError(
-            f"{named} is not cached in {folder} and the hub can't be reached ({reason}); {_WAY_OUT}"
-        ) from problem
+        raise ModelError(f"{named} is not in {folder} and the hub can't be reached ({reason}); {_WAY_OUT}") from problem
+
+
+def _endpoint() -> str:
+    """The hub, or the mirror that HF_ENDPOINT names now (the hub library reads it only when it is imported)."""
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", constants.ENDPOINT).rstrip("/")
+
+
+def _named(repository: str, revision: str | None) -> str:
+    return f"{repository}@{revision}" if revision else repository
 
 
 _WAY_OUT = "go online, or give --model.name the local directory of a copy, or `tiny` or `smollm2`, which need no hub"

@@ -45,6 +45,22 @@ def inspect_directory(path: Path) -> ModelFacts:
         raise ModelError(f"{problem.filename or path} can't be read by this user; mend its permissions") from problem
 
 
+def check_architecture(path: Path) -> None:
+    """Raise ModelError if transformers does not know the architecture in ``path`` or refuses its settings.
+
+    Imports transformers, so it is not part of :func:`inspect_directory`.
+    """
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    except Exception as problem:  # configs raise whatever their own checks raise
+        reason = in_one_line(problem).partition(". ")[0]
+        raise ModelError(
+            f"{path / 'config.json'} is not usable ({reason}); choose a model whose architecture transformers knows"
+        ) from problem
+
+
 def refuse_remote_code(settings: dict[str, Any], where: str) -> None:
     """Raise ModelError if a config or tokenizer config asks for Python code from its repository."""
     if "auto_map" in settings:
@@ -108,7 +124,7 @@ def weight_files(path: Path, names: Iterable[str]) -> list[Path]:
             f"{path} has weights only as {unsafe[0]}, a format that can run code when it is loaded; "
             "convert it to safetensors where you trust it: model.save_pretrained(directory)"
         )
-    raise ModelError(f"{path} has no weights (no *.safetensors file)")
+    raise ModelError(f"{path} has no weights (no *.safetensors file); copy or download it again")
 
 
 def read_safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
@@ -133,8 +149,13 @@ def read_safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
         header = json.loads(raw)
     except ValueError:
         raise ModelError(f"{file} is not a safetensors file: its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise ModelError(f"{file} is not a safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    try:
+        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (KeyError, IndexError, TypeError):
+        raise ModelError(f"{file} is not a safetensors file: its header lacks offsets") from None
     if size < end:
         raise cut_off
     return header
@@ -161,3 +182,9 @@ def describe_bytes(size: int) -> str:
     """``6.4 MB``."""
     scale, unit = (1e9, "GB") if size >= 1e9 else (1e6, "MB")
     return f"{size / scale:.3g} {unit}"
+
+
+def in_one_line(problem: BaseException, longest: int = 300) -> str:
+    """The message of a library's error for the inside of a sentence: one line, no longer than it helps."""
+    text = " ".join(str(problem).split()) or type(problem).__name__
+    return text if len(text) <= longest else text[:longest] + "..."

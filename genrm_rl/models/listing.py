@@ -17,7 +17,7 @@ from genrm_rl.runtime.storage import is_complete
 
 @dataclass(frozen=True)
 class ListedModel:
-    """One line of the list. ``origin`` says where it is from, or why it can't be used; ``path`` is None until it is here."""
+    """One line of the list. ``origin`` is where it comes from, or what is wrong; ``path`` is None until it is here."""
 
     name: str
     available: bool

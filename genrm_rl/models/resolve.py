@@ -10,7 +10,7 @@ from pathlib import Path
 from genrm_rl.config import ModelConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.models.hub import provide_hub_model
-from genrm_rl.models.inspection import inspect_directory
+from genrm_rl.models.inspection import check_architecture, inspect_directory
 from genrm_rl.models.smollm2 import provide_smollm2
 
 TINY = Path(__file__).parent / "assets" / "tiny"
@@ -44,9 +44,12 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
     """
     path, origin = _locate(config)
     facts = inspect_directory(path)
+    if config.name not in BUILT_IN:
+        check_architecture(path)
     if facts.max_position is not None and config.max_context > facts.max_position:
         raise ModelError(
-            f"model.max_context {config.max_context} is more than the {facts.max_position} positions of {config.name}"
+            f"model.max_context {config.max_context} is more than the {facts.max_position} positions of {config.name}; "
+            f"set it to {facts.max_position} or less"
         )
     return ResolvedModel(name=config.name, path=path, origin=origin, **vars(facts))
 
@@ -64,7 +67,7 @@ def names_hub_id(name: str) -> bool:
 def _locate(config: ModelConfig) -> tuple[Path, str]:
     name = config.name
     if config.revision is not None and not names_hub_id(name):
-        raise ModelError(f"model.revision {config.revision!r} is for hub ids, and {name} is none")
+        raise ModelError(f"model.revision {config.revision!r} is for hub ids, and {name} is none; unset it")
     if name == "tiny":
         return TINY, "shipped with genrm_rl"
     if name == "smollm2":

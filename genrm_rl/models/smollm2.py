@@ -74,6 +74,7 @@ def _dequantise(gguf: Path, target: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     # transformers 5.15 takes the start token for the end token of this file, with which no answer would ever end.
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(_gguf_number(gguf, "tokenizer.ggml.eos_token_id"))
+    tokenizer.clean_up_tokenization_spaces = False  # would delete spaces of BPE text when it is decoded
     # The file pads with the end token; the vocabulary has a better one.
     tokenizer.pad_token = next(token for token in SPARE_PAD_TOKENS if token in tokenizer.get_vocab())
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genrm_rl.errors import ModelError
+from genrm_rl.models.inspection import in_one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,8 +22,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise ModelError(f"the tokenizer in {path} can't be loaded: {str(problem).splitlines()[0]}") from problem
+    except Exception as problem:  # the tokenizers library raises bare Exception for a file that it can't parse
+        reason = in_one_line(problem).partition(". ")[0]
+        raise ModelError(
+            f"the tokenizer in {path} can't be loaded ({reason}); copy it from the base model again"
+        ) from problem
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer in {path} has no end token (eos_token), so no answer could ever end")
     ensure_pad_token(tokenizer)

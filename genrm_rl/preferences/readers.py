@@ -31,7 +31,10 @@ def read_rows(source: SourceConfig, root: Path) -> Iterator[RawRow]:
     if path.is_file():
         return _read_file(path)
     if str(source.path).endswith(_FILE_SUFFIXES) or not _HUB_ID.match(str(source.path)):
-        raise DataError(f"{path} does not exist (data source `{source.label}`); check its `path` and `data.root`.")
+        raise DataError(
+            f"{path} does not exist (data source `{source.label}`{_what_is_there(path)}); "
+            "check its `path` and `data.root`"
+        )
     return _read_hub(source, path)
 
 
@@ -91,7 +94,9 @@ def read_parquet(path: Path) -> Iterator[RawRow]:
                     line += 1
                     yield _row_of_batch(str(path), line, batch, index)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {_first_line(error)}.") from error
+        raise DataError(
+            f"{path} is not a readable Parquet file ({_first_line(error)}); write or download it again"
+        ) from error
 
 
 def _row_of_batch(file: str, line: int, batch: Any, index: int) -> RawRow:
@@ -166,6 +171,18 @@ def _rows_of_dataset(file: str, dataset: Any) -> Iterator[RawRow]:
             yield _row_of_batch(file, line, table, index)
 
 
+def _what_is_there(path: Path) -> str:
+    """The names beside a file that does not exist, or the first folder above it that does not exist either."""
+    if path.parent.is_dir():
+        found = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+        return f"; that folder has {', '.join(found[:8])}{', ...' if len(found) > 8 else ''}" if found else ""
+    missing = path.parent
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    return f"; there is no folder {missing}"
+
+
 def _first_line(error: BaseException) -> str:
+    """The first sentence of a library's message."""
     text = str(error).strip()
-    return (text.splitlines()[0] if text else type(error).__name__).rstrip(".")
+    return (text.splitlines()[0].partition(". ")[0] if text else type(error).__name__).rstrip(".")

@@ -62,8 +62,8 @@ class RejectLog:
             else ""
         )
         raise DataError(
-            f"{first.file}:{first.line}: {first.reason}{others}. Mend the data, or leave such rows out with "
-            "--data.on-bad-row skip."
+            f"{first.file}:{first.line}: {first.reason}{others}; mend the data, or leave such rows out with "
+            "--data.on-bad-row skip"
         )
 
     def counts(self) -> dict[str, int]:

@@ -83,7 +83,7 @@ def load_sources(
     names = [source.label for source in config.test]
     for name, count in Counter(names).items():
         if count > 1:
-            raise ConfigError(f"data.test has {count} sets called `{name}`; give each its own `name`.")
+            raise ConfigError(f"data.test has {count} sets called `{name}`; give each its own `name`")
     train = _load_side("train", config.train, config, seed, misfit, log, report)
     gate = _load_side("gate", config.gate, config, seed, misfit, log, report)
     test = {
@@ -125,7 +125,7 @@ def load_source(
         log.write(rejects_path)
         report.rejects_file = str(rejects_path)
     if not pairs:
-        raise DataError(f"{source.label} has no usable pair{_refusals(report)}.")
+        raise DataError(f"{source.label} has no usable pair{_refusals(report)}; mend the data or name another source")
     return pairs, report
 
 
@@ -196,7 +196,7 @@ def _world(source: SourceConfig, config: DataConfig, seed: int, *, with_noise: b
 
     if source.limit is None:
         raise ConfigError(
-            f"The task world is endless: give the source `{source.label}` (world: {source.world}) a `limit`."
+            f"the task world is endless: give the source `{source.label}` (world: {source.world}) a `limit`"
         )
     noise = config.world.label_noise if with_noise else 0.0
     stream = world_pairs(str(source.world), source.limit, seed, cue=config.world.cue, label_noise=noise)
@@ -238,12 +238,11 @@ def _refuse_empty(config: DataConfig, report: DataReport) -> None:
         if asked[side] and count == 0:
             removed = sum(n for (loser, _, _), n in report.leaks.counts.items() if loser == side)
             copies = f" ({removed} were copies of held-out prompts)" if removed else ""
-            raise DataError(f"No pair is left for {side}{copies}{_refusals(report)}; give it more data.")
+            raise DataError(f"No pair is left for {side}{copies}{_refusals(report)}; give it more data")
 
 
 def _refusals(report: DataReport) -> str:
-    return (
-        f" (refused: {', '.join(f'{count} {kind}' for kind, count in report.refused.items())})"
-        if report.refused
-        else ""
-    )
+    if not report.refused:
+        return ""
+    counts = ", ".join(f"{count} {kind}" for kind, count in report.refused.items())
+    return f" (refused: {counts}{f'; see {report.rejects_file}' if report.rejects_file else ''})"

@@ -57,7 +57,8 @@ class JudgeEngine:
     def sample_stage(self, name: str, judge: Judge, requests: Iterable[JudgeRequest], description: str) -> list[Trace]:
         """Traces of ``requests`` by ``judge``, as stage ``name`` of the run.
 
-        Finished traces go to a journal while others are still generated; after a kill only the missing ones are sampled.
+        Finished traces go to a journal while others are still generated; after a kill only the missing ones are
+        sampled.
         A trace that timed out or whose engine failed is asked for once more, then kept as the non-verdict that it is.
         """
         work = self.run.path / "work" / name

@@ -246,6 +246,10 @@ class EnginePool:
         """Current version and process ids of every engine."""
         return ray.get([actor.report.remote() for actor in self._actors])
 
+    def pids(self) -> list[int]:
+        """Process ids of the engine actors as they last started."""
+        return [report.pid for report in self._reports if report is not None]
+
     def sleep(self) -> bool:
         """Free the engines' GPU memory for a learner on the same GPU; False on CPU, where nothing is freed."""
         return all(ray.get([actor.sleep.remote() for actor in self._actors]))

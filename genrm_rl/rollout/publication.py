@@ -79,12 +79,8 @@ class WeightPublisher:
     """
 
     def __init__(self, settings: EngineSettings, parity_limit: float | None) -> None:
-        from genrm_rl.rollout.parity import parity_limit as resolve
-        from genrm_rl.rollout.parity import probe_prompts
-
         self._settings = settings
-        self._limit = resolve(parity_limit, settings.dtype)
-        self._prompts = probe_prompts(settings.model_path)
+        self._configured_limit = parity_limit
         self.good: PublishedWeights | None = None
 
     def publish(
@@ -110,7 +106,7 @@ class WeightPublisher:
         self, version: str, source: str | Path | Mapping[str, torch.Tensor], reference: ProbeReference | None
     ) -> PublishedWeights:
         """Read the weights and what they should answer; engines are not touched."""
-        from genrm_rl.rollout.parity import reference_logprobs
+        from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
         from genrm_rl.rollout.shared_weights import SharedWeights, weight_source
 
         begun = time.perf_counter()
@@ -120,7 +116,7 @@ class WeightPublisher:
                     raise PublicationError(
                         "prepare", "tensors in memory need a reference: pass `parity.model_logprobs(model, prompts)`"
                     )
-                reference = reference_logprobs(source, self._prompts, self._settings.dtype)
+                reference = reference_logprobs(source, probe_prompts(self._settings.model_path), self._settings.dtype)
             payload = SharedWeights(weight_source(source))
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
         except PublicationError:
@@ -180,9 +176,10 @@ class WeightPublisher:
 
     def _judge(self, weights: PublishedWeights, answers: Sequence[Sequence[Sequence[float]]]) -> ParityProbe:
         """The worst engine's probe; `PublicationError` if it is beyond the limit."""
-        from genrm_rl.rollout.parity import compare
+        from genrm_rl.rollout.parity import compare, parity_limit
 
-        probes = [compare(weights.reference, answer, self._limit) for answer in answers]
+        limit = parity_limit(self._configured_limit, self._settings.dtype)
+        probes = [compare(weights.reference, answer, limit) for answer in answers]
         for index, probe in enumerate(probes):
             if not probe.passed:
                 raise PublicationError(

@@ -57,7 +57,8 @@ def engine_settings(
         device=device,
         dtype=model.dtype,
         max_context=model.max_context,
-        max_sequences=rollout.max_in_flight,
+        # The other half waits in vLLM's own queue, so a finished sequence is replaced in the same step.
+        max_sequences=(rollout.max_in_flight + 1) // 2,
         tensor_parallel=1 if device == "cpu" else rollout.tensor_parallel,
         enforce_eager=device == "cpu" if rollout.enforce_eager is None else rollout.enforce_eager,
         kv_cache_gib=rollout.kv_cache_gib,

@@ -152,7 +152,13 @@ def map_segment(name: str) -> mmap.mmap:
 
     `SharedMemory(name=...)` of Python 3.11 would have this process's resource tracker remove the segment at its exit.
     """
-    descriptor = os.open(SHM_DIRECTORY / name, os.O_RDWR)
+    try:
+        descriptor = os.open(SHM_DIRECTORY / name.lstrip("/"), os.O_RDWR)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{SHM_DIRECTORY / name.lstrip('/')} is not on this node: shared_memory reaches only engines "
+            "on the publisher's own node; set rollout.weight_backend to nccl for engines elsewhere"
+        ) from error
     try:
         return mmap.mmap(descriptor, 0)
     finally:

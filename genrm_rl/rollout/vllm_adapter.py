@@ -78,6 +78,24 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
     )
 
 
+def bare_llm(settings: EngineSettings) -> AsyncLLM:
+    """vLLM itself with these settings, for comparison with the pool; call it inside an event loop."""
+    return AsyncLLM.from_engine_args(engine_arguments(settings))
+
+
+async def count_tokens(llm: AsyncLLM, requests: Sequence[GenerationRequest]) -> int:
+    """Generate all requests as vLLM's examples do, one coroutine each, and count the generated tokens."""
+
+    async def one(request: GenerationRequest) -> int:
+        prompt = tokens_input(list(request.prompt_token_ids))
+        tokens = 0
+        async for output in llm.generate(prompt, sampling_params(request), request.request_id):
+            tokens = len(output.outputs[0].token_ids)
+        return tokens
+
+    return sum(await asyncio.gather(*(one(request) for request in requests)))
+
+
 class VllmEngine:
     """One ``AsyncLLM`` with the request bookkeeping of an engine actor; lives on one event loop."""
 
@@ -97,7 +115,7 @@ class VllmEngine:
     async def start(self) -> EngineReport:
         """Start vLLM's processes and load the model."""
         begun = time.perf_counter()
-        self._llm = AsyncLLM.from_engine_args(engine_arguments(self._settings))
+        self._llm = bare_llm(self._settings)
         return await self.report(seconds=time.perf_counter() - begun)
 
     async def report(self, seconds: float = 0.0) -> EngineReport:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from genrm_rl.config import RunConfig
+from genrm_rl.config import RunConfig, RunSettings
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
 
@@ -32,6 +32,7 @@ FREE_SETTINGS = {
 }
 
 Result = TypeVar("Result")
+PROVENANCE = "provenance.json"
 
 
 def config_hash(config: RunConfig) -> str:
@@ -90,17 +91,26 @@ def machine() -> dict[str, Any]:
 class RunDirectory:
     """``runs/<id>``: resolved config, provenance, one folder per finished stage, one driver at a time.
 
-    Opening an existing directory resumes it, provided that the configuration computes the same thing; a second driver is
-    refused while the first lives (the lock dies with its process). Raises RunDirectoryError.
+    Opening an existing directory resumes it, provided that the configuration computes the same thing; a second driver
+    is refused while the first lives (the lock dies with its process). A new directory belongs to its settings from
+    :meth:`claim` on, which the first stage calls if nobody did: a job whose input turns out to be bad leaves nothing
+    that would bind its next attempt. Raises RunDirectoryError.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.path = Path(config.run.root) / config.run.id
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire_lock()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquire_lock()
+        except OSError as problem:
+            raise RunDirectoryError(
+                f"the run directory {self.path} can't be made or written ({problem.strerror}); "
+                "choose another --run.root"
+            ) from problem
         self.hash = config_hash(config)
-        self.resumed = self._claim()
+        self.resumed = self._is_ours()
+        self._claimed = self.resumed
 
     def close(self) -> None:
         """Let another driver take the run."""
@@ -120,6 +130,7 @@ class RunDirectory:
         path = self.path / name
         if is_complete(path):
             return path
+        self.claim()
         started = time.perf_counter()
         manifest: dict[str, Any] = {"stage": name, "config_hash": self.hash, "seed": self.config.run.seed}
         with publish_directory(path, manifest) as partial:
@@ -145,28 +156,44 @@ class RunDirectory:
             owner = handle.read().strip() or "unknown"
             handle.close()
             raise RunDirectoryError(
-                f"run {self.config.run.id!r} in {self.path} is being driven by process {owner}; wait for it or choose another --run.id"
+                f"run {self.config.run.id!r} in {self.path} is being driven by process {owner}; "
+                "wait for it or choose another --run.id"
             ) from None
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
         return handle
 
-    def _claim(self) -> bool:
-        provenance = self.path / "provenance.json"
-        if provenance.is_file():
-            recorded = read_json(provenance)
-            if recorded["config_hash"] != self.hash:
-                changed = changed_settings(self.path / "config.yaml", self.config)
-                self.close()
-                raise RunDirectoryError(
-                    f"run {self.config.run.id!r} was started with other settings ({', '.join(changed) or 'an older code version'}); "
-                    f"give the new settings another --run.id or delete {self.path}"
-                )
-            return True
+    def _is_ours(self) -> bool:
+        """True if the run exists with these settings, False if there is none yet."""
+        provenance = self.path / PROVENANCE
+        if not provenance.is_file():
+            return False
+        try:
+            recorded = read_json(provenance)["config_hash"]
+        except (ValueError, KeyError, TypeError) as problem:
+            self.close()
+            raise RunDirectoryError(
+                f"{provenance} is not the record of a run ({type(problem).__name__}: {problem}); "
+                "restore it, or start another --run.id"
+            ) from problem
+        if recorded != self.hash:
+            changed = changed_settings(self.path / "config.yaml", self.config)
+            self.close()
+            raise RunDirectoryError(
+                f"run {self.config.run.id!r} was started with other settings "
+                f"({', '.join(changed) or 'an older code version'}); "
+                f"give the new settings another --run.id or delete {self.path}"
+            )
+        return True
+
+    def claim(self) -> None:
+        """Write ``config.yaml`` and ``provenance.json`` of a new run: from now on only these settings continue it."""
+        if self._claimed:
+            return
         write_atomic(self.path / "config.yaml", yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
         write_json(
-            provenance,
+            self.path / PROVENANCE,
             {
                 "run_id": self.config.run.id,
                 "config_hash": self.hash,
@@ -177,7 +204,19 @@ class RunDirectory:
                 "machine": machine(),
             },
         )
-        return False
+        self._claimed = True
+
+
+def check_exists(settings: RunSettings) -> None:
+    """Raise RunDirectoryError, naming the runs that there are, if this one was never started."""
+    root = Path(settings.root)
+    if (root / settings.id / PROVENANCE).is_file():
+        return
+    found = sorted(path.parent.name for path in root.glob(f"*/{PROVENANCE}"))
+    there = f" (there are: {', '.join(found[:8])}{', ...' if len(found) > 8 else ''})" if found else ""
+    raise RunDirectoryError(
+        f"there is no run {settings.id!r} in {root} to resume{there}; leave out --resume to start it"
+    )
 
 
 def changed_settings(recorded: Path, config: RunConfig) -> list[str]:
@@ -187,7 +226,11 @@ def changed_settings(recorded: Path, config: RunConfig) -> list[str]:
     before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
     after = _flatten(config.model_dump(mode="json"))
     keys = sorted(set(before) | set(after))
-    return [key for key in keys if before.get(key) != after.get(key) and key not in FREE_SETTINGS][:5]
+    return [key for key in keys if before.get(key) != after.get(key) and not _is_free(key)][:5]
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ GIB = 2**30
 LONGEST_TEMP_DIR = 40
 TEMP_PREFIX = "genrm-ray-"
 START_ATTEMPTS = 3
+CONNECT_TIMEOUT = 15.0  # seconds until a head node that does not answer counts as absent
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray 2.55 announces a change of default for workers without GPUs on every start; this takes the new default.
@@ -141,12 +143,20 @@ def _join(address: str, worker_output: bool) -> None:
             "start the job on the cluster with `ray job submit --address http://HEAD:8265 -- python jobs/...`"
         )
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=worker_output, logging_level="WARNING")
-    except Exception as problem:  # ConnectionError, RuntimeError (other versions), ValueError: one cure for the user
+    except Exception as problem:  # OSError, RuntimeError (other versions), ValueError: one cure for the user
         raise EnvironmentProblem(
             f"no Ray cluster can be joined at {address}: {_first_line(problem)}; "
             "check RAY_ADDRESS, or unset it to start Ray on this machine"
         ) from problem
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at ``host:port``; left to itself, Ray 2.55 waits there for ever."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
 
 
 def _describe(*, started: bool, temp_dir: Path | None = None) -> RaySession:

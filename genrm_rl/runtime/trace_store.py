@@ -1,4 +1,5 @@
-"""Traces on disk: Parquet that `datasets` reads, written in shards so that a kill loses at most the last few seconds."""
+"""Traces on disk: Parquet that `datasets` reads, written in shards so that a kill loses at most the last few
+seconds."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.runtime.storage import fsync_directory
 
@@ -57,7 +59,14 @@ def read_traces(path: Path) -> list[Trace]:
 
 
 def _rows(path: Path) -> Iterator[Trace]:
-    for row in pq.read_table(path, schema=SCHEMA).to_pylist():
+    try:
+        rows = pq.read_table(path, schema=SCHEMA).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise RunDirectoryError(
+            f"{path} is not a readable file of traces ({type(error).__name__}); move {path.parent} away, and the "
+            "resumed run samples it again"
+        ) from error
+    for row in rows:
         row["verdict"] = Verdict(row["verdict"])
         row["prompt_token_ids"] = tuple(row["prompt_token_ids"])
         row["completion_token_ids"] = tuple(row["completion_token_ids"])

@@ -101,20 +101,22 @@ class FanOut:
                 stack.callback(sink.close)
 
 
-@contextlib.contextmanager
-def open_sinks(
-    config: TrackingConfig, run_dir: str | Path, run_id: str, run_config: Mapping[str, Any]
-) -> Iterator[MetricSink]:
-    """The configured sinks as one, closed at the end.
-
-    Raises EnvironmentProblem naming a package that is not installed.
-    """
+def check_sinks(config: TrackingConfig) -> None:
+    """Raise EnvironmentProblem naming a package that a configured sink needs and that is not installed."""
     for module, wanted in (("wandb", config.wandb_project), ("mlflow", config.mlflow_experiment)):
         if wanted is not None and importlib.util.find_spec(module) is None:
             setting = {"wandb": "wandb_project", "mlflow": "mlflow_experiment"}[module]
             raise EnvironmentProblem(
                 f"tracking.{setting} is set, but {module} is not installed; `pip install {module}` or unset it"
             )
+
+
+@contextlib.contextmanager
+def open_sinks(
+    config: TrackingConfig, run_dir: str | Path, run_id: str, run_config: Mapping[str, Any]
+) -> Iterator[MetricSink]:
+    """The configured sinks as one, closed at the end. Raises EnvironmentProblem as :func:`check_sinks` does."""
+    check_sinks(config)
     sinks: list[MetricSink] = []
     try:
         if config.tensorboard:

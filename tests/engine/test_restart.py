@@ -44,3 +44,13 @@ def test_a_kill_amid_generation_loses_nothing(
     assert after.pid != before.pid
     assert after.weight_version == "v1"
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in (before.pid, *before.engine_pids)))
+
+
+def test_a_dead_engine_is_replaced_by_publication(pool: EnginePool, tiny_models: TinyModels) -> None:
+    before = pool.reports()[0]
+    kill(before.pid)
+    assert pool.publish("v1", tiny_models.other).probe.passed
+    after = pool.reports()[0]
+    assert after.pid != before.pid
+    assert after.weight_version == "v1"
+    assert {result.weight_version for result in sample(pool, [request(1)]).values()} == {"v1"}

@@ -94,7 +94,7 @@ def test_checkpoints_load_and_name_their_parent(small_run: Path):
     path = small_run / "methods/star_dpo/round1/checkpoint"
     assert sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(path).parameters()) > 1e6
     manifest = read_manifest(path)
-    assert manifest["parent_version"] == "base"
+    assert manifest["parent"]["version"] == "base"
     assert manifest["data_hashes"]
 
 

@@ -171,7 +171,7 @@ def test_skip_puts_bad_rows_aside_with_reasons_and_counts(tmp_path: Path) -> Non
 
 
 def test_one_error_tells_how_many_more_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data.jsonl:1: .*; 2 more bad rows follow\."):
+    with pytest.raises(DataError, match=r"data.jsonl:1: .*; 2 more bad rows follow;"):
         read_one(write_jsonl(tmp_path / "data.jsonl", [{}, {}, *rows(), []]))
     with pytest.raises(DataError, match="; at least 9 more bad rows follow"):
         read_one(write_jsonl(tmp_path / "data.jsonl", [{}] * 50))

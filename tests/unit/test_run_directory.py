@@ -18,6 +18,11 @@ def config(tmp_path, *words: str) -> RunConfig:
     return load_config(RunConfig, None, ["--run.root", str(tmp_path), "--run.id", "r", *words])
 
 
+def start(tmp_path) -> None:
+    with RunDirectory(config(tmp_path)) as run:
+        run.claim()
+
+
 def test_a_stage_is_computed_once(tmp_path):
     calls = []
 
@@ -46,15 +51,24 @@ def test_a_stage_that_failed_leaves_nothing_that_looks_finished(tmp_path):
 
 
 def test_other_settings_are_refused_and_named(tmp_path):
-    RunDirectory(config(tmp_path)).close()
+    start(tmp_path)
     with pytest.raises(
         RunDirectoryError, match=r"other settings \(bootstrap\.iterations\); give the new settings another --run\.id"
     ):
         RunDirectory(config(tmp_path, "--bootstrap.iterations", "2"))
 
 
+def test_a_run_that_computed_nothing_binds_nobody(tmp_path):
+    with RunDirectory(config(tmp_path)):
+        pass
+    with RunDirectory(config(tmp_path, "--bootstrap.iterations", "2")) as run:
+        run.stage("s", lambda directory: {})
+    with pytest.raises(RunDirectoryError, match="other settings"):
+        RunDirectory(config(tmp_path))
+
+
 def test_settings_that_change_no_result_may_change(tmp_path):
-    RunDirectory(config(tmp_path)).close()
+    start(tmp_path)
     with RunDirectory(config(tmp_path, "--rollout.deadline", "5", "--tracking.tensorboard", "false")) as run:
         assert run.resumed
 

@@ -18,10 +18,23 @@ def trace(
     pair: str, sample: int, verdict: Verdict, *, swapped: bool = False, tokens: tuple[int, ...] | None = None
 ) -> Trace:
     return Trace(
-        trace_id=f"{pair}-{'ba' if swapped else 'ab'}-{sample}", pair_id=pair, swapped=swapped, form="cot", text="", rationale="",
-        verdict=verdict, p_a=None, prompt_token_ids=(1,), completion_token_ids=tokens or (sample, 7), finish_reason="stop",
-        judge_version="base", temperature=1.0, top_p=1.0, seed=0, sample_index=sample,
-    )  # fmt: skip
+        trace_id=f"{pair}-{'ba' if swapped else 'ab'}-{sample}",
+        pair_id=pair,
+        swapped=swapped,
+        form="cot",
+        text="",
+        rationale="",
+        verdict=verdict,
+        p_a=None,
+        prompt_token_ids=(1,),
+        completion_token_ids=tokens or (sample, 7),
+        finish_reason="stop",
+        judge_version="base",
+        temperature=1.0,
+        top_p=1.0,
+        seed=0,
+        sample_index=sample,
+    )
 
 
 A, B = Verdict.PREFERS_A, Verdict.PREFERS_B

@@ -1,0 +1,47 @@
+"""The data of a run: read and checked before the run exists, and the same whenever it is continued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genrm_rl.errors import RunDirectoryError
+from genrm_rl.preferences.sources import DataSplits, Misfit, load_sources
+from genrm_rl.preferences.types import PreferencePair, content_hash
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import read_json, write_json
+
+DATA_FILE, REJECTS_FILE = "data.json", "rejects.jsonl"
+
+
+def load_run_data(run: RunDirectory, misfit: Misfit) -> DataSplits:
+    """The pairs that the run's settings name, recorded in ``data.json`` (and ``rejects.jsonl``) of a new run.
+
+    A continued run's records are left as they are: its data must be what it was started with. Raises DataError and
+    ConfigError as ``load_sources`` does, RunDirectoryError if the files have changed under the run.
+    """
+    data, path = run.config.data, run.path / DATA_FILE
+    recorded = read_json(path) if run.resumed and path.is_file() else None
+    rejects_path = run.path / REJECTS_FILE if recorded is None else None
+    splits = load_sources(data, run.config.run.seed, misfit=misfit, rejects_path=rejects_path)
+    sides = {"train": splits.train, "gate": splits.gate} | {
+        f"test/{name}": pairs for name, pairs in splits.test.items()
+    }
+    prints = {side: fingerprint(pairs) for side, pairs in sides.items()}
+    if recorded is None:
+        write_json(path, splits.report.as_dict() | {"fingerprints": prints})
+        return splits
+    before = recorded.get("fingerprints", prints)
+    changed = [side for side in prints if before.get(side) != prints[side]]
+    if changed:
+        counts = f"{recorded['sizes'].get(changed[0], 0)} pairs then, {len(sides[changed[0]])} now"
+        raise RunDirectoryError(
+            f"the data of run {run.config.run.id!r} changed since it was started ({', '.join(changed)}: {counts}); "
+            "put the files back, or start another --run.id"
+        )
+    splits.report.rejects_file = recorded["rejects_file"]
+    return splits
+
+
+def fingerprint(pairs: Sequence[PreferencePair]) -> str:
+    """Hash of what the pairs say (ids are hashes of their texts), how they are labelled, and their order."""
+    return content_hash([f"{pair.id}{pair.label()}" for pair in pairs])

@@ -1,0 +1,189 @@
+"""Bad preference data, one function each; each spoils a folder's good input and says what the sentence must hold."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from tests.contract.bad_input_files import (
+    BadInput,
+    bootstrap,
+    good_rows,
+    spoil_row,
+    write_rows,
+    write_settings,
+)
+
+SKIP = "--data.on-bad-row skip"
+
+
+def _row(names: tuple[str, ...]) -> BadInput:
+    return BadInput(bootstrap(), ("train.jsonl:3: ", *names), SKIP)
+
+
+def missing_data_file(folder: Path) -> BadInput:
+    write_settings(folder, data={"train": [{"path": "trian.jsonl"}]})
+    return BadInput(bootstrap(), ("trian.jsonl does not exist",), "that folder has")
+
+
+def missing_data_folder(folder: Path) -> BadInput:
+    words = bootstrap("--data.root", "pairs")
+    return BadInput(words, ("pairs/train.jsonl does not exist", "no folder pairs"), "`data.root`")
+
+
+def data_in_another_format(folder: Path) -> BadInput:
+    (folder / "train.csv").write_text("prompt,chosen,rejected\n", encoding="utf-8")
+    write_settings(folder, data={"train": [{"path": "train.csv"}]})
+    return BadInput(bootstrap(), ("train.csv", "neither JSONL(.gz) nor Parquet"), "rename it to what it is")
+
+
+def row_that_is_not_json(folder: Path) -> BadInput:
+    spoil_row(folder, b'{"prompt": "add 1 2", "chosen": "3"')
+    return _row(("not valid JSON", "column 36"))
+
+
+def row_that_is_not_an_object(folder: Path) -> BadInput:
+    spoil_row(folder, b'["add 1 2", "3", "4"]')
+    return _row(("must be an object", "a list"))
+
+
+def missing_field(folder: Path) -> BadInput:
+    spoil_row(folder, {"winner": "3"}, drop="chosen")
+    return _row(("`chosen` is missing", "found `prompt`, `rejected`, `winner`"))
+
+
+def field_of_the_wrong_type(folder: Path) -> BadInput:
+    spoil_row(folder, {"rejected": 4})
+    return _row(("`rejected` is a number", "must be a string"))
+
+
+def empty_answer(folder: Path) -> BadInput:
+    spoil_row(folder, {"chosen": " \n"})
+    return _row(("`chosen` is an empty answer",))
+
+
+def equal_answers(folder: Path) -> BadInput:
+    spoil_row(folder, {"chosen": "3", "rejected": "3 "})
+    return _row(("`chosen` and `rejected` are the same answer",))
+
+
+def tie(folder: Path) -> BadInput:
+    spoil_row(folder, {"label": "tie"})
+    return _row(("`label` is 'tie'", "prefers neither"))
+
+
+def scores_in_the_wrong_order(folder: Path) -> BadInput:
+    spoil_row(folder, {"score_chosen": 1.0, "score_rejected": 2.0})
+    return _row(("`score_chosen` 1.0 is below `score_rejected` 2.0",))
+
+
+def row_not_in_utf8(folder: Path) -> BadInput:
+    spoil_row(folder, b'{"prompt": "add 1 2", "chosen": "3", "rejected": "\xff"}')
+    return _row(("not UTF-8", "byte 51: 0xff"))
+
+
+def unknown_role(folder: Path) -> BadInput:
+    spoil_row(folder, {"prompt": [{"role": "oracle", "content": "add 1 2"}]})
+    return _row(("turn 1 of `prompt`", "'oracle'", "use system, user, assistant"))
+
+
+def prompt_that_ends_with_an_answer(folder: Path) -> BadInput:
+    turns = [{"role": "user", "content": "add 1 2"}, {"role": "assistant", "content": "3"}]
+    spoil_row(folder, {"prompt": turns})
+    return _row(("must end with a user turn",))
+
+
+def prompt_longer_than_the_context(folder: Path) -> BadInput:
+    spoil_row(folder, {"prompt": "add " + "1 " * 400})
+    return _row(("tokens", "the context has 320"))
+
+
+def characters_that_the_tokenizer_does_not_know(folder: Path) -> BadInput:
+    spoil_row(folder, {"prompt": "add 1 2 \N{SNOWMAN}"})
+    return _row(("characters that the model's tokenizer does not know",))
+
+
+def labels_that_contradict_each_other(folder: Path) -> BadInput:
+    first = good_rows()[0]
+    turned = first | {"chosen": first["rejected"], "rejected": first["chosen"]}
+    spoil_row(folder, turned)
+    return _row(("labelled the other way", "train.jsonl:1"))
+
+
+def many_bad_rows(folder: Path) -> BadInput:
+    write_rows(folder / "train.jsonl", [*good_rows(2), *[b"{}"] * 5])
+    return _row(("`prompt` is missing", "4 more bad rows follow"))
+
+
+def truncated_gzip(folder: Path) -> BadInput:
+    plain = write_rows(folder / "plain", good_rows(2000)).read_bytes()
+    whole = gzip.compress(plain)
+    (folder / "train.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    write_settings(folder, data={"train": [{"path": "train.jsonl.gz"}]})
+    return BadInput(bootstrap(), ("train.jsonl.gz is cut off", "after line"), "copy or download it again")
+
+
+def broken_parquet(folder: Path) -> BadInput:
+    (folder / "train.parquet").write_bytes(b"PAR1 and then nothing")
+    write_settings(folder, data={"train": [{"path": "train.parquet"}]})
+    return BadInput(bootstrap(), ("train.parquet is not a readable Parquet file",), "write or download it again")
+
+
+def empty_file(folder: Path) -> BadInput:
+    (folder / "train.jsonl").write_bytes(b"\n")
+    return BadInput(bootstrap(), ("No pair is left for train",), "give it more data")
+
+
+def every_row_bad_with_skip(folder: Path) -> BadInput:
+    write_rows(folder / "train.jsonl", [row | {"chosen": ""} for row in good_rows()])
+    words = bootstrap("--data.on-bad-row", "skip")
+    return BadInput(words, ("No pair is left for train", "refused: 8 empty", "rejects.jsonl"), "give it more data")
+
+
+def training_prompts_that_are_all_in_the_test(folder: Path) -> BadInput:
+    write_rows(folder / "test.jsonl", good_rows())
+    return BadInput(bootstrap(), ("No pair is left for train", "8 were copies of held-out prompts"), "more data")
+
+
+def dataset_of_a_hub_that_is_offline(folder: Path) -> BadInput:
+    write_settings(folder, data={"train": [{"path": "nobody/nothing", "split": "train"}]})
+    return BadInput(bootstrap(), ("nobody/nothing is neither a file or folder here",), "connect to the hub once")
+
+
+def conversations_without_a_shared_prefix(folder: Path) -> BadInput:
+    row = {
+        "chosen": "\n\nHuman: add 1 2\n\nAssistant: 3",
+        "rejected": "\n\nHuman: add 1 3\n\nAssistant: 3",
+    }
+    write_rows(folder / "train.jsonl", [row])
+    write_settings(folder, data={"train": [{"path": "train.jsonl", "layout": "shared_prefix"}]})
+    return BadInput(bootstrap(), ("train.jsonl:1: ", "differ from turn 1"), SKIP)
+
+
+DATA_KINDS = (
+    missing_data_file,
+    missing_data_folder,
+    data_in_another_format,
+    row_that_is_not_json,
+    row_that_is_not_an_object,
+    missing_field,
+    field_of_the_wrong_type,
+    empty_answer,
+    equal_answers,
+    tie,
+    scores_in_the_wrong_order,
+    row_not_in_utf8,
+    unknown_role,
+    prompt_that_ends_with_an_answer,
+    prompt_longer_than_the_context,
+    characters_that_the_tokenizer_does_not_know,
+    labels_that_contradict_each_other,
+    many_bad_rows,
+    truncated_gzip,
+    broken_parquet,
+    empty_file,
+    every_row_bad_with_skip,
+    training_prompts_that_are_all_in_the_test,
+    dataset_of_a_hub_that_is_offline,
+    conversations_without_a_shared_prefix,
+)

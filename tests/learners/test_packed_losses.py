@@ -1,0 +1,102 @@
+"""Packed, padded and one-by-one forward passes of the shipped model give the same losses."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.learners.examples import PairExample, SequenceExample
+from genrm_rl.learners.network import TrainedNetwork, load_network
+from genrm_rl.learners.objectives import Outputs, ReferencedPair, build_objective
+from genrm_rl.learners.packing import collate
+
+NETWORKS: dict[tuple[str, bool], TrainedNetwork] = {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def networks(tiny_model):
+    for head in ("language", "score"):
+        for packed in (True, False):
+            config = LearnerConfig(precision="float32", packing=packed)
+            NETWORKS[head, packed] = load_network(tiny_model.path, config, head=head, seed=3).eval()
+    yield
+    NETWORKS.clear()
+
+
+def loss_of(kind: str, examples, *, packed: bool) -> tuple[float, torch.Tensor]:
+    """Loss of all examples in one microbatch, and the gradient of the first layer's query projection."""
+    objective = build_objective(kind, beta=0.3, label_smoothing=0.05, nll_coefficient=0.5)
+    network = NETWORKS["score" if kind in ("bradley_terry", "pairrm") else "language", packed]
+    segments = [segment for example in examples for segment in objective.segments(example)]
+    batch = collate(segments, packed=packed)
+    network.zero_grad()
+    values_N, correct_N = network(*batch.network_inputs())
+    outputs = Outputs(values_N, correct_N, batch.segment_N, batch.segments)
+    loss, _ = objective.loss(outputs, examples, objective.totals(examples), 1)
+    loss.backward()
+    gradient = network.language.get_decoder().layers[0].self_attn.q_proj.weight.grad
+    return loss.item(), gradient.clone()
+
+
+def draw(lengths: list[int]) -> tuple[random.Random, list[tuple[int, ...]]]:
+    rng = random.Random(sum(lengths))
+    return rng, [tuple(rng.randrange(10, 110) for _ in range(length)) for length in lengths]
+
+
+lengths_strategy = st.lists(st.integers(3, 70), min_size=2, max_size=8)
+
+
+def assert_same(kind: str, examples) -> None:
+    packed, packed_gradient = loss_of(kind, examples, packed=True)
+    padded, padded_gradient = loss_of(kind, examples, packed=False)
+    assert packed == pytest.approx(padded, rel=2e-5, abs=2e-5)
+    assert torch.allclose(
+        packed_gradient, padded_gradient, rtol=2e-3, atol=2e-5 * float(padded_gradient.abs().max()) + 1e-7
+    )
+
+
+@settings(deadline=None, max_examples=15)
+@given(lengths_strategy)
+def test_sft(lengths):
+    rng, drawn = draw(lengths)
+    cuts = [rng.randrange(1, len(ids)) for ids in drawn]
+    assert_same("sft", [SequenceExample.from_completion(ids[:c], ids[c:]) for ids, c in zip(drawn, cuts, strict=True)])
+
+
+@settings(deadline=None, max_examples=15)
+@given(lengths_strategy)
+def test_dpo(lengths):
+    rng, drawn = draw(lengths)
+    pairs = [
+        PairExample(a, rng.randrange(1, len(a)), b, rng.randrange(1, len(b)))
+        for a, b in zip(drawn, reversed(drawn), strict=True)
+    ]
+    assert_same("dpo", [ReferencedPair(pair, -3.0 - i, -4.0) for i, pair in enumerate(pairs)])
+
+
+@settings(deadline=None, max_examples=15)
+@given(lengths_strategy)
+def test_bradley_terry(lengths):
+    _, drawn = draw(lengths)
+    assert_same("bradley_terry", [PairExample(a, 1, b, 1) for a, b in zip(drawn, reversed(drawn), strict=True)])
+
+
+def test_packed_log_probabilities_equal_transformers_one_sequence_at_a_time(tiny_model):
+    from transformers import AutoModelForCausalLM
+
+    _, drawn = draw([5, 33, 64, 2, 17])
+    plain = AutoModelForCausalLM.from_pretrained(tiny_model.path, dtype=torch.float32, attn_implementation="eager")
+    objective = build_objective("sft", beta=1, label_smoothing=0, nll_coefficient=0)
+    segments = [objective.segments(SequenceExample.from_completion(ids[:1], ids[1:]))[0] for ids in drawn]
+    batch = collate(segments, packed=True)
+    with torch.no_grad():
+        values_N, _ = NETWORKS["language", True](*batch.network_inputs())
+        for number, ids in enumerate(drawn):
+            logits = plain(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+            expected = logits[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
+            assert torch.allclose(values_N[batch.segment_N == number], expected, atol=2e-4)
