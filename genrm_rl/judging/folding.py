@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal
 
 from genrm_rl.judging.types import Judgment, Trace, Verdict
-from genrm_rl.preferences.types import Slot
 
 Aggregate = Literal["mean_probability", "majority"]
 TIE_TOLERANCE = 1e-9  # a probability this close to one half is a tie; exchanging the answers must not break it
-
-
-@dataclass(frozen=True, slots=True)
-class MajorityPoint:
-    """Expected accuracy of ``votes`` votes on ``comparisons`` comparisons (each order is one).
-
-    ``accuracy_strict`` counts ties and votes without any verdict as wrong, ``accuracy_flexible`` as one half.
-    """
-
-    votes: int
-    accuracy_strict: float
-    accuracy_flexible: float
-    comparisons: int
 
 
 def fold(traces: Sequence[Trace], aggregate: Aggregate = "mean_probability") -> Judgment:
@@ -77,50 +62,6 @@ def fold_all(traces: Iterable[Trace], aggregate: Aggregate = "mean_probability")
     for trace in traces:
         by_pair.setdefault(trace.pair_id, []).append(trace)
     return {pair_id: fold(group, aggregate) for pair_id, group in by_pair.items()}
-
-
-def majority_credit(right: int, wrong: int, neither: int, votes: int) -> tuple[float, float]:
-    """Expected (strict, flexible) credit of a majority vote over ``votes`` traces drawn without replacement.
-
-    ``right``, ``wrong`` and ``neither`` (non-verdicts) count the traces at hand. This is the exact expectation over all
-    subsets (multivariate hypergeometric), so it is unbiased and has no sampling noise of its own. Raises ValueError
-    when there are fewer traces than votes.
-    """
-    total = right + wrong + neither
-    if not 1 <= votes <= total:
-        raise ValueError(f"{votes} votes can't be drawn from {total} traces")
-    wins = ties = 0
-    for drawn_right in range(min(right, votes) + 1):
-        for drawn_wrong in range(min(wrong, votes - drawn_right) + 1):
-            drawn_neither = votes - drawn_right - drawn_wrong
-            if drawn_right < drawn_wrong or drawn_neither > neither:
-                continue
-            ways = math.comb(right, drawn_right) * math.comb(wrong, drawn_wrong) * math.comb(neither, drawn_neither)
-            if drawn_right > drawn_wrong:
-                wins += ways
-            else:
-                ties += ways
-    subsets = math.comb(total, votes)
-    return wins / subsets, (wins + ties / 2) / subsets
-
-
-def majority_curve(traces: Iterable[Trace], labels: Mapping[str, Slot], votes: Sequence[int]) -> list[MajorityPoint]:
-    """maj@k: expected accuracy of a majority of k votes in one order, averaged over comparisons and orders.
-
-    ``labels`` maps pair ids to the better slot in the canonical orientation. Uses :func:`majority_credit`. Raises
-    ValueError when some comparison has fewer traces than the largest k.
-    """
-    tallies: dict[tuple[str, bool], list[int]] = {}
-    for trace in traces:
-        tally = tallies.setdefault((trace.pair_id, trace.swapped), [0, 0, 0])
-        slot = trace.canonical_verdict.slot
-        tally[2 if slot is None else int(slot != labels[trace.pair_id])] += 1
-    curve = []
-    for k in votes:
-        credits = [majority_credit(right, wrong, neither, k) for right, wrong, neither in tallies.values()]
-        strict, flexible = (_mean([credit[i] for credit in credits]) for i in (0, 1))
-        curve.append(MajorityPoint(k, strict, flexible, len(credits)))
-    return curve
 
 
 def _decide(traces: Sequence[Trace], voting: Sequence[Sequence[Trace]], aggregate: Aggregate) -> tuple[Verdict, bool]:

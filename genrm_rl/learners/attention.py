@@ -8,6 +8,7 @@ no mask of T x T entries, and the cost is the sum of the squared lengths instead
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def varlen_attention(
     segment_lengths: tuple[int, ...] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of one packed row, sequence by sequence.
+    """Causal attention of one packed row, one kernel call per run of sequences of equal length.
 
     ``query`` is [1, heads, T, width], ``key`` and ``value`` [1, key heads, T, width]; returns [1, T, heads, width].
     Raises ModelError for attention forms that it does not compute.
@@ -86,16 +87,25 @@ def varlen_attention(
     if groups > 1:
         key = key.repeat_interleave(groups, dim=1)
         value = value.repeat_interleave(groups, dim=1)
-    parts = [
-        F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, scale=scaling, **_pattern(q.shape[2], sliding_window, q.device)
+    runs = equal_runs(lengths)
+    sizes = [length * count for length, count in runs]
+    parts = []
+    # split has one cheap backward for all parts; slicing would fill a row of zeros for each of them.
+    for (length, count), *qkv in zip(
+        runs, *(tensor[0].split(sizes, dim=1) for tensor in (query, key, value)), strict=True
+    ):
+        # Neighbours of equal length are one batch: [heads, count * length, width] -> [count, heads, length, width].
+        q, k, v = (tensor.unflatten(1, (count, length)).transpose(0, 1) for tensor in qkv)
+        out = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, scale=scaling, **_pattern(length, sliding_window, q.device)
         )
-        for q, k, v in zip(
-            query.split(lengths, dim=2), key.split(lengths, dim=2), value.split(lengths, dim=2), strict=True
-        )
-    ]
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    return out.transpose(1, 2).contiguous(), None
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[None].contiguous(), None
+
+
+def equal_runs(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(length, how many in a row): (3, 3, 5) -> [(3, 2), (5, 1)]."""
+    return [(length, sum(1 for _ in group)) for length, group in itertools.groupby(lengths)]
 
 
 def _pattern(length: int, window: int | None, device: torch.device) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm,
-        "bf16": {"enabled": config.precision == "bfloat16"},
+        # A step that is not finite is reported by its loss and norm; DeepSpeed would silently skip it.
+        "bf16": {"enabled": config.precision == "bfloat16", "check_grad_overflow": False},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

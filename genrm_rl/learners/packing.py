@@ -37,8 +37,8 @@ class Segment:
 class TokenBatch:
     """Tensors of one forward pass: R rows of T tokens, N taken positions.
 
-    ``lengths`` are the sequence lengths of the single row when packed and None when padded; ``attention_mask_RT`` is
-    None when packed. ``segment_N`` says which sequence a taken position belongs to.
+    ``lengths`` are the sequence lengths in the single row, in row order, when packed and None when padded;
+    ``attention_mask_RT`` is None when packed. ``segment_N`` says which sequence a taken position belongs to.
     """
 
     input_ids_RT: torch.Tensor
@@ -74,35 +74,33 @@ class TokenBatch:
 def collate(segments: Sequence[Segment], *, packed: bool, pad_id: int = 0) -> TokenBatch:
     """Lay segments out in one packed row, or in one right-padded row each.
 
-    ``take_N`` indexes the flattened R x T grid, in the order of the segments.
+    A packed row holds the shortest sequence first, so that sequences of equal length stand side by side and attention
+    can treat them as one batch. ``take_N`` indexes the flattened R x T grid and keeps the order of the segments.
     """
     import torch
 
     lengths = np.array([len(segment.token_ids) for segment in segments], dtype=np.int64)
-    if packed:
-        width = int(lengths.sum())
-        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-        ids_RT = np.concatenate([np.asarray(segment.token_ids, dtype=np.int64) for segment in segments])[None]
-        positions_RT = (np.arange(width) - np.repeat(starts, lengths))[None]
-        mask_RT = None
-    else:
-        width = int(lengths.max())
-        starts = np.arange(len(segments)) * width
-        ids_RT = np.full((len(segments), width), pad_id, dtype=np.int64)
-        mask_RT = np.arange(width)[None] < lengths[:, None]
-        for row, segment in enumerate(segments):
-            ids_RT[row, : lengths[row]] = segment.token_ids
-        positions_RT = np.broadcast_to(np.arange(width)[None], ids_RT.shape).copy()
+    places = np.argsort(lengths, kind="stable") if packed else np.arange(len(segments))
+    width = int(lengths.sum() if packed else lengths.max())
+    starts = np.empty_like(lengths)
+    starts[places] = np.cumsum(lengths[places]) - lengths[places] if packed else places * width
+    ids = np.full(width if packed else width * len(segments), pad_id, dtype=np.int64)
+    positions = np.zeros_like(ids) if packed else np.tile(np.arange(width), len(segments))
+    mask = np.zeros_like(ids)
+    for segment, start, length in zip(segments, starts, lengths, strict=True):
+        ids[start : start + length] = segment.token_ids
+        positions[start : start + length] = np.arange(length)
+        mask[start : start + length] = 1
     counts = np.array([len(segment.take) for segment in segments])
     take_N = np.concatenate([start + segment.take for start, segment in zip(starts, segments, strict=True)])
-    flat = ids_RT.reshape(-1)
     # The prediction after the last token of a sequence has no target; scores ignore the targets.
-    targets_N = flat[np.minimum(take_N + 1, flat.size - 1)]
+    targets_N = ids[np.minimum(take_N + 1, ids.size - 1)]
+    rows = 1 if packed else len(segments)
     return TokenBatch(
-        input_ids_RT=torch.from_numpy(ids_RT),
-        position_ids_RT=torch.from_numpy(positions_RT),
-        attention_mask_RT=None if mask_RT is None else torch.from_numpy(mask_RT.astype(np.int64)),
-        lengths=tuple(int(length) for length in lengths) if packed else None,
+        input_ids_RT=torch.from_numpy(ids.reshape(rows, width)),
+        position_ids_RT=torch.from_numpy(positions.reshape(rows, width)),
+        attention_mask_RT=None if packed else torch.from_numpy(mask.reshape(rows, width)),
+        lengths=tuple(int(length) for length in lengths[places]) if packed else None,
         take_N=torch.from_numpy(take_N),
         targets_N=torch.from_numpy(targets_N),
         segment_N=torch.from_numpy(np.repeat(np.arange(len(segments)), counts)),

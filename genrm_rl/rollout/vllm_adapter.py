@@ -27,8 +27,9 @@ from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, executor_class, process_tree
 
-# Results that finish within this time travel together: one reply per engine step is enough.
-GATHER_SECONDS = 0.02
+# Results that finish within this time travel together: a reply costs about as much as sampling a short answer. The
+# engine does not wait meanwhile, because as many requests again as it decodes stand in its queue.
+GATHER_SECONDS = 0.1
 
 
 def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
@@ -108,6 +109,7 @@ class VllmEngine:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._results: list[GenerationResult] = []
         self._news = asyncio.Event()
+        self._idle = asyncio.Event()
         self._dead = ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -162,11 +164,12 @@ class VllmEngine:
             self._session = session
         for request in requests:
             if request.request_id not in self._tasks:
+                self._idle.clear()
                 self._tasks[request.request_id] = asyncio.create_task(self._serve(request, deadline))
         if not self._results and not self._dead:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max_wait)
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.wait_for(self._idle.wait(), GATHER_SECONDS)
         if self._dead:
             raise EngineProcessDied(self._dead)
         self._news.clear()
@@ -204,10 +207,13 @@ class VllmEngine:
             self._finish(self._result(request, output))
         finally:
             self._tasks.pop(request.request_id, None)
+            if not self._tasks:
+                self._idle.set()
 
     def _engine_died(self, reason: str) -> None:
         self._dead = self._dead or f"engine {self._index}: {reason}"
         self._news.set()
+        self._idle.set()
 
     def _finish(self, result: GenerationResult) -> None:
         self._results.append(result)

@@ -11,7 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from genrm_rl.config import DataConfig, ModelConfig, RunConfig
 from genrm_rl.errors import DataError, ModelError
@@ -84,7 +84,7 @@ def run_doctor(
 
 def print_report(report: DoctorReport, console: Console) -> None:
     """A table of all checks, then one line for each that needs attention."""
-    table = Table("area", "what", "state", "found", box=None, pad_edge=False)
+    table = Table("area", "what", "state", Column("found", overflow="fold"), box=None, pad_edge=False)
     for check in report.checks:
         table.add_row(check.area, check.name, MARKS[check.status], escape(check.detail))
     console.print(table)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrm_rl.judging.folding import fold, fold_all, majority_credit, majority_curve
+from genrm_rl.judging.folding import fold, fold_all
 from genrm_rl.judging.types import Verdict
 from tests.unit.judging_cases import trace
 
@@ -91,26 +90,3 @@ def test_traces_of_two_pairs_are_refused_but_fold_all_sorts_them() -> None:
         ("p0", A, 2),
         ("p1", B, 1),
     ]
-
-
-@given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3), st.data())
-def test_majority_credit_equals_the_mean_over_all_subsets(right, wrong, neither, data) -> None:
-    outcomes = [1] * right + [-1] * wrong + [0] * neither
-    if not outcomes:
-        return
-    k = data.draw(st.integers(1, len(outcomes)))
-    sums = [sum(subset) for subset in itertools.combinations(outcomes, k)]
-    strict, flexible = majority_credit(right, wrong, neither, k)
-    assert strict == pytest.approx(sum(s > 0 for s in sums) / len(sums))
-    assert flexible == pytest.approx(sum((s > 0) + (s == 0) / 2 for s in sums) / len(sums))
-
-
-def test_majority_curve_uses_the_label_in_the_canonical_orientation() -> None:
-    traces = [trace(A, index=i) for i in range(3)] + [trace(B, swapped=True, index=i) for i in range(2)]
-    traces += [trace(A, swapped=True, index=2)]
-    one, three = majority_curve(traces, {"p0": "A"}, [1, 3])
-    assert (one.votes, one.comparisons) == (1, 2)
-    assert one.accuracy_strict == pytest.approx((1 + 2 / 3) / 2)
-    assert three.accuracy_strict == 1.0
-    with pytest.raises(ValueError, match="4 votes"):
-        majority_curve(traces, {"p0": "A"}, [4])
