@@ -75,6 +75,7 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
         flat_logprobs=True,
         detokenize=bool(request.stop),
         skip_special_tokens=True,
+        skip_clone=True,  # made for this one request, so vLLM may change it
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
@@ -166,7 +167,7 @@ class VllmEngine:
             if request.request_id not in self._tasks:
                 self._idle.clear()
                 self._tasks[request.request_id] = asyncio.create_task(self._serve(request, deadline))
-        if not self._results and not self._dead:
+        if not self._dead:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max_wait)
                 await asyncio.wait_for(self._idle.wait(), GATHER_SECONDS)

@@ -70,7 +70,7 @@ class Driver:
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_SECONDS)
         assert not alive, f"left behind: {[child.cmdline() for child in alive if child.is_running()]}"
 
     def finish(self) -> None:
