@@ -111,6 +111,7 @@ class VllmEngine:
         self._results: list[GenerationResult] = []
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
+        self._aborting = asyncio.Lock()
         self._dead = ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -173,19 +174,25 @@ class VllmEngine:
                 await asyncio.wait_for(self._idle.wait(), GATHER_SECONDS)
         if self._dead:
             raise EngineProcessDied(self._dead)
+        if session != self._session:
+            return []  # abandoned while it waited: what is here now belongs to the next session
         self._news.clear()
         results, self._results = self._results, []
         return results
 
     async def abort_all(self) -> None:
-        """Cancel every running request and drop results that nobody fetched."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
-        self._results.clear()
-        self._news.clear()
+        """Cancel every running request and drop results that nobody fetched.
+
+        One at a time: an abort that is still waiting must not clear what the next session has started meanwhile.
+        """
+        async with self._aborting:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.clear()
+            self._results.clear()
+            self._news.clear()
 
     async def _serve(self, request: GenerationRequest, deadline: float) -> None:
         """Run one request to its result; only a dead engine leaves it without one."""
