@@ -6,7 +6,6 @@ Every vLLM import of the project is in the modules ``rollout/vllm_adapter*.py``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -23,13 +22,10 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
-from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, executor_class, process_tree
-
-# Results that finish within this time travel together: a reply costs about as much as sampling a short answer. The
-# engine does not wait meanwhile, because as many requests again as it decodes stand in its queue.
-GATHER_SECONDS = 0.1
 
 
 def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
@@ -106,12 +102,7 @@ class VllmEngine:
         self._index = index
         self._version = "base"
         self._llm: AsyncLLM | None = None
-        self._session = ""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._results: list[GenerationResult] = []
-        self._news = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._aborting = asyncio.Lock()
+        self._session = RequestSession("")
         self._dead = ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -161,73 +152,45 @@ class VllmEngine:
         self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
     ) -> list[GenerationResult]:
         """Start ``requests`` and return what has finished; waits at most ``max_wait`` seconds for the first result."""
-        if session != self._session:
-            await self.abort_all()
-            self._session = session
+        current = self._session
+        if session != current.name:
+            old, self._session = current, RequestSession(session)
+            current = self._session
+            await old.close()
         for request in requests:
-            if request.request_id not in self._tasks:
-                self._idle.clear()
-                self._tasks[request.request_id] = asyncio.create_task(self._serve(request, deadline))
-        if not self._dead:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max_wait)
-                await asyncio.wait_for(self._idle.wait(), GATHER_SECONDS)
+            current.start(request.request_id, self._serve(request, deadline))
+        results = [] if self._dead else await current.collect(max_wait)
         if self._dead:
             raise EngineProcessDied(self._dead)
-        if session != self._session:
-            return []  # abandoned while it waited: what is here now belongs to the next session
-        self._news.clear()
-        results, self._results = self._results, []
         return results
 
     async def abort_all(self) -> None:
-        """Cancel every running request and drop results that nobody fetched.
+        """Cancel every running request and drop results that nobody fetched."""
+        old, self._session = self._session, RequestSession("")
+        await old.close()
 
-        One at a time: an abort that is still waiting must not clear what the next session has started meanwhile.
-        """
-        async with self._aborting:
-            tasks = list(self._tasks.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._tasks.clear()
-            self._results.clear()
-            self._news.clear()
-
-    async def _serve(self, request: GenerationRequest, deadline: float) -> None:
-        """Run one request to its result; only a dead engine leaves it without one."""
-        output: RequestOutput | None = None
+    async def _serve(self, request: GenerationRequest, deadline: float) -> GenerationResult | None:
+        """Run one request to its result; only a dead engine leaves it without one (None)."""
         try:
             async with asyncio.timeout(deadline):
                 output = await self._final(request.prompt_token_ids, sampling_params(request), request.request_id)
+            return self._result(request, output)
         except TimeoutError:
-            self._finish(self._failure(request, "deadline", f"no result within {deadline:g} s"))
+            return self._failure(request, "deadline", f"no result within {deadline:g} s")
         except (VLLMClientError, ValueError) as error:
-            self._finish(self._failure(request, "failed", str(error)))
+            return self._failure(request, "failed", str(error))
         except (EngineDeadError, EngineProcessDied) as error:
-            self._engine_died(str(error))
+            return self._engine_died(str(error))
         except EngineGenerateError as error:
             if self._llm is not None and self._llm.errored:
-                self._engine_died(str(error))
-            else:
-                self._finish(self._failure(request, "failed", str(error.__cause__ or error)))
-        else:
-            self._finish(self._result(request, output))
-        finally:
-            self._tasks.pop(request.request_id, None)
-            if not self._tasks:
-                self._idle.set()
+                return self._engine_died(str(error))
+            return self._failure(request, "failed", str(error.__cause__ or error))
 
     def _engine_died(self, reason: str) -> None:
         self._dead = self._dead or f"engine {self._index}: {reason}"
-        self._news.set()
-        self._idle.set()
+        self._session.wake()
 
-    def _finish(self, result: GenerationResult) -> None:
-        self._results.append(result)
-        self._news.set()
-
-    def _failure(self, request: GenerationRequest, reason: str, error: str) -> GenerationResult:
+    def _failure(self, request: GenerationRequest, reason: FinishReason, error: str) -> GenerationResult:
         return GenerationResult(
             request.request_id, (), "", reason, (), self._version, self._index, f"request {request.request_id}: {error}"
         )
