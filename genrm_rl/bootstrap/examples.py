@@ -15,8 +15,7 @@ Pairs = Mapping[str, PreferencePair]
 
 def sft_examples(selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder) -> list[SequenceExample]:
     """Kept traces as rationale + verdict targets (Eq. 8). A rationalised trace gets the chain-of-thought prompt,
-    without
-    the hint that it was sampled with."""
+    without the hint that it was sampled with."""
     examples = []
     for item in selections:
         if item.reason is Reason.KEPT:

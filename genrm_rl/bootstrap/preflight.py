@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from genrm_rl.config import ITERATED, LearnerConfig, RolloutConfig, RunConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem
-from genrm_rl.preferences.sources import DataSplits
+from genrm_rl.preferences.sources import DataSplits, check_test_sets
 from genrm_rl.runtime.room import check_room, on_a_cluster
 from genrm_rl.runtime.tracking import check_sinks
 
@@ -15,8 +15,7 @@ def check_settings(config: RunConfig) -> None:
     learned = [method for method in config.bootstrap.methods if method != "llm_judge"]
     if learned and not config.data.train:
         raise ConfigError(f"data.train is empty and {learned[0]} learns from it; list training pairs under data.train")
-    if not config.data.test:
-        raise ConfigError("there is nothing to evaluate on: list pair files under data.test in the config")
+    check_test_sets(config.data)
     if learned:
         check_attention(config.learner)
         check_weight_backend(config.rollout)

@@ -33,8 +33,7 @@ def load_config(model: type[SectionT], path: str | Path | None, overrides: Seque
     """Read ``path`` (None: defaults only), apply dotted ``overrides``, validate.
 
     ``overrides`` are command-line words: ``--run.seed 3``, ``--run.seed=3``, ``--data.on-bad-row skip``; values are
-    YAML.
-    A relative ``data.root`` in a file is left as it is: it is relative to the working directory.
+    YAML. A relative ``data.root`` in a file is left as it is: it is relative to the working directory.
     Raises ConfigError with one sentence for a missing file, bad YAML, an unknown key (with the nearest one) or a bad
     value.
     """

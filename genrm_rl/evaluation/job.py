@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.config import RunConfig
-from genrm_rl.errors import ConfigError, ModelError
+from genrm_rl.errors import ModelError
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import ResultRow
@@ -17,7 +17,7 @@ from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Form
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.preferences.sources import load_sources
+from genrm_rl.preferences.sources import check_test_sets, load_sources
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -33,8 +33,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
     Judgments (JSONL), traces (Parquet) and ``results.json`` go to the run directory; the same run id continues. Returns
     that directory. Raises ConfigError without test sets, ModelError for a directory that is no finished checkpoint.
     """
-    if not config.data.test:
-        raise ConfigError("there is nothing to evaluate on: list pair files under data.test in the config")
+    check_test_sets(config.data)
     judge = judge_of(config, judge_name, form)
     check_room(config.rollout, config.learner)
     encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)

@@ -68,6 +68,12 @@ class DataSplits:
     report: DataReport
 
 
+def check_test_sets(config: DataConfig) -> None:
+    """Raise ConfigError if there is nothing to evaluate on."""
+    if not config.test:
+        raise ConfigError("there is nothing to evaluate on: list pair files under data.test in the config")
+
+
 def load_sources(
     config: DataConfig, seed: int, *, misfit: Misfit | None = None, rejects_path: Path | None = None
 ) -> DataSplits:
