@@ -58,7 +58,8 @@ class JudgeEngine:
         """Traces of ``requests`` by ``judge``, as stage ``name`` of the run.
 
         Finished traces go to a journal while others are still generated; after a kill only the missing ones are
-        sampled. A trace that timed out or whose engine failed is asked for once more, then kept as the non-verdict that it is.
+        sampled. A trace that timed out or whose engine failed is asked for once more, then
+        kept as the non-verdict that it is.
         """
         work = self.run.path / "work" / name
 
