@@ -19,9 +19,12 @@ if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import deepspeed  # noqa: E402
+import deepspeed.ops  # noqa: E402
 from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
 
 deepspeed_logger.setLevel(logging.WARNING)
+# On CPU DeepSpeed would compile its shared-memory all-reduce for 40 s at first use. Only its inference calls it.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def ensure_process_group() -> torch.device:
