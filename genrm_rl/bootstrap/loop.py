@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.methods import train_judge
+from genrm_rl.bootstrap.methods import train_judges
 from genrm_rl.bootstrap.preflight import check_rounds, check_settings
 from genrm_rl.bootstrap.run_data import load_run_data
 from genrm_rl.bootstrap.summary import build_report
@@ -50,9 +50,9 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
         ):
             measurement = Measurement(config, run, encoder, engine)
             workshop = Workshop(config, run, console, sink, splits, encoder, engine, measurement, base)
-            judges = [judge for method in config.bootstrap.methods for judge in train_judge(method, workshop)]
+            judges, notes = train_judges(workshop)
             suites = measure_all(judges, workshop)
-        report = build_report(judges, suites, workshop)
+        report = build_report(judges, suites, workshop, notes)
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
     console.print(comparison_grid(report, width=console.width))

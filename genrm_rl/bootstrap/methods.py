@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples
-from genrm_rl.bootstrap.star import run_star
+from genrm_rl.bootstrap.star import NothingToLearn, run_star
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import ITERATED, Method
 from genrm_rl.judging.judge import Judge
+
+
+def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
+    """The judges of all methods, and a note for each method that had nothing to learn from.
+
+    Such a method has no judge and no number; the others go on. Raises NothingToLearn if no judge is left.
+    """
+    judges: list[Judge] = []
+    notes: list[str] = []
+    for method in workshop.config.bootstrap.methods:
+        try:
+            judges += train_judge(method, workshop)
+        except NothingToLearn as problem:
+            notes.append(str(problem))
+            workshop.say(f"{problem}; the run goes on without it")
+    if not judges:
+        raise NothingToLearn("; ".join(notes))
+    return judges, notes
 
 
 def train_judge(method: Method, workshop: Workshop) -> list[Judge]:

@@ -30,13 +30,23 @@ from genrm_rl.runtime.storage import write_json
 EXAMPLES_PER_REASON = 3
 
 
+class NothingToLearn(DataError):
+    """No sampled trace of a round passed the filter; other methods of the run are not concerned."""
+
+
 def run_star(method: Method, workshop: Workshop) -> Judge:
     """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was
-    promoted."""
+    promoted. A later round without examples leaves the judge as it is; if it is the first, NothingToLearn is raised."""
     current = workshop.base
     candidate = current
     for index, part in enumerate(cut_parts(workshop.splits.train, workshop.config.bootstrap.iterations, workshop.seed)):
-        candidate = run_round(method, index + 1, part, current, workshop)
+        try:
+            candidate = run_round(method, index + 1, part, current, workshop)
+        except NothingToLearn as problem:
+            if candidate is workshop.base:
+                raise
+            workshop.say(f"{problem}; the judge of the round before stays")
+            continue
         if candidate.promoted:
             current = candidate
     return replace(current if current.iteration else candidate, name=method)
@@ -91,7 +101,7 @@ def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: W
     }
     if not examples:
         counts = ", ".join(f"{count} {reason}" for reason, count in facts["reasons"].items() if count)
-        raise DataError(
+        raise NothingToLearn(
             f"{method} has nothing to learn from in {folder}: {counts}; "
             "sample more with --bootstrap.samples-per-order, or set --bootstrap.selection.on-all-wrong rationalize"
         )
@@ -103,7 +113,7 @@ def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) 
     evaluation = workshop.config.evaluation
     rows = []
     for judge in (parent, candidate):
-        records = workshop.measurement.gate(judge, workshop.splits.gate)
+        records = workshop.measurement.gate(judge, workshop.splits.gate[: workshop.config.bootstrap.gate_pairs])
         rows.append(gate_metrics(records, evaluation.bootstrap_resamples, workshop.seed))
     decision = decide(*rows, workshop.config.bootstrap)
 

@@ -49,7 +49,7 @@ class BootstrapConfig(Section):
     gate_margin: float = setting(
         0.0, "a round is promoted if the gate metric rises by more than this", unit="share", ge=0
     )
-    gate_pairs: int = setting(200, "held-out pairs of the gate", unit="pairs", ge=1)
+    gate_pairs: int = setting(200, "held-out pairs that a gate asks about, at most", unit="pairs", ge=1)
     sft: FitConfig = setting(
         lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-SFT and rationaliser fits"
     )

@@ -25,7 +25,7 @@ class JudgeConfig(Section):
     template: Literal["compact", "mt_bench"] = setting("compact", "prompt family; `mt_bench` for any chat model")
     max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
     force_verdict: bool = setting(
-        False, "ask for the verdict line when a rationale ended by itself without one (small models forget it)"
+        False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"
     )
     votes: int = setting(1, "traces per order in an evaluation", unit="traces", ge=1)
     aggregate: Literal["mean_probability", "majority"] = setting("mean_probability", "how votes become one verdict")

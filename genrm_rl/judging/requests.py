@@ -121,15 +121,17 @@ def trace_from_result(asked: JudgeRequest, result: GenerationResult, encoder: Ju
 
 
 def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> JudgeRequest | None:
-    """The follow-up that begins the verdict line for a judge that forgot it: prompt + completion + marker, one token.
+    """The follow-up that begins the verdict line for a judge that forgot it or ran out of tokens (budget forcing,
+    Muennighoff et al. 2025, arXiv 2501.19393): prompt + completion + marker, one token.
 
-    None unless forcing is on (``judge.force_verdict``), the rationale ended by itself, and it gave no verdict, did not
-    abstain and did not contradict itself.
+    None unless forcing is on (``judge.force_verdict``), and for a completion that gave a verdict, abstained,
+    contradicted itself, or is an engine's failure.
     """
-    if not encoder.force_verdict or asked.form == "direct" or result.finish_reason != "stop":
+    if not encoder.force_verdict or asked.form == "direct":
         return None
     text = encoder.chat.decode(result.token_ids)
-    if parse_verdict(text, result.finish_reason, encoder.grammar).verdict is not Verdict.UNPARSEABLE:
+    verdict = parse_verdict(text, result.finish_reason, encoder.grammar).verdict
+    if verdict not in (Verdict.UNPARSEABLE, Verdict.TRUNCATED):
         return None
     if all(contradicts(text, slot, encoder.grammar) for slot in ("A", "B")):
         return None

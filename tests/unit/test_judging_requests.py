@@ -163,9 +163,10 @@ def test_truncated_trace_teaches_no_end() -> None:
     assert ENCODER.trace_example(comparison(), whole).completion_token_ids[-2:] == (A, END)
 
 
-def test_forgotten_verdict_is_asked_for_once() -> None:
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_forgotten_or_cut_off_verdict_is_asked_for_once(finish: str) -> None:
     asked = ask(encoder=FORCING)[0]
-    result = answer(asked, "feel: A nicer")
+    result = answer(asked, "feel: A nicer", finish=finish)
     follow_up = forced_request(asked, result, FORCING)
     assert follow_up is not None and follow_up.request_id == f"{asked.request_id}/{FORCED}"
     shown = FORCING.chat.decode(follow_up.request.prompt_token_ids)
@@ -188,8 +189,9 @@ def test_forgotten_verdict_is_asked_for_once() -> None:
     [
         ("x\nverdict: A", "stop"),
         ("x\nverdict: tie", "stop"),
-        ("x", "length"),
+        ("verdict: A\nverdict: B\nhm", "length"),
         ("x", "deadline"),
+        ("x", "failed"),
         ("verdict: A\nverdict: B\nhm", "stop"),
     ],
 )
