@@ -113,7 +113,7 @@ def models(context: typer.Context, config: ConfigOption = None) -> None:
     """List the models that can be used here, their size, and where they come from."""
     from genrm_rl.models import list_models
 
-    table = Table("name", "available", "size", "origin", title="models")
+    table = Table("name", "available", "size", Column("origin", overflow="fold"), title="models")
     for model in list_models(config_from(context, config).model):
         table.add_row(model.name, "yes" if model.available else "no", model.size, model.origin)
     console.print(table)
@@ -121,14 +121,19 @@ def models(context: typer.Context, config: ConfigOption = None) -> None:
 
 def print_plan(config: RunConfig) -> None:
     """The resolved settings with units, the data found, and the derived batch table."""
+    from genrm_rl.bootstrap.loop import misfit
     from genrm_rl.config.plan import plan_rounds
+    from genrm_rl.judging.encoding import JudgeEncoder
+    from genrm_rl.models import load_tokenizer, resolve_model
     from genrm_rl.preferences.sources import load_sources
 
     settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
     for row in describe(config):
         settings.add_row(*row)
     console.print(settings)
-    splits = load_sources(config.data, config.run.seed)
+    model = resolve_model(config.model)
+    encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
+    splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))
     data = Table("split", "pairs", title="data")
     data.add_row("train", str(len(splits.train)))
     data.add_row("gate", str(len(splits.gate)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.models import ResolvedModel, resolve_model
@@ -15,6 +16,10 @@ from genrm_rl.runtime.session import RaySession, ray_session
 # Tests never ask a hub: what they need is shipped or generated. Set before anything imports the hub library.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# No test asserts a duration, and a busy machine must not fail one: hypothesis' own time limit is off.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill"}
 

@@ -10,6 +10,7 @@ from typing import Any
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.evaluation.examples import choose_examples, example_from_trace
 from genrm_rl.evaluation.metrics import compare_all, summarise
+from genrm_rl.evaluation.paper import PAPER_ROWS
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import (
     DataRow,
@@ -58,6 +59,7 @@ def build_report(
         run=RunInfo(
             id=config.run.id,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            command=provenance["command"],
             seed=config.run.seed,
             seconds=sum(row.seconds for row in stage_rows(run.path)),
             code_revision=provenance["code_revision"],
@@ -80,6 +82,7 @@ def build_report(
         data=tuple(data_rows(workshop)),
         sync=tuple(sync_rows(run.path)),
         traces=example_traces(judges, workshop),
+        paper=PAPER_ROWS,
         notes=tuple(notes),
     )
 

@@ -15,19 +15,24 @@ def on_a_cluster() -> bool:
 
 
 def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:
-    """Raise EnvironmentProblem if this machine can't hold the engines or the learners, which would wait for ever."""
+    """Raise EnvironmentProblem if this machine can't hold engines and learners together: one would wait for ever.
+
+    The engines stay while a learner fits; on GPUs too, where each keeps what it has reserved.
+    """
     if on_a_cluster():
         return
     import torch
 
-    gpus, here = learner.workers * learner.gpus_per_worker, torch.cuda.device_count()
-    if gpus > here:
+    here = torch.cuda.device_count()
+    learners = learner.workers * learner.gpus_per_worker
+    engines = rollout.engines * rollout.tensor_parallel if here else 0
+    if learners + engines > here:
         raise EnvironmentProblem(
-            f"learner.workers x learner.gpus_per_worker asks for {gpus:g} GPUs and this machine has {here}; "
-            "lower it, or set RAY_ADDRESS to a cluster that has them"
+            f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for {engines}, "
+            f"and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"
         )
     per_engine = 1.0 if here else rollout.cpus_per_engine  # on a GPU an engine holds one CPU
-    cpus = max(rollout.engines * per_engine, learner.workers * learner.cpus_per_worker)
+    cpus = rollout.engines * per_engine + learner.workers * learner.cpus_per_worker
     if cpus > logical_cpus():
         raise EnvironmentProblem(
             f"the run asks for {cpus:g} CPUs at once and Ray may hand out {logical_cpus()} here; lower "

@@ -8,7 +8,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +201,7 @@ class RunDirectory:
                 "config_hash": self.hash,
                 "seed": self.config.run.seed,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "code_revision": code_revision(),
                 "versions": versions(),
                 "machine": machine(),

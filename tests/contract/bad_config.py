@@ -184,7 +184,7 @@ def more_gpus_than_this_machine_has(folder: Path) -> BadInput:
 
 def more_engines_than_fit_on_this_machine(folder: Path) -> BadInput:
     words = bootstrap("--rollout.engines", "9999")
-    return BadInput(words, ("asks for 9999 CPUs",), "lower rollout.engines")
+    return BadInput(words, ("asks for 10001 CPUs",), "lower rollout.engines")
 
 
 def run_folder_that_is_a_file(folder: Path) -> BadInput:

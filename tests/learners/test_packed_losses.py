@@ -60,7 +60,7 @@ def assert_same(kind: str, examples) -> None:
     )
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_sft(lengths):
     rng, drawn = draw(lengths)
@@ -68,7 +68,7 @@ def test_sft(lengths):
     assert_same("sft", [SequenceExample.from_completion(ids[:c], ids[c:]) for ids, c in zip(drawn, cuts, strict=True)])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_dpo(lengths):
     rng, drawn = draw(lengths)
@@ -79,7 +79,7 @@ def test_dpo(lengths):
     assert_same("dpo", [ReferencedPair(pair, -3.0 - i, -4.0) for i, pair in enumerate(pairs)])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_bradley_terry(lengths):
     _, drawn = draw(lengths)

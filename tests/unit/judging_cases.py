@@ -6,16 +6,11 @@ import functools
 import importlib.util
 from pathlib import Path
 
-from hypothesis import settings
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import Comparison, Message, PreferencePair
 from genrm_rl.preferences.world.vocabulary import build_tokenizer
-
-# No test asserts a duration, and a busy machine must not fail one: hypothesis' own time limit is off.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
 
 HARMLESS = "The tower is in Paris."
 NASTY = (

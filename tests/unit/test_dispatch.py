@@ -18,7 +18,7 @@ def make_result(identifier: str) -> GenerationResult:
     return GenerationResult(identifier, (2,), "x", "stop")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), total=st.integers(0, 30), engines=st.integers(1, 3), bound=st.integers(1, 5))
 def test_every_request_finishes_once_whatever_dies(data: st.DataObject, total: int, engines: int, bound: int) -> None:
     dispatcher = Dispatcher([make_request(number) for number in range(total)], engines, bound)

@@ -149,7 +149,7 @@ def test_a_damaged_or_unsafe_directory_is_refused_in_one_sentence(model, damage,
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_weights_cut_off_anywhere_are_refused(model, data):
     file = model / "model.safetensors"

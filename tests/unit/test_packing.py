@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
@@ -12,7 +12,6 @@ from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 sizes_strategy = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=2), min_size=1, max_size=40)
 
 
-@settings(deadline=None)
 @given(sizes_strategy, st.integers(20, 200), st.integers(1, 3), st.booleans())
 def test_every_example_is_in_exactly_one_microbatch(sizes, budget, workers, packed):
     plan = plan_microbatches(sizes, budget=budget, workers=workers, packed=packed)
@@ -22,7 +21,6 @@ def test_every_example_is_in_exactly_one_microbatch(sizes, budget, workers, pack
     assert len({len(share) for share in plan}) == 1, "ZeRO's collectives need the same number on every worker"
 
 
-@settings(deadline=None)
 @given(sizes_strategy, st.integers(20, 200), st.integers(1, 3), st.booleans())
 def test_no_microbatch_exceeds_the_budget_unless_one_example_does(sizes, budget, workers, packed):
     for share in plan_microbatches(sizes, budget=budget, workers=workers, packed=packed):
@@ -33,7 +31,6 @@ def test_no_microbatch_exceeds_the_budget_unless_one_example_does(sizes, budget,
                 assert cost <= budget
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=8, max_size=60), st.integers(1, 2))
 def test_packing_needs_few_microbatches(lengths, workers):
     budget = 100
@@ -59,7 +56,6 @@ segments_strategy = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(segments_strategy, st.booleans())
 def test_taken_positions_keep_their_targets_and_their_sequence(raw, packed):
     segments = [Segment(ids, np.array(taken)) for ids, taken in raw]
