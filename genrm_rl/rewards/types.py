@@ -1,0 +1,31 @@
+"""What a judged group comes to: one reward, or one typed mask, per response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+REFERENCE = -1  # index of the reference answer in a match
+Match = tuple[int, int]  # two responses of a group by index, or a response and REFERENCE
+
+
+class Mask(StrEnum):
+    """Why a response has no reward. A masked response never enters an advantage or a baseline."""
+
+    NOT_JUDGED = "not_judged"  # too few of its comparisons came to a probability
+    NOT_COMPARABLE = "not_comparable"  # no chain of comparisons ties it to the rest of its group
+    ALONE = "alone"  # a group of one cannot be ranked, and there is no reference answer
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRecord:
+    """Reward of one response, or None with its mask; ``judgments`` are the ids of the judgments behind it."""
+
+    reward: float | None
+    mask: Mask | None
+    judgments: tuple[str, ...]
+    judge_version: str
+
+    def __post_init__(self) -> None:
+        if (self.reward is None) == (self.mask is None):
+            raise ValueError("a reward record has either a reward or a mask")
