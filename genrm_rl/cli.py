@@ -17,7 +17,9 @@ from rich.text import Text
 
 from genrm_rl import __version__
 from genrm_rl.config import RunConfig
+from genrm_rl.config.base import Section
 from genrm_rl.config.loading import describe, load_config
+from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
@@ -29,7 +31,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="genrm-rl",
-    help="Train a generative reward model, evaluate it, and report what came out.",
+    help="Train a generative reward model, evaluate it, serve it, and report what came out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,7 +52,7 @@ def config_from(context: typer.Context, path: Path | None) -> RunConfig:
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
-    """Train a generative reward model, evaluate it, and report what came out."""
+    """Train a generative reward model, evaluate it, serve it, and report what came out."""
     if version:
         console.print(f"genrm-rl {__version__}")
         raise typer.Exit
@@ -98,6 +100,17 @@ def report(run: Annotated[Path, typer.Argument(help="run directory with a report
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False) -> None:
+    """Serve a judge over HTTP: judgments of comparisons, and rewards of groups of responses."""
+    settings = load_config(ServeConfig, config or CONFIGS / "serve_tiny.yaml", context.args)
+    if dry_run:
+        return console.print(settings_table(settings))
+    from genrm_rl.serving.job import serve_judge
+
+    serve_judge(settings, console)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
 def doctor(context: typer.Context, config: ConfigOption = None) -> None:
     """Check versions, devices, memory, imports, models and data; exits with 1 if something needed is missing."""
     from genrm_rl.runtime.doctor import print_report, run_doctor
@@ -119,6 +132,14 @@ def models(context: typer.Context, config: ConfigOption = None) -> None:
     console.print(table)
 
 
+def settings_table(config: Section) -> Table:
+    """Every setting with its value and unit."""
+    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
+    for row in describe(config):
+        settings.add_row(*row)
+    return settings
+
+
 def print_plan(config: RunConfig) -> None:
     """The resolved settings with units, the data found, and the derived batch table."""
     from genrm_rl.bootstrap.loop import misfit
@@ -127,10 +148,7 @@ def print_plan(config: RunConfig) -> None:
     from genrm_rl.models import load_tokenizer, resolve_model
     from genrm_rl.preferences.sources import load_sources
 
-    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
-    for row in describe(config):
-        settings.add_row(*row)
-    console.print(settings)
+    console.print(settings_table(config))
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
     splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))

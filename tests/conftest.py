@@ -21,7 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
-FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill"}
+FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -169,6 +169,13 @@ class VllmEngine:
         old, self._session = self._session, RequestSession("")
         await old.close()
 
+    async def answer(self, request: GenerationRequest, deadline: float) -> GenerationResult:
+        """One request to its result, which may be a failure or a missed deadline. Raises EngineProcessDied."""
+        result = await self._serve(request, deadline)
+        if result is None:
+            raise EngineProcessDied(self._dead)
+        return result
+
     async def _serve(self, request: GenerationRequest, deadline: float) -> GenerationResult | None:
         """Run one request to its result; only a dead engine leaves it without one (None)."""
         try:

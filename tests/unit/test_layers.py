@@ -63,7 +63,7 @@ def loaded_by(modules: list[str]) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["config", "preferences", "judging", "algorithms"])
+@pytest.mark.parametrize("package", ["config", "preferences", "judging", "algorithms", "rewards"])
 def test_importing_a_pure_package_loads_no_engine_and_no_trainer(package):
     modules = modules_of(package)
     assert modules
@@ -89,9 +89,9 @@ def test_each_foreign_engine_has_one_home(package):
     assert all(importer.startswith(HOMES[package]) for importer in importers), importers
 
 
-@pytest.mark.parametrize("package", ["preferences", "judging", "algorithms", "config"])
+@pytest.mark.parametrize("package", ["preferences", "judging", "algorithms", "config", "rewards"])
 def test_pure_packages_know_of_hosts_only_their_types(package):
-    hosts = {"rollout", "learners", "bootstrap", "evaluation", "models", "runtime"}
+    hosts = {"rollout", "learners", "bootstrap", "evaluation", "models", "runtime", "serving"}
     allowed = {"genrm_rl.rollout.types", "genrm_rl.runtime.storage"}
     for path in (path for path in SOURCES if relative(path).startswith(f"genrm_rl/{package}/")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,0 +1,51 @@
+"""How a judge is served."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from genrm_rl.config.base import Section, setting
+from genrm_rl.config.model import JudgeConfig, ModelConfig, RolloutConfig
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class ServingConfig(Section):
+    """The service around the judge."""
+
+    checkpoint: str = setting("base", "checkpoint directory of a run, or `base` for the untrained model")
+    form: Literal["cot", "direct"] = setting("cot", "with or without a rationale before the verdict")
+    host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token")
+    port: int = setting(8000, "HTTP port", ge=1, le=65535)
+    token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token")
+    min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", ge=1)
+    max_replicas: int = setting(1, "judge replicas under load", unit="replicas", ge=1)
+    target_ongoing: int = setting(32, "comparisons per replica that the autoscaler aims at", unit="comparisons", ge=1)
+    max_pending: int = setting(512, "accepted comparisons without an answer; more are refused with 503", ge=1)
+    retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", gt=0)
+    deadline: float = setting(120.0, "longest time for one call; what is judged by then is returned", unit="seconds")
+    max_comparisons: int = setting(256, "comparisons that one call may cause", unit="comparisons", ge=1)
+    max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
+    max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
+    cache_entries: int = setting(100_000, "verdicts kept in memory, for greedy and one-token judgments", ge=0)
+
+
+class ServeConfig(Section):
+    """Everything that ``serve`` needs."""
+
+    model: ModelConfig = setting(ModelConfig, "base model")
+    judge: JudgeConfig = setting(JudgeConfig, "judge format")
+    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engine of each replica")
+    serving: ServingConfig = setting(ServingConfig, "service")
+    seed: int = setting(0, "seed of sampled judgments", ge=0)
+
+    @model_validator(mode="after")
+    def _replicas_in_order(self) -> ServeConfig:
+        if self.serving.max_replicas < self.serving.min_replicas:
+            raise ValueError(
+                f"serving.max_replicas {self.serving.max_replicas} is below serving.min_replicas "
+                f"{self.serving.min_replicas}; raise it"
+            )
+        return self

@@ -1,0 +1,158 @@
+"""The native wire contract: what ``/v1/judgments`` and ``/v1/rewards`` take and give (also the OpenAPI schema)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from genrm_rl.judging.types import Judgment, Verdict
+from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash
+from genrm_rl.rewards.rules import Rule
+from genrm_rl.rewards.types import Mask
+
+
+class Wire(BaseModel):
+    """Unknown keys are errors: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Turn(Wire):
+    """One turn of the conversation that is answered."""
+
+    role: Role
+    content: str
+
+
+Prompt = Annotated[str | list[Turn], Field(description="a question, or the turns up to the answer")]
+
+
+class Ask(Wire):
+    """How the judge is asked; the same in every contract."""
+
+    votes: int = Field(1, ge=1, description="sampled judgments per order")
+    greedy: bool = Field(False, description="one judgment per order at temperature 0 instead of samples")
+    deadline_seconds: float | None = Field(None, gt=0, description="return what is judged by then")
+    rationales: bool = Field(False, description="return the judge's texts too")
+    judge_version: str | None = Field(None, description="answer with 409 if another version is served")
+
+
+class ComparisonIn(Wire):
+    """Two answers to one prompt."""
+
+    prompt: Prompt
+    response_a: str
+    response_b: str
+
+    def comparison(self) -> Comparison:
+        """As the judge sees it; the id is a hash of the content."""
+        return compare(self.prompt, self.response_a, self.response_b)
+
+
+class JudgmentsRequest(Ask):
+    """``POST /v1/judgments``."""
+
+    comparisons: list[ComparisonIn] = Field(min_length=1)
+
+
+class RationaleOut(Wire):
+    """One judgment in words. ``verdict`` and ``p_a`` are about A and B as they were sent."""
+
+    order: str = Field(description="`ab`, or `ba` if the judge was shown the answers the other way round")
+    verdict: Verdict
+    p_a: float | None
+    text: str
+
+
+class JudgmentOut(Wire):
+    """One comparison, both orders folded. ``p_a`` is None if no vote was a verdict."""
+
+    id: str = Field(description="hash of prompt and answers")
+    verdict: Verdict
+    p_a: float | None = Field(description="P(A wins)")
+    tie: bool
+    verdict_ab: Verdict | None
+    verdict_ba: Verdict | None = Field(description="verdict when B was shown first, about A and B as they were sent")
+    consistent: bool | None = Field(description="whether both orders agree")
+    votes: int = Field(description="judgments that gave a verdict")
+    non_verdicts: dict[Verdict, int] = Field(description="judgments that did not, by kind")
+    cached: bool
+    rationales: list[RationaleOut] | None = None
+
+    @classmethod
+    def of(cls, judgment: Judgment, *, cached: bool, rationales: bool) -> JudgmentOut:
+        """From the folded judgment."""
+        failed: dict[Verdict, int] = {}
+        for trace in judgment.traces:
+            if not trace.verdict.is_verdict:
+                failed[trace.verdict] = failed.get(trace.verdict, 0) + 1
+        texts = [
+            RationaleOut(
+                order="ba" if trace.swapped else "ab",
+                verdict=trace.canonical_verdict,
+                p_a=trace.canonical_p_a,
+                text=trace.text,
+            )
+            for trace in judgment.traces
+        ]
+        return cls(
+            id=judgment.pair_id,
+            verdict=judgment.verdict,
+            p_a=judgment.p_a,
+            tie=judgment.tie,
+            verdict_ab=judgment.verdict_ab,
+            verdict_ba=judgment.verdict_ba,
+            consistent=judgment.consistent,
+            votes=judgment.votes,
+            non_verdicts=failed,
+            cached=cached,
+            rationales=texts if rationales else None,
+        )
+
+
+class JudgmentsReply(Wire):
+    """Judgments in the order of the comparisons."""
+
+    judge_version: str
+    seconds: float
+    judgments: list[JudgmentOut]
+
+
+class GroupIn(Wire):
+    """Responses to one prompt; ``reference`` is what they are compared with under the rules that need one."""
+
+    prompt: Prompt
+    responses: list[str] = Field(min_length=1)
+    reference: str | None = None
+
+
+class RewardsRequest(Ask):
+    """``POST /v1/rewards``."""
+
+    groups: list[GroupIn] = Field(min_length=1)
+    rule: Rule = Field("round_robin", description="how judgments become rewards")
+
+
+class RewardOut(Wire):
+    """A reward, or the reason why there is none. Never both."""
+
+    reward: float | None
+    mask: Mask | None
+    judgments: list[str] = Field(description="ids of the judgments behind it")
+
+
+class RewardsReply(Wire):
+    """Rewards in the order of the groups and their responses, and the judgments behind them."""
+
+    judge_version: str
+    seconds: float
+    groups: list[list[RewardOut]]
+    judgments: list[JudgmentOut]
+
+
+def compare(prompt: str | list[Turn], response_a: str, response_b: str) -> Comparison:
+    """A comparison whose id is a hash of its content, in the order given."""
+    messages = as_messages(prompt if isinstance(prompt, str) else [turn.model_dump() for turn in prompt])
+    turns = [[turn.role, turn.content] for turn in messages]
+    return Comparison(content_hash(turns, response_a, response_b), messages, response_a, response_b)

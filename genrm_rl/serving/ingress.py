@@ -1,0 +1,199 @@
+"""The HTTP face of the judge: checks, admission, deadlines, and the native endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.handle import DeploymentHandle
+
+from genrm_rl.config.serving import ServingConfig
+from genrm_rl.errors import DataError
+from genrm_rl.judging.types import Judgment
+from genrm_rl.preferences.types import Comparison
+from genrm_rl.rewards.rules import AGAINST_REFERENCE, canonical_order, next_matches, score, spread
+from genrm_rl.rewards.types import REFERENCE, Mask
+from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.serving.contracts import (
+    Ask,
+    GroupIn,
+    JudgmentOut,
+    JudgmentsReply,
+    JudgmentsRequest,
+    RewardOut,
+    RewardsReply,
+    RewardsRequest,
+    compare,
+)
+from genrm_rl.serving.judge_replica import ServedJudge, Votes
+
+REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
+GRACE = 5.0  # seconds that a reply may need beyond its deadline
+api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
+
+
+@api.exception_handler(RequestValidationError)
+async def one_sentence(_: Request, problem: RequestValidationError) -> JSONResponse:
+    """The first thing that is wrong, by its place in the body."""
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    return JSONResponse({"detail": f"{where}: {first['msg']}"}, status_code=422)
+
+
+@serve.ingress(api)
+class RewardService:
+    """Body of the ingress deployment. It alone admits work, so what it accepted is never refused further in."""
+
+    def __init__(self, judges: DeploymentHandle, settings: ServingConfig, served: ServedJudge, token: str) -> None:
+        self._judges = judges
+        self._settings = settings
+        self._served = served
+        self._version = served.version
+        self._encoder = served.encoder()
+        self._token = token
+        self._pending = 0
+
+    async def check_health(self) -> None:
+        """The ingress holds no state that could break; it answers while its event loop turns."""
+
+    @api.get("/healthz")
+    async def healthz(self) -> dict[str, Any]:
+        """Which judge is served and how much is pending."""
+        return {"judge_version": self._version, "pending_comparisons": self._pending}
+
+    @api.post("/v1/judgments")
+    async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
+        """Judge every comparison in both orders."""
+        began = time.time()
+        self._check(body, request)
+        comparisons = [entry.comparison() for entry in body.comparisons]
+        self._check_sizes(comparisons)
+        async with self._admitted(len(comparisons)):
+            found = await self._ask(comparisons, body, began + self._deadline(body))
+        return JudgmentsReply(
+            judge_version=self._version,
+            seconds=time.time() - began,
+            judgments=[JudgmentOut.of(each, cached=cached, rationales=body.rationales) for each, cached in found],
+        )
+
+    @api.post("/v1/rewards")
+    async def rewards(self, body: RewardsRequest, request: Request) -> RewardsReply:
+        """Judge the responses of every group against each other, or a reference, and fold that into rewards."""
+        began = time.time()
+        self._check(body, request)
+        expires = began + self._deadline(body)
+        for number, group in enumerate(body.groups):
+            if body.rule in AGAINST_REFERENCE and group.reference is None:
+                raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
+        judged: dict[str, JudgmentOut] = {}
+        groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
+        return RewardsReply(
+            judge_version=self._version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
+        )
+
+    async def _reward(
+        self, group: GroupIn, body: RewardsRequest, expires: float, judged: dict[str, JudgmentOut]
+    ) -> list[RewardOut]:
+        places = canonical_order(group.responses, self._served.seed)
+        texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
+        texts[REFERENCE] = group.reference or ""
+        outcomes: dict[tuple[int, int], float | None] = {}
+        behind: dict[int, list[str]] = {place: [] for place in texts}
+        while matches := next_matches(body.rule, len(places), outcomes):
+            comparisons = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
+            self._check_sizes(comparisons)
+            async with self._admitted(len(comparisons)):
+                found = await self._ask(comparisons, body, expires)
+            for match, (judgment, cached) in zip(matches, found, strict=True):
+                outcomes[match] = judgment.p_a
+                judged[judgment.pair_id] = JudgmentOut.of(judgment, cached=cached, rationales=body.rationales)
+                for place in match:
+                    behind[place].append(judgment.pair_id)
+        scores = spread(places, score(body.rule, len(places), outcomes))
+        place_of = {index: place for place, indices in enumerate(places) for index in indices}
+        return [
+            RewardOut(
+                reward=None if isinstance(value, Mask) else value,
+                mask=value if isinstance(value, Mask) else None,
+                judgments=behind[place_of[index]],
+            )
+            for index, value in enumerate(scores)
+        ]
+
+    async def _ask(self, comparisons: Sequence[Comparison], ask: Ask, expires: float) -> list[tuple[Judgment, bool]]:
+        """One call per comparison, so that Serve balances them. A call whose replica or engine dies is made again,
+        until the deadline: the judgment is a function of its content and seed, so nothing is judged differently."""
+        votes = Votes(ask.votes, ask.greedy)
+
+        async def one(comparison: Comparison) -> tuple[Judgment, bool]:
+            while True:
+                try:
+                    return (await self._judges.judge.remote([comparison], votes, expires))[0]
+                except (RayActorError, EngineProcessDied):
+                    if time.time() + REASK_SECONDS > expires:
+                        raise
+                    await asyncio.sleep(REASK_SECONDS)
+
+        try:
+            async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
+                return list(await asyncio.gather(*(one(comparison) for comparison in comparisons)))
+        except TimeoutError:
+            raise HTTPException(504, "no judge replica answered in time; ask again later") from None
+        except (RayActorError, EngineProcessDied):
+            raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
+
+    @asynccontextmanager
+    async def _admitted(self, count: int) -> AsyncIterator[None]:
+        """Room for ``count`` comparisons, or 503 with ``Retry-After``."""
+        if count > self._settings.max_comparisons:
+            raise HTTPException(
+                413, f"the call needs {count} comparisons and the service takes {self._settings.max_comparisons}"
+            )
+        if self._pending + count > self._settings.max_pending:
+            raise HTTPException(
+                503,
+                f"the judge is busy with {self._pending} comparisons; ask again",
+                headers={"Retry-After": f"{max(1, round(self._settings.retry_after))}"},
+            )
+        self._pending += count
+        try:
+            yield
+        finally:
+            self._pending -= count
+
+    def _check(self, ask: Ask, request: Request) -> None:
+        """Token, votes and version."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+        if ask.votes > self._settings.max_votes:
+            raise HTTPException(422, f"votes: at most {self._settings.max_votes} votes per order may be asked for")
+        if ask.judge_version not in (None, self._version):
+            raise HTTPException(409, f"judge version {ask.judge_version} was asked for and {self._version} is served")
+
+    def _check_sizes(self, comparisons: Sequence[Comparison]) -> None:
+        """What does not fit the judge is refused before it costs anything; nothing is cut."""
+        limit = self._settings.max_characters
+        for number, comparison in enumerate(comparisons):
+            texts = [turn.content for turn in comparison.prompt]
+            for text in (*texts, comparison.response_a, comparison.response_b):
+                if len(text) > limit:
+                    raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")
+            try:
+                reason = self._encoder.response_misfit(comparison, self._served.form)
+            except DataError as problem:
+                reason = str(problem)
+            if reason is not None:
+                raise HTTPException(422, f"comparison {number}: {reason}")
+
+    def _deadline(self, ask: Ask) -> float:
+        return min(ask.deadline_seconds or self._settings.deadline, self._settings.deadline)

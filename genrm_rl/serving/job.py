@@ -1,0 +1,49 @@
+"""The serving job: start the service, say how to call it, and stay until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+
+from rich.console import Console
+
+from genrm_rl.config.serving import ServeConfig, ServingConfig
+from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.runtime.session import ray_session
+from genrm_rl.serving.app import judge_to_serve, running_service, token_of
+
+EXAMPLE = """curl {address}/v1/judgments {token}-H 'Content-Type: application/json' -d '{{"comparisons": [
+  {{"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "bcdig"}}], "rationales": true}}'"""
+
+
+def serve_judge(config: ServeConfig, console: Console) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted. Raises GenRMError before anything is started."""
+    token = token_of(config)
+    judge = judge_to_serve(config)
+    check_port(config.serving)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with ray_session():
+        console.print(f"starting {judge.name} ({judge.version})", highlight=False)
+        with running_service(config, judge) as address:
+            header = f"-H 'Authorization: Bearer '${config.serving.token_variable} " if token else ""
+            console.print(f"serving on {address}; schema at {address}/docs; try:", highlight=False)
+            console.print(EXAMPLE.format(address=address, token=header), highlight=False, markup=False, soft_wrap=True)
+            stop.wait()
+            console.print("stopping; accepted requests are finished first")
+
+
+def check_port(serving: ServingConfig) -> None:
+    """Raise EnvironmentProblem if the port can't be bound."""
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((serving.host, serving.port))
+        except OSError as problem:
+            raise EnvironmentProblem(
+                f"{serving.host}:{serving.port} can't be listened on ({problem.strerror}); choose another "
+                "--serving.port or --serving.host"
+            ) from problem

@@ -1,0 +1,41 @@
+"""One served judge for all tests of this folder: real Serve, real vLLM, the shipped model."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from genrm_rl.config import JudgeConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.serving import ServeConfig, ServingConfig
+from genrm_rl.serving.app import judge_to_serve, running_service
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def serve_config() -> ServeConfig:
+    """The tiny judge with small limits, so that tests reach them."""
+    return ServeConfig(
+        model=ModelConfig(name="tiny", max_context=320),
+        judge=JudgeConfig(max_rationale=112),
+        rollout=RolloutConfig(kv_cache_gib=0.5, max_in_flight=128),
+        serving=ServingConfig(port=free_port(), max_pending=24, max_comparisons=16, max_votes=4, max_characters=5000),
+    )
+
+
+@pytest.fixture(scope="session")
+def client(ray_cluster: object, serve_config: ServeConfig) -> Iterator[httpx.Client]:
+    """A client of the running service."""
+    with (
+        running_service(serve_config, judge_to_serve(serve_config)) as address,
+        httpx.Client(base_url=address, timeout=120) as http,
+    ):
+        yield http
