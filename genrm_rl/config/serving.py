@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.model import JudgeConfig, ModelConfig, RolloutConfig
+from genrm_rl.rewards.types import Rule
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -29,6 +30,14 @@ class ServingConfig(Section):
     max_comparisons: int = setting(256, "comparisons that one call may cause", unit="comparisons", ge=1)
     max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
+    cohort_size: int = setting(
+        8, "answers to one prompt that a trainer with one call per answer sends (its samples per prompt)", ge=1
+    )
+    cohort_wait: float = setting(20.0, "longest wait for the rest of a cohort", unit="seconds", gt=0)
+    cohort_rule: Rule = setting("round_robin", "how a cohort's judgments become rewards")
+    policy_tokenizer: str | None = setting(
+        None, "model directory of the policy, whose chat template is taken off the prompts that trainers send"
+    )
     cache_entries: int = setting(100_000, "verdicts kept in memory, for greedy and one-token judgments", ge=0)
 
 

@@ -24,16 +24,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 
 from genrm_rl.preferences.types import content_hash
-from genrm_rl.rewards.types import REFERENCE, Mask, Match
+from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Match, Rule
 
-Rule = Literal["log_odds", "reference", "round_robin", "bradley_terry", "circular", "chunked", "knockout"]
-RULES: tuple[Rule, ...] = get_args(Rule)
-AGAINST_REFERENCE: tuple[Rule, ...] = ("log_odds", "reference")
 Outcomes = Mapping[Match, float | None]
 Score = float | Mask
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, get_args
 
+Rule = Literal["log_odds", "reference", "round_robin", "bradley_terry", "circular", "chunked", "knockout"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+AGAINST_REFERENCE: tuple[Rule, ...] = ("log_odds", "reference")
 REFERENCE = -1  # index of the reference answer in a match
 Match = tuple[int, int]  # two responses of a group by index, or a response and REFERENCE
 

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash
-from genrm_rl.rewards.rules import Rule
-from genrm_rl.rewards.types import Mask
+from genrm_rl.rewards.types import Mask, Rule
 
 
 class Wire(BaseModel):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -19,10 +21,12 @@ from ray.serve.handle import DeploymentHandle
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import DataError
 from genrm_rl.judging.types import Judgment
+from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rewards.rules import AGAINST_REFERENCE, canonical_order, next_matches, score, spread
-from genrm_rl.rewards.types import REFERENCE, Mask
+from genrm_rl.rewards.rules import canonical_order, next_matches, score, spread
+from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask
 from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
     GroupIn,
@@ -35,6 +39,7 @@ from genrm_rl.serving.contracts import (
     compare,
 )
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
+from genrm_rl.serving.openrlhf_contract import PolicyFormat, RemoteRewardReply, RemoteRewardRequest
 
 REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
@@ -61,6 +66,9 @@ class RewardService:
         self._encoder = served.encoder()
         self._token = token
         self._pending = 0
+        policy = settings.policy_tokenizer
+        self._policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
+        self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
 
     async def check_health(self) -> None:
         """The ingress holds no state that could break; it answers while its event loop turns."""
@@ -99,6 +107,32 @@ class RewardService:
         return RewardsReply(
             judge_version=self._version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
         )
+
+    @api.post("/get_reward")
+    async def get_reward(self, body: RemoteRewardRequest, request: Request) -> RemoteRewardReply:
+        """OpenRLHF's ``--reward.remote_url``: samples of one prompt are gathered and judged against each other."""
+        self._check(Ask(), request)
+        try:
+            question, answer = self._policy.split(body.query[0], body.prompts[0])
+        except DataError as problem:
+            raise HTTPException(422, str(problem)) from None
+        found = await self._cohorts.join((question, body.labels[0]), answer)
+        if found.reward is None:
+            raise HTTPException(424, f"no reward: {found.mask}")
+        rule = self._settings.cohort_rule
+        odds = rule in ("log_odds", "bradley_terry")
+        share = 1 / (1 + math.exp(-found.reward)) if odds else found.reward
+        return RemoteRewardReply(
+            rewards=found.reward, scores=share, extra_logs={"judgments": float(len(found.judgments))}
+        )
+
+    async def _judge_cohort(self, key: tuple[str, str | None], answers: list[str]) -> list[RewardOut]:
+        question, label = key
+        if self._settings.cohort_rule in AGAINST_REFERENCE and label is None:
+            raise HTTPException(422, f"labels: rule {self._settings.cohort_rule} compares with a reference answer")
+        group = GroupIn(prompt=question, responses=answers, reference=label)
+        body = RewardsRequest(groups=[group], rule=self._settings.cohort_rule)
+        return await self._reward(group, body, time.time() + self._settings.deadline, {})
 
     async def _reward(
         self, group: GroupIn, body: RewardsRequest, expires: float, judged: dict[str, JudgmentOut]

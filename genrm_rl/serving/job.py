@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from pathlib import Path
 
 from rich.console import Console
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.serving.app import judge_to_serve, running_service, token_of
 
@@ -21,6 +23,8 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
     """Serve until SIGINT or SIGTERM, then finish what was accepted. Raises GenRMError before anything is started."""
     token = token_of(config)
     judge = judge_to_serve(config)
+    if config.serving.policy_tokenizer:
+        load_tokenizer(Path(config.serving.policy_tokenizer))
     check_port(config.serving)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

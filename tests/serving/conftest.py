@@ -10,6 +10,7 @@ import pytest
 
 from genrm_rl.config import JudgeConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServeConfig, ServingConfig
+from genrm_rl.models import ResolvedModel
 from genrm_rl.serving.app import judge_to_serve, running_service
 
 
@@ -21,13 +22,22 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def serve_config() -> ServeConfig:
+def serve_config(tiny_model: ResolvedModel) -> ServeConfig:
     """The tiny judge with small limits, so that tests reach them."""
     return ServeConfig(
         model=ModelConfig(name="tiny", max_context=320),
         judge=JudgeConfig(max_rationale=112),
         rollout=RolloutConfig(kv_cache_gib=0.5, max_in_flight=128),
-        serving=ServingConfig(port=free_port(), max_pending=24, max_comparisons=16, max_votes=4, max_characters=5000),
+        serving=ServingConfig(
+            port=free_port(),
+            max_pending=24,
+            max_comparisons=16,
+            max_votes=4,
+            max_characters=5000,
+            cohort_size=3,
+            cohort_wait=1.5,
+            policy_tokenizer=str(tiny_model.path),
+        ),  # fmt: skip
     )
 
 

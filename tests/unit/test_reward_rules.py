@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrm_rl.rewards.rules import (
-    AGAINST_REFERENCE,
-    RULES,
-    Rule,
-    canonical_order,
-    comparisons,
-    next_matches,
-    score,
-    spread,
-)
-from genrm_rl.rewards.types import REFERENCE, Mask, RewardRecord
+from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
+from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, RULES, Mask, RewardRecord, Rule
 
 COMMON_OPPONENTS = ("log_odds", "reference", "round_robin", "bradley_terry")
 probabilities = st.floats(0, 1)
