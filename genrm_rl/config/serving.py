@@ -24,10 +24,10 @@ class ServingConfig(Section):
     min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", ge=1)
     max_replicas: int = setting(1, "judge replicas under load", unit="replicas", ge=1)
     target_ongoing: int = setting(32, "comparisons per replica that the autoscaler aims at", unit="comparisons", ge=1)
-    max_pending: int = setting(512, "accepted comparisons without an answer; more are refused with 503", ge=1)
+    max_pending: int = setting(1024, "accepted comparisons without an answer; more are refused with 503", ge=1)
     retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", gt=0)
     deadline: float = setting(120.0, "longest time for one call; what is judged by then is returned", unit="seconds")
-    max_comparisons: int = setting(256, "comparisons that one call may cause", unit="comparisons", ge=1)
+    max_comparisons: int = setting(512, "comparisons that one call may cause", unit="comparisons", ge=1)
     max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
     cohort_size: int = setting(

@@ -23,7 +23,7 @@ from genrm_rl.errors import DataError
 from genrm_rl.judging.types import Judgment
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rewards.rules import canonical_order, next_matches, score, spread
+from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.serving.cohorts import Cohorts
@@ -83,10 +83,10 @@ class RewardService:
         """Judge every comparison in both orders."""
         began = time.time()
         self._check(body, request)
-        comparisons = [entry.comparison() for entry in body.comparisons]
-        self._check_sizes(comparisons)
-        async with self._admitted(len(comparisons)):
-            found = await self._ask(comparisons, body, began + self._deadline(body))
+        shown = [entry.comparison() for entry in body.comparisons]
+        self._check_sizes(shown)
+        async with self._admitted(len(shown)):
+            found = await self._ask(shown, body, began + self._deadline(body))
         return JudgmentsReply(
             judge_version=self._version,
             seconds=time.time() - began,
@@ -103,7 +103,8 @@ class RewardService:
             if body.rule in AGAINST_REFERENCE and group.reference is None:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
         judged: dict[str, JudgmentOut] = {}
-        groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
+        async with self._admitted(sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)):
+            groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
         return RewardsReply(
             judge_version=self._version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
         )
@@ -132,7 +133,8 @@ class RewardService:
             raise HTTPException(422, f"labels: rule {self._settings.cohort_rule} compares with a reference answer")
         group = GroupIn(prompt=question, responses=answers, reference=label)
         body = RewardsRequest(groups=[group], rule=self._settings.cohort_rule)
-        return await self._reward(group, body, time.time() + self._settings.deadline, {})
+        async with self._admitted(comparisons(self._settings.cohort_rule, len(set(answers)))):
+            return await self._reward(group, body, time.time() + self._settings.deadline, {})
 
     async def _reward(
         self, group: GroupIn, body: RewardsRequest, expires: float, judged: dict[str, JudgmentOut]
@@ -143,10 +145,9 @@ class RewardService:
         outcomes: dict[tuple[int, int], float | None] = {}
         behind: dict[int, list[str]] = {place: [] for place in texts}
         while matches := next_matches(body.rule, len(places), outcomes):
-            comparisons = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
-            self._check_sizes(comparisons)
-            async with self._admitted(len(comparisons)):
-                found = await self._ask(comparisons, body, expires)
+            shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
+            self._check_sizes(shown)
+            found = await self._ask(shown, body, expires)
             for match, (judgment, cached) in zip(matches, found, strict=True):
                 outcomes[match] = judgment.p_a
                 judged[judgment.pair_id] = JudgmentOut.of(judgment, cached=cached, rationales=body.rationales)
@@ -163,7 +164,7 @@ class RewardService:
             for index, value in enumerate(scores)
         ]
 
-    async def _ask(self, comparisons: Sequence[Comparison], ask: Ask, expires: float) -> list[tuple[Judgment, bool]]:
+    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[tuple[Judgment, bool]]:
         """One call per comparison, so that Serve balances them. A call whose replica or engine dies is made again,
         until the deadline: the judgment is a function of its content and seed, so nothing is judged differently."""
         votes = Votes(ask.votes, ask.greedy)
@@ -179,7 +180,7 @@ class RewardService:
 
         try:
             async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
-                return list(await asyncio.gather(*(one(comparison) for comparison in comparisons)))
+                return list(await asyncio.gather(*(one(comparison) for comparison in shown)))
         except TimeoutError:
             raise HTTPException(504, "no judge replica answered in time; ask again later") from None
         except (RayActorError, EngineProcessDied):
@@ -214,10 +215,10 @@ class RewardService:
         if ask.judge_version not in (None, self._version):
             raise HTTPException(409, f"judge version {ask.judge_version} was asked for and {self._version} is served")
 
-    def _check_sizes(self, comparisons: Sequence[Comparison]) -> None:
+    def _check_sizes(self, shown: Sequence[Comparison]) -> None:
         """What does not fit the judge is refused before it costs anything; nothing is cut."""
         limit = self._settings.max_characters
-        for number, comparison in enumerate(comparisons):
+        for number, comparison in enumerate(shown):
             texts = [turn.content for turn in comparison.prompt]
             for text in (*texts, comparison.response_a, comparison.response_b):
                 if len(text) > limit:

@@ -111,8 +111,8 @@ class JudgeReplica:
             judge_version=self._served.version,
             purpose="serve",
             run_seed=self._served.seed,
-            temperature=0.0 if votes.greedy else self._served.judge.temperature,
-            top_p=1.0 if votes.greedy else self._served.judge.top_p,
+            temperature=0.0 if exact else self._served.judge.temperature,
+            top_p=1.0 if exact else self._served.judge.top_p,
             samples=1 if exact else votes.count,
         )
         traces = await asyncio.gather(*(self._trace(each, expires) for each in asked))

@@ -88,6 +88,7 @@ def test_what_is_late_is_masked(client: httpx.Client) -> None:
         ("/v1/judgments", {"comparisons": [PAIR | {"response_a": "x " * 400}]}, 422, "comparison 0: it needs"),
         ("/v1/judgments", {"comparisons": [PAIR | {"response_a": "x" * 6000}]}, 413, "6000 characters"),
         ("/v1/judgments", {"comparisons": [PAIR] * 17}, 413, "needs 17 comparisons"),
+        ("/v1/rewards", {"groups": [GROUP] * 6}, 413, "needs 18 comparisons"),
         ("/v1/rewards", {"groups": [GROUP], "rule": "best"}, 422, "rule: "),
         ("/v1/rewards", {"groups": [{**GROUP, "reference": None}], "rule": "log_odds"}, 422, "groups.0.reference"),
     ],
