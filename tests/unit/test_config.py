@@ -9,6 +9,7 @@ import pytest
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import describe, load_config, parse_overrides
 from genrm_rl.config.plan import part_sizes, plan_rounds
+from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "jobs" / "configs").glob("*.yaml"))
@@ -28,7 +29,10 @@ def problem(tmp_path: Path, text: str, *words: str) -> str:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path: Path):
-    assert load_config(RunConfig, path).run.id == path.stem
+    if path.stem.startswith("serve_"):
+        assert load_config(ServeConfig, path).serving.host == "127.0.0.1"
+    else:
+        assert load_config(RunConfig, path).run.id == path.stem
 
 
 def test_overrides_reach_nested_and_listed_settings(tmp_path):
