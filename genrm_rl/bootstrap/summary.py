@@ -59,7 +59,7 @@ def build_report(
         run=RunInfo(
             id=config.run.id,
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            command=provenance["command"],
+            command=provenance.get("command", ""),
             seed=config.run.seed,
             seconds=sum(row.seconds for row in stage_rows(run.path)),
             code_revision=provenance["code_revision"],

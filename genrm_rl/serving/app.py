@@ -12,7 +12,7 @@ from genrm_rl.config.serving import LOOPBACK, ServeConfig
 from genrm_rl.errors import ConfigError, ModelError
 from genrm_rl.judging.judge import Judge
 from genrm_rl.models import resolve_model
-from genrm_rl.rollout.resources import choose_device
+from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
 from genrm_rl.runtime.storage import is_complete, read_manifest
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
@@ -82,7 +82,7 @@ def application(config: ServeConfig, judge: Judge, token: str):
     serving, device = config.serving, choose_device()
     settings = engine_settings(judge.path, config.rollout, config.model, device)
     served = ServedJudge(settings, judge.version, judge.form or "cot", config.judge, config.seed, serving.cache_entries)
-    gpus = config.rollout.tensor_parallel if device == "cuda" else 0
+    bundle = engine_bundle(config.rollout, device)
     replicas = serve.deployment(
         JudgeReplica,
         name="Judge",
@@ -96,7 +96,7 @@ def application(config: ServeConfig, judge: Judge, token: str):
         health_check_period_s=2,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=serving.deadline,
-        ray_actor_options={"num_cpus": 1.0 if gpus else config.rollout.cpus_per_engine, "num_gpus": gpus},
+        ray_actor_options={"num_cpus": bundle["CPU"], "num_gpus": bundle.get("GPU", 0)},
     )
     ingress = serve.deployment(
         RewardService,

@@ -70,9 +70,6 @@ class RewardService:
         self._policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
 
-    async def check_health(self) -> None:
-        """The ingress holds no state that could break; it answers while its event loop turns."""
-
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
         """Which judge is served and how much is pending."""
