@@ -85,6 +85,10 @@ class Driver:
         """The end of the log."""
         return self.log.read_text(errors="replace")[-4000:]
 
+    def said(self, words: str) -> int:
+        """How often the drivers of this run have printed ``words``."""
+        return self.log.read_text(errors="replace").count(words)
+
     def shards(self, stage: str) -> int:
         """Journal shards of a sampling stage that is not finished."""
         return len(list((self.run / "work" / stage).glob("part-*.parquet")))
@@ -92,15 +96,15 @@ class Driver:
 
 def test_five_kills_change_nothing(tmp_path: Path):
     (tmp_path / "drill.yaml").write_text(YAML, encoding="utf-8")
-    undisturbed = Driver(tmp_path, "undisturbed")
-    undisturbed.finish()
+    undisturbed = Driver(tmp_path, "undisturbed")  # beside the other one: the two share nothing but the machine
 
     driver = Driver(tmp_path, "killed")
     driver.wait_until("sampled traces", lambda: driver.shards("traces/base-part1") >= 1)
     driver.kill()  # 1: driver, in the middle of sampling
 
     driver = Driver(tmp_path, "killed")
-    driver.wait_until("an engine at work", lambda: driver.shards("traces/base-part1") >= 2)
+    driver.wait_until("an engine at work", lambda: driver.said("engine 0 ready") == 2)
+    assert driver.shards("traces/base-part1"), "sampling was over before the engine could be killed"
     driver.below("VLLM::EngineCore")[0].kill()  # 2: engine, in the middle of sampling
 
     checkpoint = driver.run / "methods/star_dpo/round1/checkpoint"
@@ -120,6 +124,7 @@ def test_five_kills_change_nothing(tmp_path: Path):
 
     last = Driver(tmp_path, "killed")
     last.finish()
+    undisturbed.finish()
     expected, found = (
         Report.model_validate(read_json(tmp_path / run / "report.json")) for run in ("undisturbed", "killed")
     )
