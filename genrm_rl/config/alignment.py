@@ -135,7 +135,9 @@ class SamplingConfig(Section):
 
     max_tokens: int = setting(32, "longest answer", unit="tokens", ge=1)
     temperature: float = setting(1.0, "rollout temperature", gt=0, le=5)
-    top_p: float = setting(1.0, "rollout nucleus; below 1 another distribution than the policy's is sampled", gt=0, le=1)
+    top_p: float = setting(
+        1.0, "rollout nucleus; below 1 another distribution than the policy's is sampled", gt=0, le=1
+    )
 
 
 class PolicyEvaluationConfig(Section):

@@ -11,8 +11,9 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -104,11 +105,13 @@ class RewardClient:
         """The version that is served now; waits for a silent service. Raises RewardServiceError."""
         return self._await(self._version())
 
-    def submit(self, group: Group, judge_version: str) -> Future[GroupReward]:
-        """Judge one group by ``judge_version``; blocks while the judge has enough to do. The future may raise
-        RewardServiceError."""
+    def submit(self, group: Group, judge_version: str, **ask: Any) -> Future[GroupReward]:
+        """Judge one group by ``judge_version``; blocks while the judge has enough to do.
+
+        ``ask`` (rule, votes, greedy) overrides the configuration. The future may raise RewardServiceError.
+        """
         self._room.acquire()
-        future = asyncio.run_coroutine_threadsafe(self._judge(group, judge_version), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._judge(group, judge_version, ask), self._loop)
         future.add_done_callback(lambda _: self._room.release())
         return future
 
@@ -125,7 +128,7 @@ class RewardClient:
         version = judge_version or self.judge_version()
         ask = {"rule": rule, "votes": votes, "greedy": greedy}
         changes = {name: value for name, value in ask.items() if value is not None}
-        return [future.result() for future in [self._submit_as(group, version, changes) for group in groups]]
+        return [future.result() for future in [self.submit(group, version, **changes) for group in groups]]
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Any other endpoint of the service, with the same patience. Raises RewardServiceError for a refusal."""
@@ -133,12 +136,6 @@ class RewardClient:
         if reply.status_code != 200:
             raise RewardServiceError(f"{self.url}{path} answered {reply.status_code}: {_detail(reply)}")
         return reply.json()
-
-    def _submit_as(self, group: Group, version: str, changes: dict[str, Any]) -> Future[GroupReward]:
-        self._room.acquire()
-        future = asyncio.run_coroutine_threadsafe(self._judge(group, version, changes), self._loop)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
 
     def _await(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -160,11 +157,11 @@ class RewardClient:
         found = reply.json() if reply.status_code == 200 else {}
         if "judge_version" not in found:
             raise RewardServiceError(
-                f"{self.url} is no genrm_rl reward service (GET /healthz answered {reply.status_code}); check reward.url"
+                f"{self.url} is no genrm_rl reward service (/healthz answered {reply.status_code}); check reward.url"
             )
         return found["judge_version"]
 
-    async def _judge(self, group: Group, version: str, changes: dict[str, Any] | None = None) -> GroupReward:
+    async def _judge(self, group: Group, version: str, ask: dict[str, Any]) -> GroupReward:
         """Rewards, or masks for a group that the service would not judge."""
         config = self.config
         asked = {"prompt": group.prompt, "responses": list(group.responses)}
@@ -178,7 +175,7 @@ class RewardClient:
             "deadline_seconds": config.deadline,
             "rationales": True,
             "judge_version": version,
-            **(changes or {}),
+            **ask,
         }
         began = time.perf_counter()
         for attempt in range(config.attempts):
@@ -270,9 +267,15 @@ class CircuitBreaker:
         """Whether the service counts as down."""
         return self._failures >= self._limit
 
-    def passage(self) -> Any:
+    @asynccontextmanager
+    async def passage(self) -> AsyncIterator[None]:
         """Context of one call: free while closed, one at a time while open."""
-        return self._one if self.open else _free()
+        if self.open:
+            async with self._one:
+                if self.open:  # else it closed while this call stood in the queue
+                    yield
+                    return
+        yield
 
     def failed(self) -> None:
         """A connection was lost."""
@@ -288,14 +291,6 @@ class CircuitBreaker:
             return False
         self._said = time.monotonic()
         return True
-
-
-class _free:  # noqa: N801 - reads as a word in `passage`
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *exc: object) -> None:
-        return None
 
 
 def _detail(reply: httpx.Response) -> str:
