@@ -112,9 +112,7 @@ def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun =
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
-def align(
-    context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False
-) -> None:
+def align(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False) -> None:
     """Align a policy with a judge's rewards: PPO, GRPO, RLOO, REINFORCE++ (--method ppo) or DPO (--method dpo)."""
     settings = load_config(AlignConfig, config or CONFIGS / "align_tiny.yaml", context.args)
     if dry_run:

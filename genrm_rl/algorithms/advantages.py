@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-Estimator = Literal["gae", "group_norm", "rloo", "reinforce", "reinforce_baseline"]
-GROUPED: tuple[Estimator, ...] = ("group_norm", "rloo", "reinforce_baseline")
+Estimator = Literal["gae", "group_norm", "dr_grpo", "rloo", "reinforce", "reinforce_baseline"]
+GROUPED: tuple[Estimator, ...] = ("group_norm", "dr_grpo", "rloo", "reinforce_baseline")
 WHITENED: tuple[Estimator, ...] = ("gae", "reinforce", "reinforce_baseline")
 EPSILON = 1e-9
 
@@ -21,9 +21,11 @@ EPSILON = 1e-9
 def shape_group(rewards_G: Sequence[float | None], estimator: Estimator) -> list[float | None]:
     """Rewards of one group after its baseline was subtracted; None stays None, and so does a reward without peers.
 
-    ``group_norm``: (r - mean) / std over the group (GRPO, arXiv 2402.03300); ``rloo``: r minus the mean of the others
-    (arXiv 2402.14740); ``reinforce_baseline``: r minus the group's mean (REINFORCE++ baseline, arXiv 2501.03262);
-    ``gae`` and ``reinforce`` leave r as it is.
+    ``group_norm``: (r - mean) / std over the group (GRPO, arXiv 2402.03300); ``dr_grpo``: r minus the group's mean (Dr.
+    GRPO, arXiv 2503.20783: dividing by the spread makes the noise of a group whose answers are all alike as loud as
+    the signal of one that has good and bad ones); ``rloo``: r minus the mean of the others (arXiv 2402.14740);
+    ``reinforce_baseline``: as ``dr_grpo``, whitened over the batch (REINFORCE++ baseline, arXiv 2501.03262); ``gae``
+    and ``reinforce`` leave r as it is.
     """
     known = [reward for reward in rewards_G if reward is not None]
     if estimator not in GROUPED:

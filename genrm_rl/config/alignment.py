@@ -6,13 +6,12 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from genrm_rl.algorithms.advantages import GROUPED, Estimator
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.rewards.types import Rule
-
-Advantage = Literal["gae", "group_norm", "rloo", "reinforce", "reinforce_baseline"]
 
 
 class PromptSource(Section):
@@ -74,8 +73,9 @@ class RewardConfig(Section):
 class PPOConfig(Section):
     """Policy gradient on judged groups: PPO with a critic, or a critic-free advantage."""
 
-    advantage: Advantage = setting(
-        "group_norm", "`gae` trains a critic; group_norm is GRPO's, reinforce_baseline REINFORCE++'s"
+    advantage: Estimator = setting(
+        "dr_grpo",
+        "`gae` trains a critic (PPO); without one: group_norm (GRPO), dr_grpo, rloo, reinforce, reinforce_baseline",
     )
     steps: int = setting(16, "rollout-and-update steps", unit="steps", ge=1)
     prompts_per_step: int = setting(40, "questions per step", unit="prompts", ge=1)
@@ -108,7 +108,7 @@ class PPOConfig(Section):
 
     @model_validator(mode="after")
     def _groups(self) -> PPOConfig:
-        if self.advantage in ("group_norm", "rloo", "reinforce_baseline") and self.samples_per_prompt < 2:
+        if self.advantage in GROUPED and self.samples_per_prompt < 2:
             raise ValueError(f"advantage {self.advantage} compares answers to one question: samples_per_prompt >= 2")
         return self
 
