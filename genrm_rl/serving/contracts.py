@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
+from fastapi.exceptions import ValidationException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from genrm_rl.judging.types import Judgment, Verdict
@@ -176,3 +178,20 @@ def compare(prompt: str | list[Turn], response_a: str, response_b: str) -> Compa
     messages = as_messages(prompt if isinstance(prompt, str) else [turn.model_dump() for turn in prompt])
     turns = [[turn.role, turn.content] for turn in messages]
     return Comparison(content_hash(turns, response_a, response_b), messages, response_a, response_b)
+
+
+def one_sentence(problem: ValidationException) -> str:
+    """The first thing that is wrong with a request, and its place in the body."""
+    errors = problem.errors()
+    if errors[0]["type"] == "json_invalid":
+        return f"the body is not JSON: {errors[0]['ctx']['error']}"
+    # Where a field takes alternatives, each of them reports: the one that came furthest is meant.
+    field = _place(errors[0])[:1]
+    first = max((each for each in errors if _place(each)[:1] == field), key=lambda each: len(each["loc"]))
+    sentence = f"{'.'.join(_place(first)) or 'the body'}: {first['msg'].removeprefix('Value error, ')}"
+    return sentence.encode(errors="replace").decode()
+
+
+def _place(error: Mapping[str, Any]) -> list[str]:
+    """Keys and indices that the caller wrote; pydantic names alternatives on the way (``list[Turn]``)."""
+    return [str(part) for part in error["loc"][1:] if isinstance(part, int) or "[" not in part]

@@ -59,6 +59,11 @@ async def open_desk(request: Request) -> Desk:
 OpenDesk = Annotated[Desk, Depends(open_desk)]
 
 
+def as_prompt(question: Question) -> str | list[Turn]:
+    """As the native contract takes it."""
+    return question if isinstance(question, str) else list(question)
+
+
 def no_reward(reason: str) -> HTTPException:
     """The answer to a trainer whose contract knows only numbers: 424, never a made-up reward."""
     return HTTPException(424, f"no reward: {reason}")

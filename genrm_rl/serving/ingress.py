@@ -38,10 +38,10 @@ from genrm_rl.serving.contracts import (
     RewardOut,
     RewardsReply,
     RewardsRequest,
-    Turn,
     compare,
+    one_sentence,
 )
-from genrm_rl.serving.desk import Question
+from genrm_rl.serving.desk import Question, as_prompt
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
 from genrm_rl.serving.policy_format import PolicyFormat
@@ -56,14 +56,9 @@ for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contrac
 
 
 @api.exception_handler(RequestValidationError)
-async def one_sentence(_: Request, problem: RequestValidationError) -> JSONResponse:
-    """The first thing that is wrong, by its place in the body."""
-    first = problem.errors()[0]
-    if first["type"] == "json_invalid":
-        return JSONResponse({"detail": f"the body is not JSON: {first['ctx']['error']}"}, status_code=422)
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    sentence = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-    return JSONResponse({"detail": sentence.encode(errors="replace").decode()}, status_code=422)
+async def refuse_malformed(_: Request, problem: RequestValidationError) -> JSONResponse:
+    """422 with the first thing that is wrong."""
+    return JSONResponse({"detail": one_sentence(problem)}, status_code=422)
 
 
 @serve.ingress(api)
@@ -132,7 +127,7 @@ class RewardService:
     def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
         """413 or 422 for an answer that does not fit, with a second one of its length: those to come are unknown."""
         other = answer if reference is None else reference
-        self._check_sizes([compare(_prompt(question), answer, other)])
+        self._check_sizes([compare(as_prompt(question), answer, other)])
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
         """Reward of one answer among those to the same question that arrive with it."""
@@ -160,7 +155,7 @@ class RewardService:
 
     async def _judge_cohort(self, key: tuple[Any, ...], answers: list[str]) -> list[RewardOut]:
         """``key`` begins with the question and the reference answer."""
-        group = GroupIn(prompt=_prompt(key[0]), responses=answers, reference=key[1])
+        group = GroupIn(prompt=as_prompt(key[0]), responses=answers, reference=key[1])
         return (await self.reward_group(group, self._settings.cohort_rule)).groups[0]
 
     # -- judging -----------------------------------------------------------------------------------------------------
@@ -276,7 +271,3 @@ class RewardService:
 
     def _deadline(self, ask: Ask) -> float:
         return min(ask.deadline_seconds or self._settings.deadline, self._settings.deadline)
-
-
-def _prompt(question: Question) -> str | list[Turn]:
-    return question if isinstance(question, str) else list(question)

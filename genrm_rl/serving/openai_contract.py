@@ -9,19 +9,48 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.preferences.types import Role, content_hash
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
-from genrm_rl.serving.contracts import Text
+from genrm_rl.serving.contracts import Text, one_sentence
 from genrm_rl.serving.desk import Desk, OpenDesk
 
-routes = APIRouter(tags=["OpenAI"])
+
+class OpenAIRoute(APIRoute):
+    """Errors in the words of the OpenAI API, beside ``detail``: its clients show no others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route, with its errors caught."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as problem:
+                return _error(problem.status_code, str(problem.detail), problem.headers)
+            except RequestValidationError as problem:
+                return _error(422, one_sentence(problem))
+
+        return answer
+
+
+def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error = {"message": sentence, "type": kind, "param": None, "code": None}
+    return JSONResponse({"detail": sentence, "error": error}, status_code=status, headers=headers)
+
+
+routes = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
 NEUTRAL = (None, False, 0, [], {}, "none", "auto", {"type": "text"})  # values that ask for nothing
 UNSUPPORTED = (
     "tools", "tool_choice", "functions", "function_call", "logprobs", "top_logprobs", "logit_bias", "response_format",
