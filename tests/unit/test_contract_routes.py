@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from fastapi import HTTPException
 from starlette.requests import Request
 
 from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, slime_contract
+from genrm_rl.serving.contracts import Ask
 from genrm_rl.serving.desk import open_desk
 from genrm_rl.serving.ingress import RewardService
 
@@ -21,14 +24,11 @@ def test_every_route_asks_for_the_token(route) -> None:
 
 @pytest.mark.parametrize(("header", "allowed"), [("Bearer secret", True), ("Bearer other", False), ("", False)])
 def test_the_token_is_compared(header: str, allowed: bool) -> None:
-    service = object.__new__(RewardService)
-    service._token = "secret"
-    service._version = "base"
-    service._settings = type("Settings", (), {"max_votes": 1})
+    ingress = SimpleNamespace(_token="secret", _version="base", _settings=SimpleNamespace(max_votes=1))
     request = Request({"type": "http", "headers": [(b"authorization", header.encode())]})
     if allowed:
-        service.authorise(request)
+        RewardService._check(ingress, Ask(), request)
         return
     with pytest.raises(HTTPException) as refused:
-        service.authorise(request)
+        RewardService._check(ingress, Ask(), request)
     assert refused.value.status_code == 401
