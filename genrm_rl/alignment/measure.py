@@ -51,8 +51,8 @@ class PolicyMeasurement:
             _write(directory, prompts, answers)
             facts = policy_facts(prompts, answers, self.hosts.config.evaluation.bootstrap_resamples, self.hosts.seed)
             facts |= self._kl(prompts, answers)
-            if step and self.hosts.config.evaluation.second_judge_url:
-                facts |= self._win_rate(name, prompts, answers, decoding)
+            if step:
+                facts |= self._win_rates(name, prompts, answers, decoding)
             return {"step": step, "set": name, "decoding": decoding, **facts}
 
         self.hosts.run.stage(stage, compute)
@@ -114,23 +114,33 @@ class PolicyMeasurement:
         sums = [float(np.sum(new_T - old_T)) for new_T, old_T in zip(policy, reference, strict=True)]
         return {"kl_nats": mean(sums) or 0.0}
 
-    def _win_rate(
+    def _win_rates(
         self, name: str, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], decoding: str
     ) -> dict[str, Any]:
-        """P(the policy's answer beats the starting policy's), by a judge that gave no reward."""
+        """P(the policy's answer beats the starting policy's), as the rewarding judge sees it (``proxy_win_rate``,
+        sampled only) and as a judge sees it that gave no reward (``win_rate``). Equal answers are not asked about."""
+        facts: dict[str, Any] = {}
         before = read_texts(self.hosts.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
-        config = self.hosts.config
-        url = config.evaluation.second_judge_url or ""
-        with RewardClient(url, config.reward, say=self.hosts.say, seed=self.hosts.seed) as judge:
-            version = judge.judge_version()
-            groups = [
-                Group(prompt.wire(), (answer.text, old))
-                for prompt, answer, old in zip(prompts, answers, before, strict=True)
-                if answer.text != old
-            ]
-            found = judge.rewards(groups, rule="round_robin", votes=1, greedy=True, judge_version=version)
-        wins = [reward.records[0].reward for reward in found if reward.records[0].reward is not None]
-        return {"win_rate": mean(wins), "win_rate_judged": len(wins), "second_judge": version}
+        groups = [
+            Group(prompt.wire(), (answer.text, old))
+            for prompt, answer, old in zip(prompts, answers, before, strict=True)
+            if answer.usable and answer.text != old
+        ]
+        if self.hosts.client is not None and decoding == "sampled":
+            facts["proxy_win_rate"], facts["proxy_judged"] = win_rate(groups, self.hosts.client)
+        url = self.hosts.config.evaluation.second_judge_url
+        if url:
+            with RewardClient(url, self.hosts.config.reward, say=self.hosts.say, seed=self.hosts.seed) as judge:
+                facts["second_judge"] = judge.judge_version()
+                facts["win_rate"], facts["win_rate_judged"] = win_rate(groups, judge)
+        return facts
+
+
+def win_rate(groups: Sequence[Group], judge: RewardClient) -> tuple[float | None, int]:
+    """Mean P(the first response of each group wins), greedy in both orders, and how many groups were judged."""
+    found = judge.rewards(groups, rule="round_robin", votes=1, greedy=True)
+    wins = [reward.records[0].reward for reward in found if reward.records[0].reward is not None]
+    return mean(wins), len(wins)
 
 
 def policy_facts(
