@@ -33,7 +33,8 @@ class GenerationResult:
 
     ``logprobs_TK`` holds, per generated position (T), the log-probabilities of ``logprob_token_ids`` in the request's
     order (K): of the model itself, before temperature and top-p; empty if none were asked for. ``error`` says what
-    happened when ``finish_reason`` is ``failed`` or ``deadline``.
+    happened when ``finish_reason`` is ``failed`` or ``deadline``. ``cached_prompt_tokens`` were found in the engine's
+    prefix cache and not computed again.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class GenerationResult:
     weight_version: str = ""
     engine_index: int = -1
     error: str = ""
+    cached_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,14 @@ class VllmEngine:
             flat = completion.logprobs
             rows = tuple(tuple(flat.logprobs[start + 1 : start + 1 + width]) for start in flat.start_indices)
         return GenerationResult(
-            request.request_id, token_ids, text, completion.finish_reason, rows, self._version, self._index
+            request.request_id,
+            token_ids,
+            text,
+            completion.finish_reason,
+            rows,
+            self._version,
+            self._index,
+            cached_prompt_tokens=output.num_cached_tokens or 0,
         )
 
     def _decode(self, token_ids: Sequence[int]) -> str:

@@ -20,7 +20,6 @@ from ray.serve.handle import DeploymentHandle
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import DataError
-from genrm_rl.judging.types import Judgment
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
@@ -30,6 +29,7 @@ from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
     GroupIn,
+    Judged,
     JudgmentOut,
     JudgmentsReply,
     JudgmentsRequest,
@@ -87,7 +87,7 @@ class RewardService:
         return JudgmentsReply(
             judge_version=self._version,
             seconds=time.time() - began,
-            judgments=[JudgmentOut.of(each, cached=cached, rationales=body.rationales) for each, cached in found],
+            judgments=[JudgmentOut.of(each, rationales=body.rationales) for each in found],
         )
 
     @api.post("/v1/rewards")
@@ -145,9 +145,10 @@ class RewardService:
             shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
             self._check_sizes(shown)
             found = await self._ask(shown, body, expires)
-            for match, (judgment, cached) in zip(matches, found, strict=True):
+            for match, each in zip(matches, found, strict=True):
+                judgment = each.judgment
                 outcomes[match] = judgment.p_a
-                judged[judgment.pair_id] = JudgmentOut.of(judgment, cached=cached, rationales=body.rationales)
+                judged[judgment.pair_id] = JudgmentOut.of(each, rationales=body.rationales)
                 for place in match:
                     behind[place].append(judgment.pair_id)
         scores = spread(places, score(body.rule, len(places), outcomes))
@@ -161,12 +162,12 @@ class RewardService:
             for index, value in enumerate(scores)
         ]
 
-    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[tuple[Judgment, bool]]:
+    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
         """One call per comparison, so that Serve balances them. A call whose replica or engine dies is made again,
         until the deadline: the judgment is a function of its content and seed, so nothing is judged differently."""
-        votes = Votes(ask.votes, ask.greedy)
+        votes = Votes(ask.votes, ask.greedy, ask.stop_error)
 
-        async def one(comparison: Comparison) -> tuple[Judgment, bool]:
+        async def one(comparison: Comparison) -> Judged:
             while True:
                 try:
                     return (await self._judges.judge.remote([comparison], votes, expires))[0]

@@ -22,11 +22,13 @@ from genrm_rl.judging.requests import (
     trace_from_forced,
     trace_from_result,
 )
+from genrm_rl.judging.stopping import next_rounds, rounds_of
 from genrm_rl.judging.types import Form, Judgment, Trace
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
-from genrm_rl.rollout.types import EngineReport
+from genrm_rl.rollout.types import EngineReport, GenerationResult
+from genrm_rl.serving.contracts import Cost, Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,12 @@ class ServedJudge:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """How one comparison is asked about: ``count`` judgments per order, sampled or one greedy."""
+    """How one comparison is asked about: ``count`` judgments per order, sampled or one greedy. With ``stop_error``,
+    fewer if they settle the verdict (:mod:`genrm_rl.judging.stopping`)."""
 
     count: int
     greedy: bool
+    stop_error: float | None = None
 
 
 class JudgeReplica:
@@ -88,50 +92,82 @@ class JudgeReplica:
             self._starting.result()
             _ = self._engine.llm
 
-    async def judge(
-        self, comparisons: Sequence[Comparison], votes: Votes, expires: float
-    ) -> list[tuple[Judgment, bool]]:
-        """Judgments in the order of ``comparisons``, and whether each came from the cache.
+    async def judge(self, comparisons: Sequence[Comparison], votes: Votes, expires: float) -> list[Judged]:
+        """Judgments in the order of ``comparisons``.
 
         ``expires`` is a time of the wall clock; votes that are late are TIMED_OUT. Engine failures are JUDGE_FAILED.
         """
         await self.ready()
         return list(await asyncio.gather(*(self._judge(each, votes, expires) for each in comparisons)))
 
-    async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> tuple[Judgment, bool]:
+    async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
         exact = votes.greedy or self._served.form == "direct"
         key = (comparison.pair_id, comparison.swapped)
         if exact and key in self._cache:
             self._cache.move_to_end(key)
-            return self._cache[key], True
-        asked = judge_requests(
-            both_orders([comparison]),
-            self._encoder,
-            form=self._served.form,
-            judge_version=self._served.version,
-            purpose="serve",
-            run_seed=self._served.seed,
-            temperature=0.0 if exact else self._served.judge.temperature,
-            top_p=1.0 if exact else self._served.judge.top_p,
-            samples=1 if exact else votes.count,
-        )
-        traces = await asyncio.gather(*(self._trace(each, expires) for each in asked))
+            return Judged(self._cache[key], True, Cost())
+        planned = 1 if exact else votes.count
+        traces, cost = await self._vote(self._requests(comparison, exact, planned), planned, votes.stop_error, expires)
         judgment = fold(traces, self._served.judge.aggregate)
         if exact and all(trace.verdict.is_verdict for trace in traces):
             self._cache[key] = judgment
             while len(self._cache) > self._served.cache_entries:
                 self._cache.popitem(last=False)
-        return judgment, False
+        return Judged(judgment, False, cost)
 
-    async def _trace(self, asked: JudgeRequest, expires: float) -> Trace:
+    def _requests(self, comparison: Comparison, exact: bool, planned: int) -> list[JudgeRequest]:
+        """All planned votes of both orders."""
+        judge = self._served.judge
+        return list(
+            judge_requests(
+                both_orders([comparison]),
+                self._encoder,
+                form=self._served.form,
+                judge_version=self._served.version,
+                purpose="serve",
+                run_seed=self._served.seed,
+                temperature=0.0 if exact else judge.temperature,
+                top_p=1.0 if exact else judge.top_p,
+                samples=planned,
+            )
+        )
+
+    async def _vote(
+        self, asked: Sequence[JudgeRequest], planned: int, error: float | None, expires: float
+    ) -> tuple[list[Trace], Cost]:
+        """Ask round by round, one vote per order each, until the verdict is settled or all were asked."""
+        traces: list[Trace] = []
+        cost = Cost()
+        aggregate, done = self._served.judge.aggregate, 0
+        while more := next_rounds(rounds_of(traces, aggregate), planned, error):
+            batch = [each for each in asked if done <= each.sample_index < done + more]
+            found = await asyncio.gather(*(self._trace(each, expires) for each in batch))
+            traces += [trace for trace, _ in found]
+            cost = sum((each for _, each in found), cost)
+            done += more
+        return traces, cost + Cost(votes_saved=len(asked) - len(traces))
+
+    async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
         """One judgment. The engine's request id is made unique: the same comparison may be asked twice at once."""
         asked = _renamed(asked, f"{asked.request_id}#{next(self._calls)}")
         result = await self._engine.answer(asked.request, max(0.001, expires - time.time()))
+        cost = _cost(asked, result) + Cost(votes_asked=1)
         follow_up = forced_request(asked, result, self._encoder)
         if follow_up is None:
-            return trace_from_result(asked, result, self._encoder)
+            return trace_from_result(asked, result, self._encoder), cost
         forced = await self._engine.answer(follow_up.request, max(0.001, expires - time.time()))
-        return trace_from_forced(asked, result, forced, self._encoder)
+        return trace_from_forced(asked, result, forced, self._encoder), cost + _cost(follow_up, forced)
+
+
+def _cost(asked: JudgeRequest, result: GenerationResult) -> Cost:
+    """Tokens of one answer; nothing is known of what an answer that failed or was late took."""
+    if result.finish_reason in ("failed", "deadline"):
+        return Cost()
+    return Cost(
+        generated_tokens=len(result.token_ids),
+        prompt_tokens=len(asked.request.prompt_token_ids),
+        cached_prompt_tokens=result.cached_prompt_tokens,
+    )
 
 
 def _renamed(asked: JudgeRequest, name: str) -> JudgeRequest:
