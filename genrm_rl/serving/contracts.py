@@ -151,6 +151,19 @@ class JudgmentsReply(Wire):
     judgments: list[JudgmentOut]
 
 
+class StatsReply(Wire):
+    """``GET /v1/stats``: sums since the service started."""
+
+    judge_version: str
+    pending_comparisons: int
+    judgments: int
+    cached_judgments: int = Field(description="of these, answered from the verdict cache")
+    cost: Cost
+    prefix_cache_hit_rate: float | None = Field(
+        description="cached_prompt_tokens / prompt_tokens; None before the engine has read a prompt"
+    )
+
+
 class GroupIn(Wire):
     """Responses to one prompt; ``reference`` is what they are compared with under the rules that need one."""
 

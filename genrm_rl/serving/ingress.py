@@ -36,10 +36,12 @@ from genrm_rl.serving.contracts import (
     RewardOut,
     RewardsReply,
     RewardsRequest,
+    StatsReply,
     compare,
 )
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
 from genrm_rl.serving.openrlhf_contract import PolicyFormat, RemoteRewardReply, RemoteRewardRequest
+from genrm_rl.serving.totals import Totals
 
 REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
@@ -66,6 +68,7 @@ class RewardService:
         self._encoder = served.encoder()
         self._token = token
         self._pending = 0
+        self._totals = Totals()
         policy = settings.policy_tokenizer
         self._policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
@@ -74,6 +77,12 @@ class RewardService:
     async def healthz(self) -> dict[str, Any]:
         """Which judge is served and how much is pending."""
         return {"judge_version": self._version, "pending_comparisons": self._pending}
+
+    @api.get("/v1/stats")
+    async def stats(self, request: Request) -> StatsReply:
+        """What was judged since the service started, and what the caches saved."""
+        self._check(Ask(), request)
+        return self._totals.reply(self._version, self._pending)
 
     @api.post("/v1/judgments")
     async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
@@ -178,11 +187,13 @@ class RewardService:
 
         try:
             async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
-                return list(await asyncio.gather(*(one(comparison) for comparison in shown)))
+                found = list(await asyncio.gather(*(one(comparison) for comparison in shown)))
         except TimeoutError:
             raise HTTPException(504, "no judge replica answered in time; ask again later") from None
         except (RayActorError, EngineProcessDied):
             raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
+        self._totals.add(found)
+        return found
 
     @asynccontextmanager
     async def _admitted(self, count: int) -> AsyncIterator[None]:
