@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from genrm_rl.config import JudgeConfig
 from genrm_rl.judging.encoding import JudgeEncoder
@@ -23,12 +23,15 @@ from genrm_rl.judging.requests import (
     trace_from_result,
 )
 from genrm_rl.judging.stopping import next_rounds, rounds_of
-from genrm_rl.judging.types import Form, Judgment, Trace
+from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
-from genrm_rl.preferences.types import Comparison
+from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationResult
 from genrm_rl.serving.contracts import Cost, Judged
+from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,19 @@ class ServedJudge:
     judge: JudgeConfig
     seed: int
     cache_entries: int
+    cache_path: str | None = None
 
     def encoder(self) -> JudgeEncoder:
         """Prompts and readings of this judge."""
         return JudgeEncoder.from_config(
             load_tokenizer(Path(self.engine.model_path)), self.judge, self.engine.max_context
         )
+
+    def identity(self, encoder: JudgeEncoder) -> str:
+        """Hash of all that an exact verdict depends on, but what is compared."""
+        asked = (encoder.prompt_hashes[self.form], self.form, encoder.max_tokens(self.form), self.judge.force_verdict)
+        engine = (weights_fingerprint(self.engine.model_path), self.engine.dtype, self.engine.device)
+        return content_hash(self.version, *engine, *asked, self.judge.aggregate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,8 @@ class JudgeReplica:
         self._encoder = served.encoder()
         self._engine = VllmEngine(served.engine, index=0)
         self._starting: asyncio.Task[object] | None = None
-        self._cache: OrderedDict[tuple[str, bool], Judgment] = OrderedDict()
+        self._cache = VerdictCache(served.cache_entries, served.cache_path)
+        self._identity = served.identity(self._encoder)
         self._calls = itertools.count()
 
     async def ready(self) -> str:
@@ -102,18 +113,20 @@ class JudgeReplica:
 
     async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
         exact = votes.greedy or self._served.form == "direct"
-        key = (comparison.pair_id, comparison.swapped)
-        if exact and key in self._cache:
-            self._cache.move_to_end(key)
-            return Judged(self._cache[key], True, Cost())
+        key = cache_key(comparison, self._identity)
+        known = await self._off_loop(self._cache.get, key) if exact else None
+        if known is not None:
+            return Judged(known, True, Cost())
         planned = 1 if exact else votes.count
         traces, cost = await self._vote(self._requests(comparison, exact, planned), planned, votes.stop_error, expires)
         judgment = fold(traces, self._served.judge.aggregate)
-        if exact and all(trace.verdict.is_verdict for trace in traces):
-            self._cache[key] = judgment
-            while len(self._cache) > self._served.cache_entries:
-                self._cache.popitem(last=False)
+        if exact:
+            await self._off_loop(self._cache.put, key, judgment)
         return Judged(judgment, False, cost)
+
+    async def _off_loop(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
+        """A call of the cache; in a thread if it may wait for a disk."""
+        return await asyncio.to_thread(call, *arguments) if self._cache.on_disk else call(*arguments)
 
     def _requests(self, comparison: Comparison, exact: bool, planned: int) -> list[JudgeRequest]:
         """All planned votes of both orders."""
