@@ -39,6 +39,9 @@ class ServingConfig(Section):
         None, "model directory of the policy, whose chat template is taken off the prompts that trainers send"
     )
     cache_entries: int = setting(100_000, "verdicts kept in memory, for greedy and one-token judgments", ge=0)
+    cache_path: str | None = setting(
+        None, "SQLite file on a local disk that keeps these verdicts over restarts; None: in memory only"
+    )
 
 
 class ServeConfig(Section):

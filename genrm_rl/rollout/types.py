@@ -36,7 +36,7 @@ class GenerationResult:
     ``logprobs_TK`` holds, per generated position (T), the log-probabilities of ``logprob_token_ids`` in the request's
     order (K): of the model itself, before temperature and top-p; empty if none were asked for. ``sampled_logprobs_T``
     are those of the generated tokens. ``error`` says what happened when ``finish_reason`` is ``failed`` or
-    ``deadline``.
+    ``deadline``. ``cached_prompt_tokens`` were found in the engine's prefix cache and not computed again.
     """
 
     request_id: str
@@ -48,6 +48,7 @@ class GenerationResult:
     engine_index: int = -1
     error: str = ""
     sampled_logprobs_T: tuple[float, ...] = ()
+    cached_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genrm_rl.config.serving import LOOPBACK, ServeConfig
+from genrm_rl.config.serving import LOOPBACK, ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, ModelError
 from genrm_rl.judging.judge import Judge
 from genrm_rl.models import resolve_model
@@ -16,6 +16,7 @@ from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
 from genrm_rl.runtime.storage import is_complete, read_manifest
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
+from genrm_rl.serving.verdict_cache import VerdictCache
 
 APP = "genrm_rl"
 START_SECONDS = 600.0
@@ -55,6 +56,15 @@ def token_of(config: ServeConfig) -> str:
     return token
 
 
+def cache_file(serving: ServingConfig) -> str | None:
+    """Absolute path of the verdict cache. Raises ConfigError if the file can't be used."""
+    if serving.cache_path is None:
+        return None
+    path = str(Path(serving.cache_path).expanduser().resolve())
+    VerdictCache(0, path).close()
+    return path
+
+
 @contextmanager
 def running_service(config: ServeConfig, judge: Judge) -> Iterator[str]:
     """Serve ``judge`` in the connected Ray; yields the address when it answers, and drains it at the end."""
@@ -81,7 +91,15 @@ def application(config: ServeConfig, judge: Judge, token: str):
 
     serving, device = config.serving, choose_device()
     settings = engine_settings(judge.path, config.rollout, config.model, device)
-    served = ServedJudge(settings, judge.version, judge.form or "cot", config.judge, config.seed, serving.cache_entries)
+    served = ServedJudge(
+        settings,
+        judge.version,
+        judge.form or "cot",
+        config.judge,
+        config.seed,
+        serving.cache_entries,
+        cache_file(serving),
+    )
     bundle = engine_bundle(config.rollout, device)
     replicas = serve.deployment(
         JudgeReplica,

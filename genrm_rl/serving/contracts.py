@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi.exceptions import ValidationException
@@ -53,7 +54,13 @@ Prompt = Annotated[Text | list[Turn], Field(description="a question, or the turn
 class Ask(Wire):
     """How the judge is asked; the same in every contract."""
 
-    votes: int = Field(1, ge=1, description="sampled judgments per order")
+    votes: int = Field(1, ge=1, description="sampled judgments per order; the most, with stop_error")
+    stop_error: float | None = Field(
+        None,
+        ge=0,
+        lt=0.5,
+        description="stop asking for votes when the verdict of all of them is known up to this error rate",
+    )
     greedy: bool = Field(False, description="one judgment per order at temperature 0 instead of samples")
     deadline_seconds: float | None = Field(None, gt=0, description="return what is judged by then")
     rationales: bool = Field(False, description="return the judge's texts too")
@@ -87,6 +94,29 @@ class RationaleOut(Wire):
     text: str
 
 
+class Cost(Wire):
+    """What one judgment took. All zero for a judgment that was remembered."""
+
+    votes_asked: int = Field(0, description="judgments asked for, both orders together")
+    votes_saved: int = Field(0, description="judgments planned and not asked for, because the verdict was settled")
+    generated_tokens: int = 0
+    prompt_tokens: int = Field(0, description="of the judge's prompts, those of forced verdict lines included")
+    cached_prompt_tokens: int = Field(0, description="of these, found in the engine's prefix cache")
+
+    def __add__(self, other: Cost) -> Cost:
+        """Both together."""
+        return Cost(**{name: getattr(self, name) + getattr(other, name) for name in Cost.model_fields})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judgment as a replica returns it."""
+
+    judgment: Judgment
+    cached: bool
+    cost: Cost
+
+
 class JudgmentOut(Wire):
     """One comparison, both orders folded. ``p_a`` is None if no vote was a verdict."""
 
@@ -100,11 +130,13 @@ class JudgmentOut(Wire):
     votes: int = Field(description="judgments that gave a verdict")
     non_verdicts: dict[Verdict, int] = Field(description="judgments that did not, by kind")
     cached: bool
+    cost: Cost
     rationales: list[RationaleOut] | None = None
 
     @classmethod
-    def of(cls, judgment: Judgment, *, cached: bool, rationales: bool) -> JudgmentOut:
+    def of(cls, judged: Judged, *, rationales: bool) -> JudgmentOut:
         """From the folded judgment."""
+        judgment = judged.judgment
         failed: dict[Verdict, int] = {}
         for trace in judgment.traces:
             if not trace.verdict.is_verdict:
@@ -128,7 +160,8 @@ class JudgmentOut(Wire):
             consistent=judgment.consistent,
             votes=judgment.votes,
             non_verdicts=failed,
-            cached=cached,
+            cached=judged.cached,
+            cost=judged.cost,
             rationales=texts if rationales else None,
         )
 
@@ -139,6 +172,19 @@ class JudgmentsReply(Wire):
     judge_version: str
     seconds: float
     judgments: list[JudgmentOut]
+
+
+class StatsReply(Wire):
+    """``GET /v1/stats``: sums since the service started."""
+
+    judge_version: str
+    pending_comparisons: int
+    judgments: int
+    cached_judgments: int = Field(description="of these, answered from the verdict cache")
+    cost: Cost
+    prefix_cache_hit_rate: float | None = Field(
+        description="cached_prompt_tokens / prompt_tokens; None before the engine has read a prompt"
+    )
 
 
 class GroupIn(Wire):

@@ -20,7 +20,6 @@ from ray.serve.handle import DeploymentHandle
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import DataError
-from genrm_rl.judging.types import Judgment
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
@@ -32,12 +31,14 @@ from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
     GroupIn,
+    Judged,
     JudgmentOut,
     JudgmentsReply,
     JudgmentsRequest,
     RewardOut,
     RewardsReply,
     RewardsRequest,
+    StatsReply,
     compare,
     one_sentence,
 )
@@ -45,6 +46,7 @@ from genrm_rl.serving.desk import Question, as_prompt
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
 from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.totals import Totals
 
 AnswerT = TypeVar("AnswerT")
 
@@ -74,6 +76,7 @@ class RewardService:
         self.chat_encoder = self._encoder.chat
         self._token = token
         self._pending = 0
+        self._totals = Totals()
         policy = settings.policy_tokenizer
         self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
@@ -85,6 +88,12 @@ class RewardService:
     async def healthz(self) -> dict[str, Any]:
         """Which judge is served and how much is pending."""
         return {"judge_version": self._version, "pending_comparisons": self._pending}
+
+    @api.get("/v1/stats")
+    async def stats(self, request: Request) -> StatsReply:
+        """What was judged since the service started, and what the caches saved."""
+        self._check(Ask(), request)
+        return self._totals.reply(self._version, self._pending)
 
     @api.post("/v1/judgments")
     async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
@@ -98,7 +107,7 @@ class RewardService:
         return JudgmentsReply(
             judge_version=self._version,
             seconds=time.time() - began,
-            judgments=[JudgmentOut.of(each, cached=cached, rationales=body.rationales) for each, cached in found],
+            judgments=[JudgmentOut.of(each, rationales=body.rationales) for each in found],
         )
 
     @api.post("/v1/rewards")
@@ -182,9 +191,10 @@ class RewardService:
             if outcomes:  # later rounds of a knockout; whoever calls has checked the first round of all groups
                 self._check_sizes(shown)
             found = await self._ask(shown, body, expires)
-            for match, (judgment, cached) in zip(matches, found, strict=True):
+            for match, each in zip(matches, found, strict=True):
+                judgment = each.judgment
                 outcomes[match] = judgment.p_a
-                judged[judgment.pair_id] = JudgmentOut.of(judgment, cached=cached, rationales=body.rationales)
+                judged[judgment.pair_id] = JudgmentOut.of(each, rationales=body.rationales)
                 for place in match:
                     behind[place].append(judgment.pair_id)
         scores = spread(places, score(body.rule, len(places), outcomes))
@@ -198,11 +208,13 @@ class RewardService:
             for index, value in enumerate(scores)
         ]
 
-    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[tuple[Judgment, bool]]:
+    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
         """One call per comparison, so that Serve balances them."""
-        votes = Votes(ask.votes, ask.greedy)
+        votes = Votes(ask.votes, ask.greedy, ask.stop_error)
         calls = [partial(self._judges.judge.remote, [comparison], votes, expires) for comparison in shown]
-        return [found[0] for found in await self._answers(calls, expires)]
+        judged = [found[0] for found in await self._answers(calls, expires)]
+        self._totals.add(judged)
+        return judged
 
     async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
         """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks

@@ -13,7 +13,7 @@ from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
-from genrm_rl.serving.app import judge_to_serve, running_service, token_of
+from genrm_rl.serving.app import cache_file, judge_to_serve, running_service, token_of
 
 EXAMPLE = """curl {address}/v1/judgments {token}-H 'Content-Type: application/json' -d '{{"comparisons": [
   {{"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "bcdig"}}], "rationales": true}}'"""
@@ -26,6 +26,7 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
     if config.serving.policy_tokenizer:
         load_tokenizer(Path(config.serving.policy_tokenizer))
     check_port(config.serving)
+    cache_file(config.serving)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from genrm_rl.config import JudgeConfig
 from genrm_rl.judging.encoding import JudgeEncoder
@@ -22,11 +22,16 @@ from genrm_rl.judging.requests import (
     trace_from_forced,
     trace_from_result,
 )
-from genrm_rl.judging.types import Form, Judgment, Trace
+from genrm_rl.judging.stopping import next_rounds, rounds_of
+from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
-from genrm_rl.preferences.types import Comparison
+from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.serving.contracts import Cost, Judged
+from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class ServedJudge:
     judge: JudgeConfig
     seed: int
     cache_entries: int
+    cache_path: str | None = None
 
     def encoder(self) -> JudgeEncoder:
         """Prompts and readings of this judge."""
@@ -46,13 +52,21 @@ class ServedJudge:
             load_tokenizer(Path(self.engine.model_path)), self.judge, self.engine.max_context
         )
 
+    def identity(self, encoder: JudgeEncoder) -> str:
+        """Hash of all that an exact verdict depends on, but what is compared."""
+        asked = (encoder.prompt_hashes[self.form], self.form, encoder.max_tokens(self.form), self.judge.force_verdict)
+        engine = (weights_fingerprint(self.engine.model_path), self.engine.dtype, self.engine.device)
+        return content_hash(self.version, *engine, *asked, self.judge.aggregate)
+
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """How one comparison is asked about: ``count`` judgments per order, sampled or one greedy."""
+    """How one comparison is asked about: ``count`` judgments per order, sampled or one greedy. With ``stop_error``,
+    fewer if they settle the verdict (:mod:`genrm_rl.judging.stopping`)."""
 
     count: int
     greedy: bool
+    stop_error: float | None = None
 
 
 class JudgeReplica:
@@ -67,7 +81,8 @@ class JudgeReplica:
         self._encoder = served.encoder()
         self._engine = VllmEngine(served.engine, index=0)
         self._starting: asyncio.Task[object] | None = None
-        self._cache: OrderedDict[tuple[str, bool], Judgment] = OrderedDict()
+        self._cache = VerdictCache(served.cache_entries, served.cache_path)
+        self._identity = served.identity(self._encoder)
         self._calls = itertools.count()
         self._asked = 0
 
@@ -93,10 +108,8 @@ class JudgeReplica:
             self._starting.result()
             _ = self._engine.llm
 
-    async def judge(
-        self, comparisons: Sequence[Comparison], votes: Votes, expires: float
-    ) -> list[tuple[Judgment, bool]]:
-        """Judgments in the order of ``comparisons``, and whether each came from the cache.
+    async def judge(self, comparisons: Sequence[Comparison], votes: Votes, expires: float) -> list[Judged]:
+        """Judgments in the order of ``comparisons``.
 
         ``expires`` is a time of the wall clock; votes that are late are TIMED_OUT. Engine failures are JUDGE_FAILED.
         """
@@ -111,39 +124,65 @@ class JudgeReplica:
         await self.ready()
         return await self._answer(self._renamed(request), expires)
 
-    async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> tuple[Judgment, bool]:
+    async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
         exact = votes.greedy or self._served.form == "direct"
-        key = (comparison.pair_id, comparison.swapped)
-        if exact and key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key], True
-        asked = judge_requests(
-            both_orders([comparison]),
-            self._encoder,
-            form=self._served.form,
-            judge_version=self._served.version,
-            purpose="serve",
-            run_seed=self._served.seed,
-            temperature=0.0 if exact else self._served.judge.temperature,
-            top_p=1.0 if exact else self._served.judge.top_p,
-            samples=1 if exact else votes.count,
-        )
-        traces = await asyncio.gather(*(self._trace(each, expires) for each in asked))
+        key = cache_key(comparison, self._identity)
+        known = await self._off_loop(self._cache.get, key) if exact else None
+        if known is not None:
+            return Judged(known, True, Cost())
+        planned = 1 if exact else votes.count
+        traces, cost = await self._vote(self._requests(comparison, exact, planned), planned, votes.stop_error, expires)
         judgment = fold(traces, self._served.judge.aggregate)
-        if exact and all(trace.verdict.is_verdict for trace in traces):
-            self._cache[key] = judgment
-            while len(self._cache) > self._served.cache_entries:
-                self._cache.popitem(last=False)
-        return judgment, False
+        if exact:
+            await self._off_loop(self._cache.put, key, judgment)
+        return Judged(judgment, False, cost)
 
-    async def _trace(self, asked: JudgeRequest, expires: float) -> Trace:
+    async def _off_loop(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
+        """A call of the cache; in a thread if it may wait for a disk."""
+        return await asyncio.to_thread(call, *arguments) if self._cache.on_disk else call(*arguments)
+
+    def _requests(self, comparison: Comparison, exact: bool, planned: int) -> list[JudgeRequest]:
+        """All planned votes of both orders."""
+        judge = self._served.judge
+        return list(
+            judge_requests(
+                both_orders([comparison]),
+                self._encoder,
+                form=self._served.form,
+                judge_version=self._served.version,
+                purpose="serve",
+                run_seed=self._served.seed,
+                temperature=0.0 if exact else judge.temperature,
+                top_p=1.0 if exact else judge.top_p,
+                samples=planned,
+            )
+        )
+
+    async def _vote(
+        self, asked: Sequence[JudgeRequest], planned: int, error: float | None, expires: float
+    ) -> tuple[list[Trace], Cost]:
+        """Ask round by round, one vote per order each, until the verdict is settled or all were asked."""
+        traces: list[Trace] = []
+        cost = Cost()
+        aggregate, done = self._served.judge.aggregate, 0
+        while more := next_rounds(rounds_of(traces, aggregate), planned, error):
+            batch = [each for each in asked if done <= each.sample_index < done + more]
+            found = await asyncio.gather(*(self._trace(each, expires) for each in batch))
+            traces += [trace for trace, _ in found]
+            cost = sum((each for _, each in found), cost)
+            done += more
+        return traces, cost + Cost(votes_saved=len(asked) - len(traces))
+
+    async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
+        """One judgment and what it cost."""
         asked = replace(asked, request=self._renamed(asked.request))
         result = await self._answer(asked.request, expires)
+        cost = _cost(asked, result) + Cost(votes_asked=1)
         follow_up = forced_request(asked, result, self._encoder)
         if follow_up is None:
-            return trace_from_result(asked, result, self._encoder)
+            return trace_from_result(asked, result, self._encoder), cost
         forced = await self._answer(follow_up.request, expires)
-        return trace_from_forced(asked, result, forced, self._encoder)
+        return trace_from_forced(asked, result, forced, self._encoder), cost + _cost(follow_up, forced)
 
     async def _answer(self, request: GenerationRequest, expires: float) -> GenerationResult:
         self._asked += 1
@@ -152,3 +191,14 @@ class JudgeReplica:
     def _renamed(self, request: GenerationRequest) -> GenerationRequest:
         """Under a unique id: the same request may be made twice at once."""
         return replace(request, request_id=f"{request.request_id}#{next(self._calls)}")
+
+
+def _cost(asked: JudgeRequest, result: GenerationResult) -> Cost:
+    """Tokens of one answer; nothing is known of what an answer that failed or was late took."""
+    if result.finish_reason in ("failed", "deadline"):
+        return Cost()
+    return Cost(
+        generated_tokens=len(result.token_ids),
+        prompt_tokens=len(asked.request.prompt_token_ids),
+        cached_prompt_tokens=result.cached_prompt_tokens,
+    )

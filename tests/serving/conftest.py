@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def serve_config(tiny_model: ResolvedModel) -> ServeConfig:
+def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
     """The tiny judge with small limits, so that tests reach them."""
     return ServeConfig(
         model=ModelConfig(name="tiny", max_context=320),
@@ -36,6 +36,7 @@ def serve_config(tiny_model: ResolvedModel) -> ServeConfig:
             max_characters=5000,
             cohort_size=3,
             cohort_wait=1.5,
+            cache_path=str(tmp_path_factory.mktemp("service") / "verdicts.sqlite"),
             policy_tokenizer=str(tiny_model.path),
         ),  # fmt: skip
     )

@@ -44,7 +44,8 @@ def test_exchanged_answers_give_the_exchanged_probability(client: httpx.Client) 
 def test_greedy_judgments_are_remembered_and_sampled_ones_repeat_by_seed(client: httpx.Client) -> None:
     pair = PAIR | {"prompt": "sort gdbec"}
     first, again = (post(client, "/v1/judgments", comparisons=[pair], greedy=True).json() for _ in range(2))
-    assert again["judgments"][0] == first["judgments"][0] | {"cached": True}
+    nothing = dict.fromkeys(first["judgments"][0]["cost"], 0)
+    assert again["judgments"][0] == first["judgments"][0] | {"cached": True, "cost": nothing}
     sampled = [post(client, "/v1/judgments", comparisons=[pair], votes=2).json()["judgments"][0] for _ in range(2)]
     assert not sampled[0]["cached"] and not sampled[1]["cached"]
     assert sampled[0]["p_a"] == pytest.approx(sampled[1]["p_a"], abs=1e-3)
