@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
-from genrm_rl.runtime.session import ray_session
+from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import open_sinks
 
 
@@ -52,7 +53,7 @@ def _work(
     from genrm_rl.rollout.pool import EnginePool
 
     with (
-        ray_session(),
+        ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learners_of(config, model_path) as (policy, reference, critic),
         rewarder_of(config, console) as rewarder,
@@ -73,6 +74,18 @@ def _work(
         keep_policy(hosts, steps)
         if hosts.client is not None:
             write_statistics(hosts)
+
+
+def reserved_cpus(config: AlignConfig) -> float:
+    """CPUs that all roles of a run reserve together on a machine without GPUs: they live side by side and take turns,
+    so a Ray of our own hands out as many as they need."""
+    learners = 3 if config.method == "ppo" and config.ppo.advantage == "gae" else 2
+    judge = config.serving.max_replicas * config.judge_rollout.cpus_per_engine + 1.0  # and the ingress
+    return (
+        learners * config.learner.workers * config.learner.cpus_per_worker
+        + config.rollout.engines * config.rollout.cpus_per_engine
+        + (judge if config.reward.source == "service" and config.reward.url is None else 0.0)
+    )
 
 
 def keep_policy(hosts: Hosts, steps: int) -> None:
