@@ -21,7 +21,6 @@ model: {name: tiny, max_context: 128, dtype: float32}
 prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}
 rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
 learner: {tokens_per_microbatch: 2048, precision: float32, cpus_per_worker: 1}
-reward: {greedy: true}
 judge_model: {name: tiny, max_context: 320, dtype: float32}
 judge_rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
 ppo: {advantage: gae, steps: 2, prompts_per_step: 6, samples_per_prompt: 3, minibatches: 2, critic_warmup: 0}
