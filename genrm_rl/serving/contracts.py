@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import ValidationException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash
 from genrm_rl.rewards.types import Mask, Rule
+
+JsonT = TypeVar("JsonT")
+
+
+def encodable(text: str) -> str:
+    """``text`` itself. Raises ValueError for half a surrogate pair, which JSON can spell and UTF-8 can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise ValueError(f"it has half a surrogate pair at character {problem.start}") from None
+    return text
+
+
+def encodable_json(value: JsonT) -> JsonT:
+    """``value`` itself. Raises ValueError if any text in it can't be written as UTF-8."""
+    encodable(json.dumps(value, ensure_ascii=False))
+    return value
+
+
+Text = Annotated[str, AfterValidator(encodable)]
 
 
 class Wire(BaseModel):
@@ -22,10 +45,10 @@ class Turn(Wire):
     """One turn of the conversation that is answered."""
 
     role: Role
-    content: str
+    content: Text
 
 
-Prompt = Annotated[str | list[Turn], Field(description="a question, or the turns up to the answer")]
+Prompt = Annotated[Text | list[Turn], Field(description="a question, or the turns up to the answer")]
 
 
 class Ask(Wire):
@@ -48,8 +71,8 @@ class ComparisonIn(Wire):
     """Two answers to one prompt."""
 
     prompt: Prompt
-    response_a: str
-    response_b: str
+    response_a: Text
+    response_b: Text
 
     def comparison(self) -> Comparison:
         """As the judge sees it; the id is a hash of the content."""
@@ -168,8 +191,8 @@ class GroupIn(Wire):
     """Responses to one prompt; ``reference`` is what they are compared with under the rules that need one."""
 
     prompt: Prompt
-    responses: list[str] = Field(min_length=1)
-    reference: str | None = None
+    responses: list[Text] = Field(min_length=1)
+    reference: Text | None = None
 
 
 class RewardsRequest(Ask):
@@ -201,3 +224,20 @@ def compare(prompt: str | list[Turn], response_a: str, response_b: str) -> Compa
     messages = as_messages(prompt if isinstance(prompt, str) else [turn.model_dump() for turn in prompt])
     turns = [[turn.role, turn.content] for turn in messages]
     return Comparison(content_hash(turns, response_a, response_b), messages, response_a, response_b)
+
+
+def one_sentence(problem: ValidationException) -> str:
+    """The first thing that is wrong with a request, and its place in the body."""
+    errors = problem.errors()
+    if errors[0]["type"] == "json_invalid":
+        return f"the body is not JSON: {errors[0]['ctx']['error']}"
+    # Where a field takes alternatives, each of them reports: the one that came furthest is meant.
+    field = _place(errors[0])[:1]
+    first = max((each for each in errors if _place(each)[:1] == field), key=lambda each: len(each["loc"]))
+    sentence = f"{'.'.join(_place(first)) or 'the body'}: {first['msg'].removeprefix('Value error, ')}"
+    return sentence.encode(errors="replace").decode()
+
+
+def _place(error: Mapping[str, Any]) -> list[str]:
+    """Keys and indices that the caller wrote; pydantic names alternatives on the way (``list[Turn]``)."""
+    return [str(part) for part in error["loc"][1:] if isinstance(part, int) or "[" not in part]

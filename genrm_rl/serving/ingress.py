@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,8 +23,10 @@ from genrm_rl.errors import DataError
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
-from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask
+from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Rule
 from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, slime_contract
 from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
@@ -38,22 +40,27 @@ from genrm_rl.serving.contracts import (
     RewardsRequest,
     StatsReply,
     compare,
+    one_sentence,
 )
+from genrm_rl.serving.desk import Question, as_prompt
+from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
-from genrm_rl.serving.openrlhf_contract import PolicyFormat, RemoteRewardReply, RemoteRewardRequest
+from genrm_rl.serving.policy_format import PolicyFormat
 from genrm_rl.serving.totals import Totals
+
+AnswerT = TypeVar("AnswerT")
 
 REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
 api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
+for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract):
+    api.include_router(contract.routes)
 
 
 @api.exception_handler(RequestValidationError)
-async def one_sentence(_: Request, problem: RequestValidationError) -> JSONResponse:
-    """The first thing that is wrong, by its place in the body."""
-    first = problem.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return JSONResponse({"detail": f"{where}: {first['msg']}"}, status_code=422)
+async def refuse_malformed(_: Request, problem: RequestValidationError) -> JSONResponse:
+    """422 with the first thing that is wrong."""
+    return JSONResponse({"detail": one_sentence(problem)}, status_code=422)
 
 
 @serve.ingress(api)
@@ -62,16 +69,20 @@ class RewardService:
 
     def __init__(self, judges: DeploymentHandle, settings: ServingConfig, served: ServedJudge, token: str) -> None:
         self._judges = judges
-        self._settings = settings
-        self._served = served
+        self._settings = self.settings = settings
+        self._served = self.served = served
         self._version = served.version
         self._encoder = served.encoder()
+        self.chat_encoder = self._encoder.chat
         self._token = token
         self._pending = 0
         self._totals = Totals()
         policy = settings.policy_tokenizer
-        self._policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
+        self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
+        self.gym_cohorts: GymCohorts[RewardOut] = GymCohorts(
+            settings.cohort_size, settings.cohort_wait, self._judge_cohort
+        )
 
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
@@ -110,49 +121,75 @@ class RewardService:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
         judged: dict[str, JudgmentOut] = {}
         async with self._admitted(sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)):
+            self._check_sizes([each for group in body.groups for each in self._first_round(group, body.rule)])
             groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
         return RewardsReply(
             judge_version=self._version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
         )
 
-    @api.post("/get_reward")
-    async def get_reward(self, body: RemoteRewardRequest, request: Request) -> RemoteRewardReply:
-        """OpenRLHF's ``--reward.remote_url``: samples of one prompt are gathered and judged against each other."""
+    # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
+
+    def authorise(self, request: Request) -> None:
+        """401 without the token."""
         self._check(Ask(), request)
-        try:
-            question, answer = self._policy.split(body.query[0], body.prompts[0])
-        except DataError as problem:
-            raise HTTPException(422, str(problem)) from None
-        found = await self._cohorts.join((question, body.labels[0]), answer)
-        if found.reward is None:
-            raise HTTPException(424, f"no reward: {found.mask}")
-        rule = self._settings.cohort_rule
-        odds = rule in ("log_odds", "bradley_terry")
-        share = 1 / (1 + math.exp(-found.reward)) if odds else found.reward
-        return RemoteRewardReply(
-            rewards=found.reward, scores=share, extra_logs={"judgments": float(len(found.judgments))}
+
+    def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+        """413 or 422 for an answer that does not fit, with a second one of its length: those to come are unknown."""
+        other = answer if reference is None else reference
+        self._check_sizes([compare(as_prompt(question), answer, other)])
+
+    async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
+        """Reward of one answer among those to the same question that arrive with it."""
+        self.check_answer(question, answer, reference)
+        return await self._cohorts.join((question, reference), answer)
+
+    async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
+        """Rewards of one whole group, and the judgments behind them."""
+        began, judged = time.time(), {}
+        body = RewardsRequest(groups=[group], rule=rule)
+        async with self._admitted(comparisons(rule, len(set(group.responses)))):
+            self._check_sizes(self._first_round(group, rule))
+            found = await self._reward(group, body, began + self._settings.deadline, judged)
+        return RewardsReply(
+            judge_version=self._version, seconds=time.time() - began, groups=[found], judgments=list(judged.values())
         )
 
-    async def _judge_cohort(self, key: tuple[str, str | None], answers: list[str]) -> list[RewardOut]:
-        question, label = key
-        if self._settings.cohort_rule in AGAINST_REFERENCE and label is None:
-            raise HTTPException(422, f"labels: rule {self._settings.cohort_rule} compares with a reference answer")
-        group = GroupIn(prompt=question, responses=answers, reference=label)
-        body = RewardsRequest(groups=[group], rule=self._settings.cohort_rule)
-        async with self._admitted(comparisons(self._settings.cohort_rule, len(set(answers)))):
-            return await self._reward(group, body, time.time() + self._settings.deadline, {})
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        """What the judge's model writes, in the order of ``requests``."""
+        expires = time.time() + self._settings.deadline
+        async with self._admitted(len(requests)):
+            return await self._answers(
+                [partial(self._judges.generate.remote, each, expires) for each in requests], expires
+            )
+
+    async def _judge_cohort(self, key: tuple[Any, ...], answers: list[str]) -> list[RewardOut]:
+        """``key`` begins with the question and the reference answer."""
+        group = GroupIn(prompt=as_prompt(key[0]), responses=answers, reference=key[1])
+        return (await self.reward_group(group, self._settings.cohort_rule)).groups[0]
+
+    # -- judging -----------------------------------------------------------------------------------------------------
+
+    def _places(self, group: GroupIn) -> tuple[list[list[int]], dict[int, str]]:
+        """Canonical places of a group, and the text at each, the reference answer included."""
+        places = canonical_order(group.responses, self._served.seed)
+        texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
+        return places, texts | {REFERENCE: group.reference or ""}
+
+    def _first_round(self, group: GroupIn, rule: Rule) -> list[Comparison]:
+        """What is judged first; all there is under every rule but knockout."""
+        places, texts = self._places(group)
+        return [compare(group.prompt, texts[a], texts[b]) for a, b in next_matches(rule, len(places), {})]
 
     async def _reward(
         self, group: GroupIn, body: RewardsRequest, expires: float, judged: dict[str, JudgmentOut]
     ) -> list[RewardOut]:
-        places = canonical_order(group.responses, self._served.seed)
-        texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
-        texts[REFERENCE] = group.reference or ""
+        places, texts = self._places(group)
         outcomes: dict[tuple[int, int], float | None] = {}
         behind: dict[int, list[str]] = {place: [] for place in texts}
         while matches := next_matches(body.rule, len(places), outcomes):
             shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
-            self._check_sizes(shown)
+            if outcomes:  # later rounds of a knockout; whoever calls has checked the first round of all groups
+                self._check_sizes(shown)
             found = await self._ask(shown, body, expires)
             for match, each in zip(matches, found, strict=True):
                 judgment = each.judgment
@@ -172,14 +209,21 @@ class RewardService:
         ]
 
     async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
-        """One call per comparison, so that Serve balances them. A call whose replica or engine dies is made again,
-        until the deadline: the judgment is a function of its content and seed, so nothing is judged differently."""
+        """One call per comparison, so that Serve balances them."""
         votes = Votes(ask.votes, ask.greedy, ask.stop_error)
+        calls = [partial(self._judges.judge.remote, [comparison], votes, expires) for comparison in shown]
+        found = [each[0] for each in await self._answers(calls, expires)]
+        self._totals.add(found)
+        return found
 
-        async def one(comparison: Comparison) -> Judged:
+    async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
+        """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks
+        for is a function of its content and seed, so nothing is answered differently."""
+
+        async def one(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
             while True:
                 try:
-                    return (await self._judges.judge.remote([comparison], votes, expires))[0]
+                    return await call()
                 except (RayActorError, EngineProcessDied):
                     if time.time() + REASK_SECONDS > expires:
                         raise
@@ -187,13 +231,11 @@ class RewardService:
 
         try:
             async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
-                found = list(await asyncio.gather(*(one(comparison) for comparison in shown)))
+                return list(await asyncio.gather(*(one(call) for call in calls)))
         except TimeoutError:
             raise HTTPException(504, "no judge replica answered in time; ask again later") from None
         except (RayActorError, EngineProcessDied):
             raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
-        self._totals.add(found)
-        return found
 
     @asynccontextmanager
     async def _admitted(self, count: int) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
-from genrm_rl.rollout.types import EngineReport, GenerationResult
+from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Cost, Judged
 from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
 
@@ -84,6 +84,7 @@ class JudgeReplica:
         self._cache = VerdictCache(served.cache_entries, served.cache_path)
         self._identity = served.identity(self._encoder)
         self._calls = itertools.count()
+        self._asked = 0
 
     async def ready(self) -> str:
         """Start the engine if it is not running; returns the judge version."""
@@ -96,6 +97,10 @@ class JudgeReplica:
         """Version and process ids, for operators and drills."""
         await self.ready()
         return await self._engine.report()
+
+    async def requests(self) -> int:
+        """Requests that the engine was given so far."""
+        return self._asked
 
     async def check_health(self) -> None:
         """Serve's health check: a dead engine process makes the replica unhealthy, and Serve replaces it."""
@@ -110,6 +115,14 @@ class JudgeReplica:
         """
         await self.ready()
         return list(await asyncio.gather(*(self._judge(each, votes, expires) for each in comparisons)))
+
+    async def generate(self, request: GenerationRequest, expires: float) -> GenerationResult:
+        """What the model itself writes after these tokens, a conversation in its own template.
+
+        ``expires`` is a time of the wall clock. The result may be a failure or a missed deadline.
+        """
+        await self.ready()
+        return await self._answer(self._renamed(request), expires)
 
     async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
         exact = votes.greedy or self._served.form == "direct"
@@ -161,15 +174,22 @@ class JudgeReplica:
         return traces, cost + Cost(votes_saved=len(asked) - len(traces))
 
     async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
-        """One judgment. The engine's request id is made unique: the same comparison may be asked twice at once."""
-        asked = _renamed(asked, f"{asked.request_id}#{next(self._calls)}")
-        result = await self._engine.answer(asked.request, max(0.001, expires - time.time()))
+        asked = replace(asked, request=self._renamed(asked.request))
+        result = await self._answer(asked.request, expires)
         cost = _cost(asked, result) + Cost(votes_asked=1)
         follow_up = forced_request(asked, result, self._encoder)
         if follow_up is None:
             return trace_from_result(asked, result, self._encoder), cost
-        forced = await self._engine.answer(follow_up.request, max(0.001, expires - time.time()))
+        forced = await self._answer(follow_up.request, expires)
         return trace_from_forced(asked, result, forced, self._encoder), cost + _cost(follow_up, forced)
+
+    async def _answer(self, request: GenerationRequest, expires: float) -> GenerationResult:
+        self._asked += 1
+        return await self._engine.answer(request, max(0.001, expires - time.time()))
+
+    def _renamed(self, request: GenerationRequest) -> GenerationRequest:
+        """Under a unique id: the same request may be made twice at once."""
+        return replace(request, request_id=f"{request.request_id}#{next(self._calls)}")
 
 
 def _cost(asked: JudgeRequest, result: GenerationResult) -> Cost:
@@ -181,7 +201,3 @@ def _cost(asked: JudgeRequest, result: GenerationResult) -> Cost:
         prompt_tokens=len(asked.request.prompt_token_ids),
         cached_prompt_tokens=result.cached_prompt_tokens,
     )
-
-
-def _renamed(asked: JudgeRequest, name: str) -> JudgeRequest:
-    return replace(asked, request=replace(asked.request, request_id=name))

@@ -7,16 +7,16 @@ then leaves the sample without a reward: so a masked reward is answered with 424
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
 
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrm_rl.errors import DataError
+from genrm_rl.serving.contracts import Text
+from genrm_rl.serving.desk import OpenDesk, reference_for, reward_or_424
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-SENTINEL = "\u241fthe question\u241f"
+routes = APIRouter(tags=["OpenRLHF"])
 
 
 class RemoteRewardRequest(BaseModel):
@@ -24,9 +24,9 @@ class RemoteRewardRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query: list[str] = Field(min_length=1, max_length=1, description="prompt and answer, with special tokens")
-    prompts: list[str] = Field(min_length=1, max_length=1)
-    labels: list[str | None] = Field(min_length=1, max_length=1, description="reference answer under log_odds")
+    query: list[Text] = Field(min_length=1, max_length=1, description="prompt and answer, with special tokens")
+    prompts: list[Text] = Field(min_length=1, max_length=1)
+    labels: list[Text | None] = Field(min_length=1, max_length=1, description="reference answer under log_odds")
 
 
 class RemoteRewardReply(BaseModel):
@@ -37,34 +37,16 @@ class RemoteRewardReply(BaseModel):
     extra_logs: dict[str, float]
 
 
-class PolicyFormat:
-    """Takes the policy's chat template off again: question and answer as a judge should see them."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        self._before = self._after = ""
-        self._special: tuple[str, ...] = ()
-        if tokenizer is None:
-            return
-        self._special = tuple(tokenizer.all_special_tokens)
-        if tokenizer.chat_template:
-            turns = [{"role": "user", "content": SENTINEL}]
-            rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            self._before, self._after = rendered.split(SENTINEL)
-
-    def split(self, query: str, prompt: str) -> tuple[str, str]:
-        """Question and answer. Raises DataError if ``query`` does not begin with ``prompt``."""
-        if not query.startswith(prompt):
-            raise DataError(
-                "query does not begin with its prompt; was the prompt cut to the policy's context, or are "
-                "serving.policy_tokenizer and the policy different?"
-            )
-        question, answer = prompt, query[len(prompt) :]
-        if question.startswith(self._before) and question.endswith(self._after):
-            question = question[len(self._before) : len(question) - len(self._after)]
-        return question, self._without_ending(answer)
-
-    def _without_ending(self, answer: str) -> str:
-        answer = answer.rstrip()
-        while ending := next((token for token in self._special if answer.endswith(token)), None):
-            answer = answer.removesuffix(ending).rstrip()
-        return answer
+@routes.post("/get_reward")
+async def get_reward(body: RemoteRewardRequest, desk: OpenDesk) -> RemoteRewardReply:
+    """OpenRLHF's ``--reward.remote_url``: samples of one prompt are gathered and judged against each other."""
+    rule = desk.settings.cohort_rule
+    reference = reference_for(rule, body.labels[0], "labels")
+    try:
+        question, answer = desk.policy.split(body.query[0], body.prompts[0])
+    except DataError as problem:
+        raise HTTPException(422, str(problem)) from None
+    found = await desk.reward_in_cohort(question, answer, reference)
+    reward = reward_or_424(found)
+    share = 1 / (1 + math.exp(-reward)) if rule in ("log_odds", "bradley_terry") else reward
+    return RemoteRewardReply(rewards=reward, scores=share, extra_logs={"judgments": float(len(found.judgments))})

@@ -70,6 +70,10 @@ def test_importing_a_pure_package_loads_no_engine_and_no_trainer(package):
     assert not loaded_by(modules) & HEAVY
 
 
+def test_reward_functions_for_other_trainers_need_neither_an_engine_nor_torch():
+    assert not loaded_by(modules_of("rewards/trainers")) & (HEAVY | LEARNING | {"numpy", "fastapi", "pydantic"})
+
+
 def test_importing_the_configuration_loads_nothing_heavy():
     assert not loaded_by(modules_of("config")) & (HEAVY | LEARNING | {"datasets", "pandas", "pyarrow", "scipy"})
 

@@ -1,0 +1,150 @@
+"""How the reward functions of this package reach the service: whole groups, or one sample that joins its cohort."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from genrm_rl.errors import JudgeFailure
+from genrm_rl.rewards.types import Mask, RewardRecord, Rule
+
+Prompt = str | Sequence[Mapping[str, str]]
+TOKEN_VARIABLE = "GENRM_RL_TOKEN"
+PAUSE = 1.0  # seconds before the next try, where the service does not say
+GRACE = 5.0  # seconds that a reply may need beyond its deadline
+NO_REWARD, BUSY = 424, (429, 502, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Responses to one prompt (a text, or messages), and the answer that they are compared with, if any."""
+
+    prompt: Prompt
+    responses: Sequence[str]
+    reference: str | None = None
+
+
+class MaskedReward(JudgeFailure):
+    """The judge gave a response no reward, and its trainer has no other way than an error to be told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeService:
+    """The service at ``url``; ``deadline`` seconds bound one call, its repetitions included.
+
+    Calls are repeated while the service is busy or can't be reached. Raises JudgeFailure when time is up or the service
+    refuses the call. ``token`` defaults to the environment variable GENRM_RL_TOKEN.
+    """
+
+    url: str
+    token: str | None = None
+    deadline: float = 120.0
+
+    def rewards(
+        self,
+        groups: Sequence[Group],
+        *,
+        rule: Rule,
+        votes: int = 1,
+        greedy: bool = False,
+        judge_version: str | None = None,
+    ) -> list[list[RewardRecord]]:
+        """One record per response, in the order of the groups and their responses."""
+        wire = [
+            {"prompt": each.prompt, "responses": list(each.responses), "reference": each.reference} for each in groups
+        ]
+        body = {"groups": wire, "rule": rule, "votes": votes, "greedy": greedy, "judge_version": judge_version}
+        with httpx.Client(headers=self._headers()) as http:
+            for left in self._tries():
+                try:
+                    reply = http.post(
+                        self._address("/v1/rewards"), json=body | {"deadline_seconds": left}, timeout=left + GRACE
+                    )
+                except httpx.TransportError as problem:
+                    reply = problem
+                pause = self._pause(reply)
+                if pause is None:
+                    version = reply.json()["judge_version"]
+                    return [[_record(each, version) for each in group] for group in reply.json()["groups"]]
+                time.sleep(pause)
+        raise self._silent()
+
+    async def reward_in_cohort(self, prompt: Prompt, response: str, label: str | None) -> float:
+        """Reward of one response among those to the same prompt that other calls bring; see ``serving.cohort_size``.
+
+        Raises MaskedReward if the judge gave it none.
+        """
+        body = {"prompt": prompt, "response": response, "label": label}
+        http = _client_of_this_loop()
+        for left in self._tries():
+            try:
+                reply = await http.post(
+                    self._address("/remote_rm"), json=body, timeout=left + GRACE, headers=self._headers()
+                )
+            except httpx.TransportError as problem:
+                reply = problem
+            pause = self._pause(reply)
+            if pause is None:
+                return float(reply.json())
+            await asyncio.sleep(pause)
+        raise self._silent()
+
+    def _tries(self) -> Iterator[float]:
+        """Seconds that are left, before each try."""
+        expires = time.monotonic() + self.deadline
+        while (left := expires - time.monotonic()) > 0:
+            yield left
+
+    def _pause(self, reply: httpx.Response | httpx.TransportError) -> float | None:
+        """Seconds until the next try, or None for an answer. Raises JudgeFailure for a refusal."""
+        if isinstance(reply, httpx.TransportError):
+            return PAUSE
+        if reply.status_code == httpx.codes.OK:
+            return None
+        if reply.status_code in BUSY:
+            asked = reply.headers.get("Retry-After", "")
+            return float(asked) if asked.isdigit() else PAUSE
+        kind = MaskedReward if reply.status_code == NO_REWARD else JudgeFailure
+        raise kind(f"the judge at {self.url} answered {reply.status_code}: {_detail(reply)}")
+
+    def _silent(self) -> JudgeFailure:
+        return JudgeFailure(
+            f"the judge at {self.url} gave no reward in {self.deadline:g} s; is it running, is it busy?"
+        )
+
+    def _address(self, path: str) -> str:
+        return self.url.rstrip("/") + path
+
+    def _headers(self) -> dict[str, str]:
+        token = os.environ.get(TOKEN_VARIABLE, "") if self.token is None else self.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+
+
+def _client_of_this_loop() -> httpx.AsyncClient:
+    """Connections belong to an event loop, and a trainer calls from several."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
+    return _clients[loop]
+
+
+def _record(wire: Mapping[str, Any], version: str) -> RewardRecord:
+    mask = None if wire["mask"] is None else Mask(wire["mask"])
+    return RewardRecord(wire["reward"], mask, tuple(wire["judgments"]), version)
+
+
+def _detail(reply: httpx.Response) -> str:
+    try:
+        return str(reply.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return reply.text[:200]

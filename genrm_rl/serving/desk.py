@@ -1,0 +1,85 @@
+"""What the contracts of other trainers ask of the ingress, and how their routes reach it.
+
+Each contract is a module with its wire models and an ``APIRouter`` that the ingress includes. A route takes the ingress
+as ``desk: OpenDesk``: the running replica, after the caller's token was checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+from fastapi import Depends, HTTPException, Request
+from ray import serve
+
+from genrm_rl.config.serving import ServingConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, Turn
+from genrm_rl.serving.gym_cohorts import GymCohorts
+from genrm_rl.serving.judge_replica import ServedJudge
+from genrm_rl.serving.policy_format import PolicyFormat
+
+Question = str | tuple[Turn, ...]
+
+
+class Desk(Protocol):
+    """The ingress, as far as other trainers' contracts need it. Everything raises HTTPException."""
+
+    settings: ServingConfig
+    served: ServedJudge
+    policy: PolicyFormat
+    chat_encoder: ChatEncoder
+    gym_cohorts: GymCohorts[RewardOut]
+
+    def authorise(self, request: Request) -> None:
+        """401 without the token."""
+
+    def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+        """413 or 422 for an answer that is too long, whatever it may be compared with."""
+
+    async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
+        """Reward of one answer among those to the same question that arrive with it."""
+
+    async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
+        """Rewards of one whole group, and the judgments behind them."""
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+        """What the judge's model writes, in the order of ``requests``."""
+
+
+async def open_desk(request: Request) -> Desk:
+    """The ingress of this replica, for a caller whose token was checked."""
+    desk: Desk = serve.get_replica_context().servable_object
+    desk.authorise(request)
+    return desk
+
+
+OpenDesk = Annotated[Desk, Depends(open_desk)]
+
+
+def as_prompt(question: Question) -> str | list[Turn]:
+    """As the native contract takes it."""
+    return question if isinstance(question, str) else list(question)
+
+
+def no_reward(reason: str) -> HTTPException:
+    """The answer to a trainer whose contract knows only numbers: 424, never a made-up reward."""
+    return HTTPException(424, f"no reward: {reason}")
+
+
+def reward_or_424(found: RewardOut) -> float:
+    """The reward. Raises HTTPException 424 for a masked one."""
+    if found.reward is None:
+        raise no_reward(str(found.mask))
+    return found.reward
+
+
+def reference_for(rule: Rule, label: str | None, field: str) -> str | None:
+    """The reference answer that ``rule`` needs, None for a rule that needs none. Raises HTTPException 422."""
+    if rule not in AGAINST_REFERENCE:
+        return None
+    if label is None:
+        raise HTTPException(422, f"{field}: rule {rule} compares with a reference answer")
+    return label
