@@ -27,6 +27,7 @@ from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Rule
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, slime_contract
+from genrm_rl.serving.body_limit import MIB, BodyLimit
 from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
@@ -55,6 +56,9 @@ GRACE = 5.0  # seconds that a reply may need beyond its deadline
 api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
 for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract):
     api.include_router(contract.routes)
+api.add_middleware(
+    BodyLimit, limit=lambda: int(serve.get_replica_context().servable_object.settings.max_body_mib * MIB)
+)
 
 
 @api.exception_handler(RequestValidationError)

@@ -34,6 +34,7 @@ def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFac
             max_comparisons=16,
             max_votes=4,
             max_characters=5000,
+            max_body_mib=0.25,
             cohort_size=3,
             cohort_wait=1.5,
             cache_path=str(tmp_path_factory.mktemp("service") / "verdicts.sqlite"),
