@@ -31,6 +31,7 @@ class ServingConfig(Section):
     max_body_mib: float = setting(32.0, "largest body of one call; refused before it is read", unit="MiB", gt=0)
     max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
+    recent_judgments: int = setting(1000, "judgments that can be looked up by id", unit="judgments", ge=0)
     log_path: str | None = setting(None, "file of one JSON line per call; None: standard error, which Ray keeps")
     log_texts: bool = setting(False, "log prompts and answers too")
     cohort_size: int = setting(

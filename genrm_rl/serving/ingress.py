@@ -56,6 +56,7 @@ GRACE = 5.0  # seconds that a reply may need beyond its deadline
 api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
 for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
     api.include_router(contract.routes)
+api.include_router(operations.open_routes)
 api.add_middleware(BodyLimit, limit=lambda: _replica().body_limit)
 api.add_middleware(Observed, report=lambda call: _replica().ledger.finished(call))
 

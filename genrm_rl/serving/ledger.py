@@ -10,6 +10,7 @@ from genrm_rl.serving.call_log import log_call, open_log
 from genrm_rl.serving.calls import Call, current_call
 from genrm_rl.serving.contracts import Judged, RewardOut
 from genrm_rl.serving.metrics import ServiceMetrics
+from genrm_rl.serving.recent import RecentJudgments
 from genrm_rl.serving.totals import Totals
 
 
@@ -19,6 +20,7 @@ class Ledger:
     def __init__(self, settings: ServingConfig, judge_version: str) -> None:
         open_log(settings.log_path)
         self.totals = Totals()
+        self.recent = RecentJudgments(settings.recent_judgments)
         self.judge_version = judge_version
         self._log_texts = settings.log_texts
         self._metrics = ServiceMetrics()
@@ -26,6 +28,8 @@ class Ledger:
     def judged(self, shown: Sequence[Comparison], found: Sequence[Judged]) -> None:
         """Judgments of ``shown`` came back."""
         self.totals.add(found)
+        for comparison, judged in zip(shown, found, strict=True):
+            self.recent.add(comparison, judged, self.judge_version)
         self._metrics.judged(found)
         call = current_call()
         if call is not None:
