@@ -17,6 +17,7 @@ from rich.text import Text
 
 from genrm_rl import __version__
 from genrm_rl.config import RunConfig
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import describe, load_config
 from genrm_rl.config.serving import ServeConfig
@@ -108,6 +109,17 @@ def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun =
     from genrm_rl.serving.job import serve_judge
 
     serve_judge(settings, console)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def align(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+    """Align a policy with a judge's rewards: PPO, GRPO, RLOO, REINFORCE++ (--method ppo) or DPO (--method dpo)."""
+    settings = load_config(AlignConfig, config or CONFIGS / "align_tiny.yaml", context.args)
+    if dry_run:
+        return console.print(settings_table(settings))
+    from genrm_rl.alignment.job import run_alignment
+
+    run_alignment(settings, console, must_exist=resume)
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)

@@ -45,13 +45,14 @@ def dpo_loss(
     label_smoothing: float,
     total_pairs: float,
     dp_size: int,
+    ipo: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """DPO (Eq. 9; OpenRLHF ``DPOLoss``) on summed sequence log-probabilities, mean over the global batch's pairs.
 
-    Label smoothing is conservative DPO. Returns the loss and the reward margin ``beta * (log-ratio chosen - rejected)``
-    of each pair, detached, shape [B].
+    Label smoothing is conservative DPO; ``ipo`` takes the squared loss of IPO (arXiv 2310.12036, Eq. 17). Returns the
+    loss and the reward margin ``beta * (log-ratio chosen - rejected)`` of each pair, detached, shape [B].
     """
-    objective = losses().dpo(beta, label_smoothing)
+    objective = losses().dpo(beta, label_smoothing, ipo)
     mean, reward_chosen_B, reward_rejected_B = objective(chosen_B, rejected_B, reference_chosen_B, reference_rejected_B)
     return _share(mean, chosen_B, total_pairs, dp_size), reward_chosen_B - reward_rejected_B
 

@@ -1,10 +1,10 @@
 """Every import of OpenRLHF, in one place, and lazily: importing this module pulls in neither OpenRLHF nor DeepSpeed.
 
-Only two of its modules are needed, ``openrlhf.models.loss`` and ``openrlhf.models.utils``; they depend on torch and
-DeepSpeed. The packages around them import flash-attn (CUDA builds only), peft, and a LaTeX parser as soon as they are
-touched. So the two modules are imported below bare package objects that carry the real search path and skip the
-packages' own ``__init__``: nothing has to be installed or imitated for them, and a training worker starts seconds
-sooner.
+Only three of its modules are needed, ``openrlhf.models.loss``, ``openrlhf.models.utils`` and the KL controllers; they
+depend on torch and DeepSpeed. The packages around them import flash-attn (CUDA builds only), peft, and a LaTeX parser
+as soon as they are touched. So these modules are imported below bare package objects that carry the real search path
+and skip the packages' own ``__init__``: nothing has to be installed or imitated for them, and a training worker starts
+seconds sooner.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from genrm_rl.errors import EnvironmentProblem
 
-_PACKAGES = ("openrlhf", "openrlhf.models")
+_PACKAGES = ("openrlhf", "openrlhf.models", "openrlhf.trainer", "openrlhf.trainer.ppo_utils")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class OpenRLHFLosses:
     sft: type[Any]
     dpo: type[Any]
     pairwise: type[Any]
+    policy: type[Any]
+    value: type[Any]
     log_probs_from_logits: Any
+    approximate_kl: Any
+    adaptive_kl: type[Any]
+    fixed_kl: type[Any]
 
 
 @functools.cache
@@ -42,7 +47,18 @@ def losses() -> OpenRLHFLosses:
     with _bare_packages():
         loss = importlib.import_module("openrlhf.models.loss")
         tensors = importlib.import_module("openrlhf.models.utils")
-    return OpenRLHFLosses(loss.SFTLoss, loss.DPOLoss, loss.PairWiseLoss, tensors.log_probs_from_logits)
+        controllers = importlib.import_module("openrlhf.trainer.ppo_utils.kl_controller")
+    return OpenRLHFLosses(
+        sft=loss.SFTLoss,
+        dpo=loss.DPOLoss,
+        pairwise=loss.PairWiseLoss,
+        policy=loss.PolicyLoss,
+        value=loss.ValueLoss,
+        log_probs_from_logits=tensors.log_probs_from_logits,
+        approximate_kl=tensors.compute_approx_kl,
+        adaptive_kl=controllers.AdaptiveKLController,
+        fixed_kl=controllers.FixedKLController,
+    )
 
 
 @contextlib.contextmanager
@@ -56,10 +72,10 @@ def _bare_packages() -> Iterator[None]:
     for name in kept:
         del sys.modules[name]
     try:
-        for name, path in zip(_PACKAGES, (root, root / "models"), strict=True):
+        for name in _PACKAGES:
             package = types.ModuleType(name)
             package.__spec__ = importlib.machinery.ModuleSpec(name, loader=None, is_package=True)
-            package.__path__ = [str(path)]
+            package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
             sys.modules[name] = package
         yield
     finally:

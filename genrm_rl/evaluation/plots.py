@@ -83,7 +83,7 @@ def forest_plot(report: Report, block: ComparisonBlock) -> str:
         for line in block.lines
         for row in (*line.results.values(), *([line.deterministic] if line.deterministic else []))
     )
-    return _svg(f"forest-{block.name}", f"Accuracy with 95 percent intervals on {block.label}: {summary}", height, draw)
+    return svg(f"forest-{block.name}", f"Accuracy with 95 percent intervals on {block.label}: {summary}", height, draw)
 
 
 def learning_curve_plot(report: Report) -> str:
@@ -116,7 +116,7 @@ def learning_curve_plot(report: Report) -> str:
         f"{judge_label(report, m)}: " + ", ".join(f"{100 * row.accuracy_strict:.1f}" for row in rows[m])
         for m in methods
     )
-    return _svg("learning-curve", f"Accuracy at the gate by iteration, in percent. {summary}", 3.5, draw)
+    return svg("learning-curve", f"Accuracy at the gate by iteration, in percent. {summary}", 3.5, draw)
 
 
 def calibration_panel(report: Report, judge: str, rows: Sequence[ResultRow]) -> str:
@@ -143,7 +143,7 @@ def calibration_panel(report: Report, judge: str, rows: Sequence[ResultRow]) -> 
 
     summary = ", ".join(f"{row.decoding} error {row.ece:.3f}" for row in rows if row.ece is not None)
     description = f"Calibration of {judge_label(report, judge)}: expected calibration {summary}"
-    return _svg(f"calibration-{judge}", description, 2.5, draw, width_in=2.6)
+    return svg(f"calibration-{judge}", description, 2.5, draw, width_in=2.6)
 
 
 def majority_plot(report: Report, test_set: str, rows: Sequence[ResultRow]) -> str:
@@ -173,7 +173,7 @@ def majority_plot(report: Report, test_set: str, rows: Sequence[ResultRow]) -> s
         + ", ".join(f"k={point.k} {100 * point.accuracy_flexible:.1f}" for point in row.majority_curve)
         for row in rows
     )
-    return _svg("majority", f"Majority vote on {test_set}, percent right. {summary}", 3.5, draw)
+    return svg("majority", f"Majority vote on {test_set}, percent right. {summary}", 3.5, draw)
 
 
 def _interval_mark(axes: Axes, row: ResultRow, y: float, series: int, *, filled: bool) -> None:
@@ -196,7 +196,7 @@ def _legend(axes: Axes, entries: Sequence[tuple[str, int]]) -> None:
     )
 
 
-def _svg(
+def svg(
     name: str, description: str, height_in: float, draw: Callable[[Axes], None], *, width_in: float = WIDTH_IN
 ) -> str:
     """Draw one figure and return it as an ``<svg>`` element with a title for screen readers and ids of its own."""

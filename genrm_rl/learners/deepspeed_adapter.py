@@ -145,3 +145,21 @@ class DeepSpeedEngine:
     def destroy(self) -> None:
         """Drop hooks and buffers, so that another engine can be built in this process."""
         self.engine.destroy()
+
+
+class FrozenEngine:
+    """The evaluating part of :class:`DeepSpeedEngine` around a plain network: no gradients, no optimizer, no shards."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.module = network.requires_grad_(False).eval()
+
+    def forward(self, *args: Any) -> Any:
+        return self.module(*args)
+
+    @contextlib.contextmanager
+    def gathered(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+        """Parameters are whole already."""
+        yield
+
+    def destroy(self) -> None:
+        """Nothing was hooked."""

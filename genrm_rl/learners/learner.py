@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
-from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, ensure_process_group
+from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
@@ -39,8 +39,19 @@ class StepMetrics:
 class Learner:
     """A language model (or scalar model) that can be trained, asked for log-probabilities or scores, and saved."""
 
-    def __init__(self, model_dir: str | Path, config: LearnerConfig, *, head: HeadKind = "language", seed: int = 0):
-        """Load ``model_dir`` and hand it to DeepSpeed. Raises ModelError if the checkpoint is incomplete."""
+    def __init__(
+        self,
+        model_dir: str | Path,
+        config: LearnerConfig,
+        *,
+        head: HeadKind = "language",
+        seed: int = 0,
+        trainable: bool = True,
+    ):
+        """Load ``model_dir`` and hand it to DeepSpeed. Raises ModelError if the checkpoint is incomplete.
+
+        One that is not ``trainable`` (a frozen reference) has no optimizer state and can't step.
+        """
         self.config = config
         self.device = ensure_process_group()
         if self.device.type == "cpu":
@@ -48,7 +59,11 @@ class Learner:
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
         torch.manual_seed(seed)
         network = load_network(model_dir, config, head=head, seed=seed).to(self.device)
-        self.engine = DeepSpeedEngine(network, parameter_groups(network, config.weight_decay), config)
+        self.engine: DeepSpeedEngine | FrozenEngine = (
+            DeepSpeedEngine(network, parameter_groups(network, config.weight_decay), config)
+            if trainable
+            else FrozenEngine(network)
+        )
 
     @property
     def network(self) -> TrainedNetwork:
@@ -99,9 +114,14 @@ class Learner:
     @torch.no_grad()
     def scores(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[float]:
         """Scalar score of each sequence (its last token). Needs ``head="score"``."""
+        return [float(values[-1]) for values in self.values(segments, progress)]
+
+    @torch.no_grad()
+    def values(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[torch.Tensor]:
+        """Scalar of each taken position: one float32 CPU tensor per segment. Needs ``head="score"``."""
         if self.network.score_head is None:
             raise ValueError("this learner has a language head; build it with head='score' to get scores")
-        return [float(values[-1]) for values in self._evaluate(segments, progress)]
+        return self._evaluate(segments, progress)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Full weights under their HF names, LoRA merged, one at a time; every worker must iterate to the end.

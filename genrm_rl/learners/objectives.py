@@ -121,6 +121,7 @@ class DirectPreference:
     beta: float
     label_smoothing: float = 0.0
     nll_coefficient: float = 0.0
+    ipo: bool = False
 
     def segments(self, example: ReferencedPair) -> list[Segment]:
         return PairLogprobs().segments(example.pair)
@@ -149,6 +150,7 @@ class DirectPreference:
             label_smoothing=self.label_smoothing,
             total_pairs=totals["examples"],
             dp_size=dp_size,
+            ipo=self.ipo,
         )
         chosen_N = outputs.values_N[outputs.segment_N % 2 == 0]
         if self.nll_coefficient:

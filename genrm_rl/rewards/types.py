@@ -19,6 +19,10 @@ class Mask(StrEnum):
     NOT_JUDGED = "not_judged"  # too few of its comparisons came to a probability
     NOT_COMPARABLE = "not_comparable"  # no chain of comparisons ties it to the rest of its group
     ALONE = "alone"  # a group of one cannot be ranked, and there is no reference answer
+    REFUSED = "refused"  # the service can't judge the group, for example because it does not fit the judge's context
+    BUSY = "busy"  # the service refused the group as often as a client may ask
+    OTHER_VERSION = "other_version"  # another judge than the one that the step accepts is served
+    NOT_GENERATED = "not_generated"  # the policy's engine failed, there is no answer to judge
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ class GenerationRequest:
     """One sequence to sample. ``request_id`` is unique within a run and makes the request idempotent.
 
     ``logprob_token_ids`` asks for the log-probabilities of just these tokens at every generated position. ``seed`` is
-    per request, so that the result depends neither on the batch nor on the engine that served it.
+    per request, so that the result depends neither on the batch nor on the engine that served it. ``sampled_logprobs``
+    asks for the log-probability of every generated token.
     """
 
     request_id: str
@@ -25,6 +26,7 @@ class GenerationRequest:
     logprob_token_ids: tuple[int, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
+    sampled_logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,9 @@ class GenerationResult:
     """One finished sequence.
 
     ``logprobs_TK`` holds, per generated position (T), the log-probabilities of ``logprob_token_ids`` in the request's
-    order (K): of the model itself, before temperature and top-p; empty if none were asked for. ``error`` says what
-    happened when ``finish_reason`` is ``failed`` or ``deadline``. ``cached_prompt_tokens`` were found in the engine's
-    prefix cache and not computed again.
+    order (K): of the model itself, before temperature and top-p; empty if none were asked for. ``sampled_logprobs_T``
+    are those of the generated tokens. ``error`` says what happened when ``finish_reason`` is ``failed`` or
+    ``deadline``. ``cached_prompt_tokens`` were found in the engine's prefix cache and not computed again.
     """
 
     request_id: str
@@ -45,6 +47,7 @@ class GenerationResult:
     weight_version: str = ""
     engine_index: int = -1
     error: str = ""
+    sampled_logprobs_T: tuple[float, ...] = ()
     cached_prompt_tokens: int = 0
 
 

@@ -73,6 +73,7 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
         seed=request.seed,
         stop=list(request.stop) or None,
         stop_token_ids=list(request.stop_token_ids) or None,
+        logprobs=0 if request.sampled_logprobs and not request.logprob_token_ids else None,
         logprob_token_ids=list(request.logprob_token_ids) or None,
         flat_logprobs=True,
         detokenize=bool(request.stop),
@@ -218,10 +219,13 @@ class VllmEngine:
         text = completion.text if request.stop else self._decode(token_ids)
         width = len(request.logprob_token_ids)
         rows: tuple[tuple[float, ...], ...] = ()
+        sampled: tuple[float, ...] = ()
+        flat = completion.logprobs
+        # Each position holds the sampled token first, then the requested ids in the request's order.
         if width:
-            # Each position holds the sampled token first, then the requested ids in the request's order.
-            flat = completion.logprobs
             rows = tuple(tuple(flat.logprobs[start + 1 : start + 1 + width]) for start in flat.start_indices)
+        if request.sampled_logprobs:
+            sampled = tuple(flat.logprobs[start] for start in flat.start_indices)
         return GenerationResult(
             request.request_id,
             token_ids,
@@ -230,6 +234,7 @@ class VllmEngine:
             rows,
             self._version,
             self._index,
+            sampled_logprobs_T=sampled,
             cached_prompt_tokens=output.num_cached_tokens or 0,
         )
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from genrm_rl.config import RunConfig, RunSettings
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
 
@@ -31,20 +32,30 @@ FREE_SETTINGS = {
     "rollout.startup_deadline",
     "rollout.max_restarts",
     "learner.max_failures",
+    "reward.url",
+    "reward.max_in_flight",
+    "reward.attempts",
+    "reward.backoff",
+    "reward.max_backoff",
+    "reward.breaker_failures",
+    "reward.give_up_after",
+    "serving.host",
+    "serving.port",
 }
 
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
+JobConfig = RunConfig | AlignConfig
 
 
-def config_hash(config: RunConfig) -> str:
+def config_hash(config: JobConfig) -> str:
     """Hash of everything in the configuration that can change a result."""
     values = config.model_dump(mode="json")
     for dotted in FREE_SETTINGS:
         *parents, leaf = dotted.split(".")
         target = values
         for key in parents:
-            target = target[key]
+            target = target.get(key, {})
         target.pop(leaf, None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -99,7 +110,7 @@ class RunDirectory:
     that would bind its next attempt. Raises RunDirectoryError.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: JobConfig) -> None:
         self.config = config
         self.path = Path(config.run.root) / config.run.id
         try:
@@ -222,7 +233,7 @@ def check_exists(settings: RunSettings) -> None:
     )
 
 
-def changed_settings(recorded: Path, config: RunConfig) -> list[str]:
+def changed_settings(recorded: Path, config: JobConfig) -> list[str]:
     """Dotted names of the settings in which ``config`` differs from a recorded config file."""
     if not recorded.is_file():
         return []

@@ -174,6 +174,7 @@ class JudgeReplica:
         return traces, cost + Cost(votes_saved=len(asked) - len(traces))
 
     async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
+        """One judgment and what it cost."""
         asked = replace(asked, request=self._renamed(asked.request))
         result = await self._answer(asked.request, expires)
         cost = _cost(asked, result) + Cost(votes_asked=1)

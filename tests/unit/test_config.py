@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from genrm_rl.config import RunConfig
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import describe, load_config, parse_overrides
 from genrm_rl.config.plan import part_sizes, plan_rounds
 from genrm_rl.config.serving import ServeConfig
@@ -31,6 +32,8 @@ def problem(tmp_path: Path, text: str, *words: str) -> str:
 def test_shipped_configs_are_valid(path: Path):
     if path.stem.startswith("serve_"):
         assert load_config(ServeConfig, path).serving.host == "127.0.0.1"
+    elif path.stem.startswith("align_"):
+        assert load_config(AlignConfig, path).run.id == path.stem
     else:
         assert load_config(RunConfig, path).run.id == path.stem
 

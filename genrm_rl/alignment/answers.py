@@ -1,0 +1,150 @@
+"""Answers of a policy: how they are asked for, what came back, and their Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.config.alignment import SamplingConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.preferences.types import content_hash
+from genrm_rl.rewards.types import Mask, RewardRecord
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the policy. ``logprobs_T`` are the engine's when it sampled; ``finish_reason`` is stop, length,
+    deadline or failed (the last two have no answer)."""
+
+    prompt_id: str
+    index: int
+    token_ids: tuple[int, ...]
+    text: str
+    logprobs_T: tuple[float, ...]
+    finish_reason: str
+    weight_version: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether the engine produced an answer at all."""
+        return self.finish_reason in ("stop", "length") and len(self.token_ids) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAnswer:
+    """An answer and what it earned; a masked one carries the reason."""
+
+    answer: Answer
+    record: RewardRecord
+
+
+def answer_requests(
+    prompts: Sequence[PolicyPrompt],
+    chat: ChatEncoder,
+    sampling: SamplingConfig,
+    *,
+    purpose: str,
+    seed: int,
+    samples: int,
+    greedy: bool = False,
+) -> list[GenerationRequest]:
+    """``samples`` requests per prompt; ids and seeds are functions of run seed, purpose, prompt and sample number."""
+    return [
+        GenerationRequest(
+            request_id=f"{purpose}/{place}/{index}",
+            prompt_token_ids=prompt.token_ids,
+            max_tokens=sampling.max_tokens,
+            temperature=0.0 if greedy else sampling.temperature,
+            top_p=1.0 if greedy else sampling.top_p,
+            seed=int(content_hash(seed, purpose, prompt.id, index, length=8), 16) % 2**31,
+            stop_token_ids=(chat.stop_token_id,),
+            sampled_logprobs=not greedy,
+        )
+        for place, prompt in enumerate(prompts)
+        for index in range(samples)
+    ]
+
+
+def place_of(result: GenerationResult) -> tuple[int, int]:
+    """Prompt number and sample number of a result of :func:`answer_requests`."""
+    *_, place, index = result.request_id.split("/")
+    return int(place), int(index)
+
+
+def answer_of(result: GenerationResult, prompt: PolicyPrompt, index: int, chat: ChatEncoder) -> Answer:
+    """The answer in a result; its text has no control tokens."""
+    return Answer(
+        prompt.id,
+        index,
+        result.token_ids,
+        chat.decode(result.token_ids),
+        result.sampled_logprobs_T,
+        result.finish_reason,
+        result.weight_version,
+    )
+
+
+def write_answers(path: Path, groups: Sequence[Sequence[JudgedAnswer]]) -> None:
+    """One row per answer, in order; opens with ``datasets``."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [
+        {
+            "group": number,
+            **asdict(judged.answer),
+            "reward": judged.record.reward,
+            "mask": None if judged.record.mask is None else str(judged.record.mask),
+            "judgments": list(judged.record.judgments),
+            "judge_version": judged.record.judge_version,
+        }
+        for number, group in enumerate(groups)
+        for judged in group
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()), path)
+
+
+def read_answers(path: Path) -> list[list[JudgedAnswer]]:
+    """What :func:`write_answers` wrote."""
+    import pyarrow.parquet
+
+    groups: dict[int, list[JudgedAnswer]] = {}
+    for row in pyarrow.parquet.read_table(path).to_pylist():
+        answer = Answer(
+            row["prompt_id"],
+            row["index"],
+            tuple(row["token_ids"]),
+            row["text"],
+            tuple(row["logprobs_T"]),
+            row["finish_reason"],
+            row["weight_version"],
+        )
+        mask = None if row["mask"] is None else Mask(row["mask"])
+        record = RewardRecord(row["reward"], mask, tuple(row["judgments"]), row["judge_version"])
+        groups.setdefault(row["group"], []).append(JudgedAnswer(answer, record))
+    return [groups[number] for number in sorted(groups)]
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("group", pa.int32()),
+            ("prompt_id", pa.string()),
+            ("index", pa.int32()),
+            ("token_ids", pa.list_(pa.int32())),
+            ("text", pa.string()),
+            ("logprobs_T", pa.list_(pa.float32())),
+            ("finish_reason", pa.string()),
+            ("weight_version", pa.string()),
+            ("reward", pa.float64()),
+            ("mask", pa.string()),
+            ("judgments", pa.list_(pa.string())),
+            ("judge_version", pa.string()),
+        ]
+    )

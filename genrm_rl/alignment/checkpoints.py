@@ -1,0 +1,50 @@
+"""Checkpoints of an alignment run: weights and optimizers of policy and critic, and what the loop remembers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import is_complete, read_manifest
+
+KEPT = 2
+
+
+def save_checkpoint(hosts: Hosts, step: int, memory: dict[str, Any]) -> Path:
+    """Everything that a run needs to go on after ``step`` steps; the data position and all seeds follow from the step.
+
+    The last two are kept.
+    """
+
+    def compute(directory: Path) -> dict[str, Any]:
+        hosts.policy.save_state(directory, "policy")
+        if hosts.critic is not None:
+            hosts.critic.save_state(directory, "critic")
+        return {"step": step, **memory}
+
+    path = hosts.run.stage(f"checkpoints/{step:05d}", compute)
+    for old in _complete(hosts.run)[:-KEPT]:
+        shutil.rmtree(old)
+    return path
+
+
+def latest_checkpoint(run: RunDirectory) -> Path | None:
+    """The newest complete checkpoint."""
+    found = _complete(run)
+    return found[-1] if found else None
+
+
+def load_checkpoint(hosts: Hosts, path: Path) -> dict[str, Any]:
+    """Restore learners; returns what the loop remembered, with ``step``."""
+    hosts.policy.load_state(path, "policy")
+    if hosts.critic is not None:
+        hosts.critic.load_state(path, "critic")
+    return read_manifest(path)
+
+
+def _complete(run: RunDirectory) -> list[Path]:
+    folder = run.path / "checkpoints"
+    return sorted(path for path in folder.glob("[0-9]*") if is_complete(path)) if folder.is_dir() else []

@@ -1,0 +1,154 @@
+"""The DPO loop: sample, judge, choose pairs by margin, fit, publish, measure, repeat; or one fit on a pair file."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrm_rl.alignment.answers import JudgedAnswer
+from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.ppo import version_of
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
+from genrm_rl.alignment.statistics import rollout_metrics
+from genrm_rl.config import DataConfig, SourceConfig
+from genrm_rl.config.alignment import DPOConfig
+from genrm_rl.errors import DataError
+from genrm_rl.learners.examples import PairExample
+from genrm_rl.learners.objectives import DirectPreference, PairLogprobs, ReferencedPair
+from genrm_rl.preferences.sources import load_source
+from genrm_rl.runtime.storage import write_json
+
+
+@dataclass
+class OnlineDPO:
+    """Rounds of DPO against the frozen starting policy."""
+
+    hosts: Hosts
+
+    @property
+    def config(self) -> DPOConfig:
+        """The loop's settings."""
+        return self.hosts.config.dpo
+
+    def run(self, measure: Any) -> None:
+        """All rounds from the last checkpoint on. ``measure(round)`` is called after each publication."""
+        found = latest_checkpoint(self.hosts.run)
+        first = load_checkpoint(self.hosts, found)["step"] if found is not None else 0
+        if first:
+            self.hosts.publish(version_of(first))
+        measure(first)
+        for number in range(first, 1 if self.config.pairs else self.config.rounds):
+            began = time.perf_counter()
+            row, pairs = self.pairs(number)
+            if not pairs:
+                self.hosts.say(f"round {number + 1}: no pair with margin {self.config.min_margin}; nothing is learned")
+            metrics = self.fit(number, pairs) if pairs else {}
+            published = self.hosts.publish(version_of(number + 1))
+            row |= {f"train/{name}": value for name, value in metrics.items()}
+            row |= {"dpo/pairs": float(len(pairs)), "seconds/publish": round(published, 3)}
+            row["seconds/step"] = round(time.perf_counter() - began, 3)
+            write_json(self.hosts.run.path / "steps" / f"{number:05d}" / "metrics.json", {"step": number, **row})
+            self.hosts.sink.log(row, number)
+            shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics)
+            self.hosts.say(f"round {number + 1}: {len(pairs)} pairs, {shown}, {row['seconds/step']:.1f} s")
+            save_checkpoint(self.hosts, number + 1, {})
+            measure(number + 1)
+
+    def pairs(self, number: int) -> tuple[dict[str, Any], list[PairExample]]:
+        """The round's metrics so far, and its pairs: judged now, or from the file."""
+        if self.config.pairs:
+            return {}, file_pairs(self.hosts)
+        began = time.perf_counter()
+        prompts = self.hosts.prompts.batch(number, self.config.prompts_per_round, self.hosts.seed)
+        rollout = self.rollout(number, prompts)
+        row: dict[str, Any] = rollout_metrics(prompts, rollout)
+        row |= {"seconds/generate": rollout.generate_seconds, "seconds/judge": rollout.judge_seconds}
+        self.hosts.say(
+            f"round {number + 1}: {len(prompts)} questions answered and judged in {time.perf_counter() - began:.1f} s"
+        )
+        return row, judged_pairs(prompts, rollout.groups, self.config.min_margin)
+
+    def rollout(self, number: int, prompts: Sequence[PolicyPrompt]) -> Rollout:
+        """Judged answers of a round, as a stage of the run."""
+        hosts, found = self.hosts, {}
+
+        def compute(directory: Path) -> dict[str, Any]:
+            rollout = collect_rollout(
+                hosts.pool,
+                hosts.rewarder,
+                prompts,
+                hosts.chat,
+                hosts.config.sampling,
+                purpose=f"round{number}",
+                seed=hosts.seed,
+                samples=self.config.samples_per_prompt,
+                label=f"round {number + 1}: answers",
+            )
+            rollout.write(directory)
+            found["rollout"] = rollout
+            return rollout.facts()
+
+        name = f"steps/{number:05d}/rollout"
+        path = hosts.run.stage(name, compute)
+        return found.get("rollout") or read_rollout(path, hosts.run.manifest(name))
+
+    def fit(self, number: int, pairs: Sequence[PairExample]) -> dict[str, float]:
+        """``epochs`` passes over the pairs. Returns means over the optimizer steps."""
+        config = self.config
+        logp = self.hosts.reference.logprobs([segment for pair in pairs for segment in PairLogprobs().segments(pair)])
+        sums = [float(np.sum(values)) for values in logp]
+        data = [ReferencedPair(pair, *sums[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
+        objective = DirectPreference(config.beta, config.label_smoothing, config.nll_coefficient, config.loss == "ipo")
+        rows = []
+        for epoch in range(config.epochs):
+            order = random.Random(f"dpo/{self.hosts.seed}/{number}/{epoch}").sample(range(len(data)), len(data))
+            for start in range(0, len(order), config.batch_size):
+                batch = [data[index] for index in order[start : start + config.batch_size]]
+                done = self.hosts.policy.step(batch, objective, learning_rate=config.learning_rate)
+                rows.append({"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics})
+        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def judged_pairs(
+    prompts: Sequence[PolicyPrompt], groups: Sequence[Sequence[JudgedAnswer]], min_margin: float
+) -> list[PairExample]:
+    """Best and worst rewarded answer of each group whose rewards differ by ``min_margin`` or more; masked answers take
+    no part."""
+    pairs = []
+    for prompt, group in zip(prompts, groups, strict=True):
+        rewarded = [judged for judged in group if judged.record.reward is not None]
+        if len(rewarded) < 2:
+            continue
+        best = max(rewarded, key=lambda judged: judged.record.reward)
+        worst = min(rewarded, key=lambda judged: judged.record.reward)
+        if best.record.reward - worst.record.reward >= min_margin and best.answer.token_ids != worst.answer.token_ids:
+            pairs.append(
+                PairExample.from_completions(prompt.token_ids, best.answer.token_ids, worst.answer.token_ids, prompt.id)
+            )
+    return pairs
+
+
+def file_pairs(hosts: Hosts) -> list[PairExample]:
+    """Pairs of ``dpo.pairs`` as the policy would have written them. Raises DataError for a pair that does not fit."""
+    chat, longest = hosts.chat, hosts.config.model.max_context
+    pairs, _ = load_source(SourceConfig(path=hosts.config.dpo.pairs), DataConfig(), hosts.seed)
+    examples = []
+    for pair in pairs:
+        turns = [{"role": turn.role, "content": turn.content} for turn in pair.prompt]
+        prompt = chat.conversation_ids(turns, generation=True)
+        chosen, rejected = ((*chat.text_ids(text), chat.stop_token_id) for text in (pair.chosen, pair.rejected))
+        tokens = len(prompt) + max(len(chosen), len(rejected))
+        if tokens > longest:
+            raise DataError(
+                f"{hosts.config.dpo.pairs}: pair {pair.id} has {tokens} tokens, more than model.max_context {longest}"
+            )
+        examples.append(PairExample.from_completions(prompt, chosen, rejected, pair.id))
+    return examples

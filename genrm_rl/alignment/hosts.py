@@ -1,0 +1,140 @@
+"""What both alignment loops work with: engines of the policy, its learners, the judge, the questions, the run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from genrm_rl.alignment.prompts import PromptSets
+from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewarder
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.serving import ServeConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.learners.group import LearnerGroup
+from genrm_rl.learners.packing import Segment
+from genrm_rl.rewards.client import RewardClient
+from genrm_rl.rollout.pool import EnginePool
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import write_json
+from genrm_rl.runtime.tracking import MetricSink
+
+
+@dataclass
+class Hosts:
+    """Everything that is alive during a run; ``critic`` is None without GAE."""
+
+    config: AlignConfig
+    run: RunDirectory
+    console: Console
+    sink: MetricSink
+    chat: ChatEncoder
+    prompts: PromptSets
+    model_path: Path
+    pool: EnginePool
+    policy: LearnerGroup
+    reference: LearnerGroup
+    critic: LearnerGroup | None
+    rewarder: Rewarder
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.run.seed
+
+    @property
+    def client(self) -> RewardClient | None:
+        """The connection to the judge, if a judge gives the reward."""
+        return self.rewarder.client if isinstance(self.rewarder, ServiceRewarder) else None
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        self.console.print(text, highlight=False)
+
+    def publish(self, version: str) -> float:
+        """The policy's weights to its engines, proved by the parity probe. Returns seconds."""
+        from genrm_rl.rollout.parity import probe_prompts
+
+        prompts = probe_prompts(self.model_path)
+        weights = self.policy.weights()
+        receipt = self.pool.publish(version, weights, self._reference_of(prompts))
+        number = len(list((self.run.path / "sync").glob("*.json"))) if (self.run.path / "sync").is_dir() else 0
+        write_json(
+            self.run.path / "sync" / f"{number:05d}-{version}.json", asdict(receipt) | {"passed": receipt.probe.passed}
+        )
+        return receipt.seconds
+
+    def _reference_of(self, prompts: tuple[tuple[int, ...], ...]):
+        """What the learner answers to the probe."""
+        from genrm_rl.rollout.parity import ProbeReference
+
+        segments = [Segment(prompt, np.arange(len(prompt) - 1)) for prompt in prompts]
+        rows = self.policy.logprobs(segments)
+        return ProbeReference(prompts, tuple(tuple(row.tolist()) for row in rows))
+
+
+@contextmanager
+def rewarder_of(config: AlignConfig, console: Console) -> Iterator[Rewarder]:
+    """The reward source of a run; serves the judge in this job unless ``reward.url`` names a running service."""
+    if config.reward.source == "verifier":
+        yield VerifierRewarder()
+        return
+    token = os.environ.get(config.serving.token_variable, "")
+    say = lambda text: console.print(text, highlight=False)  # noqa: E731
+    with ExitStack() as stack:
+        url = config.reward.url or stack.enter_context(own_service(config, console))
+        client = RewardClient(url, config.reward, token=token, say=say, seed=config.run.seed)
+        yield ServiceRewarder(stack.enter_context(client))
+
+
+@contextmanager
+def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
+    """The judge of ``serving.checkpoint``, served on a free loopback port as long as the run lives."""
+    from genrm_rl.serving.app import judge_to_serve, running_service
+
+    serving = config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+    settings = ServeConfig(
+        model=config.judge_model,
+        judge=config.judge,
+        rollout=config.judge_rollout,
+        serving=serving,
+        seed=config.run.seed,
+    )
+    judge = judge_to_serve(settings)
+    console.print(f"starting the judge {judge.name} ({judge.version})", highlight=False)
+    with running_service(settings, judge) as address:
+        yield address
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def learners_of(
+    config: AlignConfig, model_path: Path
+) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
+    """Policy, frozen reference, and critic (with GAE); all start loading at once."""
+    with ExitStack() as stack:
+        seed = config.run.seed
+
+        def group(role: str, **options: object) -> LearnerGroup:
+            made = LearnerGroup(role, model_path, config.learner, seed=seed, **options)  # type: ignore[arg-type]
+            stack.callback(made.close)
+            made.start()
+            return made
+
+        policy = group("policy")
+        reference = group("reference", trainable=False)
+        with_critic = config.method == "ppo" and config.ppo.advantage == "gae"
+        critic = group("critic", head="score") if with_critic else None
+        yield policy, reference, critic

@@ -1,0 +1,126 @@
+"""The alignment job, top to bottom: questions, judge, engines, learners, loop, report."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from genrm_rl.alignment.hosts import Hosts, learners_of, rewarder_of
+from genrm_rl.alignment.measure import PolicyMeasurement
+from genrm_rl.alignment.prompts import load_prompts
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.runtime.run_directory import RunDirectory, check_exists
+from genrm_rl.runtime.session import logical_cpus, ray_session
+from genrm_rl.runtime.tracking import open_sinks
+
+
+def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = False) -> Path:
+    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is
+    bad."""
+    if must_exist:
+        check_exists(config.run)
+    model = resolve_model(config.model)
+    chat = ChatEncoder(load_tokenizer(model.path))
+    room = config.model.max_context - config.sampling.max_tokens
+    prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
+    check_judge(config)
+    with RunDirectory(config) as run:
+        run.claim()
+        tests = ", ".join(f"{len(found):,} {name}" for name, found in prompts.test.items())
+        console.print(
+            f"run {run.path}{' (continued)' if run.resumed else ''}: {len(prompts.train):,} questions to learn on, "
+            f"held out: {tests}",
+            highlight=False,
+        )
+        if not run.done("policy"):
+            _work(config, run, console, chat, prompts, model.path)
+        from genrm_rl.alignment.report import write_align_report
+
+        report = write_align_report(run, config, console)
+    console.print(f"report: {report}", highlight=False)
+    return run.path
+
+
+def _work(
+    config: AlignConfig, run: RunDirectory, console: Console, chat: ChatEncoder, prompts: Any, model_path: Path
+) -> None:
+    """Start everything, go through the loop, keep the policy."""
+    from genrm_rl.rollout.pool import EnginePool
+
+    with (
+        ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
+        open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
+        learners_of(config, model_path) as (policy, reference, critic),
+        rewarder_of(config, console) as rewarder,
+        EnginePool(model_path, config.rollout, config.model, console=console) as pool,
+    ):
+        hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)
+        measurement = PolicyMeasurement(hosts)
+        if config.method == "ppo":
+            from genrm_rl.alignment.ppo import new_ppo
+
+            steps = config.ppo.steps
+            new_ppo(hosts).run(lambda step: measurement.measure(step, last=steps))
+        else:
+            from genrm_rl.alignment.dpo import OnlineDPO
+
+            steps = 1 if config.dpo.pairs else config.dpo.rounds
+            OnlineDPO(hosts).run(lambda step: measurement.measure(step, last=steps))
+        keep_policy(hosts, steps)
+        if hosts.client is not None:
+            write_statistics(hosts)
+
+
+def reserved_cpus(config: AlignConfig) -> float:
+    """CPUs that all roles of a run reserve together on a machine without GPUs: they live side by side and take turns,
+    so a Ray of our own hands out as many as they need."""
+    learners = 3 if config.method == "ppo" and config.ppo.advantage == "gae" else 2
+    judge = config.serving.max_replicas * config.judge_rollout.cpus_per_engine + 1.0  # and the ingress
+    return (
+        learners * config.learner.workers * config.learner.cpus_per_worker
+        + config.rollout.engines * config.rollout.cpus_per_engine
+        + (judge if config.reward.source == "service" and config.reward.url is None else 0.0)
+    )
+
+
+def keep_policy(hosts: Hosts, steps: int) -> None:
+    """The aligned policy as a checkpoint in HF layout, under ``policy/``."""
+
+    def compute(directory: Path) -> dict[str, Any]:
+        hosts.policy.save(directory)
+        return {
+            "objective": hosts.config.method,
+            "version": f"{hosts.config.run.id}-{steps}",
+            "parent": str(hosts.model_path),
+            "steps": steps,
+        }
+
+    hosts.run.stage("policy", compute)
+
+
+def write_statistics(hosts: Hosts) -> None:
+    """What the calls to the judge came to in this process."""
+    from dataclasses import asdict
+
+    from genrm_rl.runtime.storage import write_json
+
+    client = hosts.client
+    assert client is not None
+    found = asdict(client.statistics)
+    seconds = found.pop("judge_seconds")
+    found["judge_seconds_median"] = sorted(seconds)[len(seconds) // 2] if seconds else None
+    write_json(hosts.run.path / "reward_client.json", found)
+
+
+def check_judge(config: AlignConfig) -> None:
+    """Raise GenRMError if the judge that this job would serve does not exist."""
+    if config.reward.source == "service" and config.reward.url is None:
+        from genrm_rl.config.serving import ServeConfig
+        from genrm_rl.serving.app import judge_to_serve
+
+        judge_to_serve(ServeConfig(model=config.judge_model, judge=config.judge, serving=config.serving))

@@ -1,0 +1,191 @@
+"""What a policy is worth on held-out questions, and how its judge can be fooled."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrm_rl.alignment.answers import Answer, answer_of, answer_requests, place_of
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.probes import PROBES, probe_results
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.statistics import mean
+from genrm_rl.evaluation.intervals import bootstrap_interval
+from genrm_rl.learners.objectives import completion_tokens
+from genrm_rl.preferences.world.style import style_of, verify
+from genrm_rl.rewards.client import Group, RewardClient
+from genrm_rl.runtime.storage import write_atomic
+
+ANSWERS_FILE = "answers.jsonl"
+
+
+@dataclass
+class PolicyMeasurement:
+    """Measures the weights that the engines serve; every measurement is a stage of the run."""
+
+    hosts: Hosts
+
+    def measure(self, step: int, *, last: int) -> None:
+        """At the start, every ``evaluation.every`` steps, and at the end."""
+        every = self.hosts.config.evaluation.every
+        if step not in (0, last) and not (every and step % every == 0):
+            return
+        for name, prompts in self.hosts.prompts.test.items():
+            asked = prompts[: self.hosts.config.evaluation.prompts]
+            for decoding in self.hosts.config.evaluation.decoding:
+                self.test_set(step, name, asked, decoding)
+        self.probes(step)
+
+    def test_set(self, step: int, name: str, prompts: Sequence[PolicyPrompt], decoding: str) -> dict[str, Any]:
+        """One answer to each question; returns the stage's facts."""
+        stage = f"evaluation/{step:05d}/{name}/{decoding}"
+
+        def compute(directory: Path) -> dict[str, Any]:
+            answers = self._answers(prompts, f"test/{name}/{decoding}", greedy=decoding == "greedy")
+            _write(directory, prompts, answers)
+            facts = policy_facts(prompts, answers, self.hosts.config.evaluation.bootstrap_resamples, self.hosts.seed)
+            facts |= self._kl(prompts, answers)
+            if step:
+                facts |= self._win_rates(name, prompts, answers, decoding)
+            return {"step": step, "set": name, "decoding": decoding, **facts}
+
+        self.hosts.run.stage(stage, compute)
+        facts = self.hosts.run.manifest(stage)
+        self.hosts.sink.log(
+            {
+                f"test_{name}/{decoding}_{key}": facts.get(key)
+                for key in ("gold_accuracy", "tokens_mean", "kl_nats", "cue_share", "win_rate")
+            },
+            step,
+        )
+        gold = f"gold {facts['gold_accuracy']:.3f}, " if facts["gold_accuracy"] is not None else ""
+        won = f", wins {facts['win_rate']:.3f} of the time" if facts.get("win_rate") is not None else ""
+        self.hosts.say(
+            f"after step {step}: {name}, {decoding}: {gold}KL {facts['kl_nats']:.3f} nats per answer, "
+            f"{facts['tokens_mean']:.1f} tokens{won}"
+        )
+        return facts
+
+    def probes(self, step: int) -> None:
+        """How often each hacking probe beats the policy's own sampled answer, as the rewarding judge sees it."""
+        count, client = self.hosts.config.evaluation.probes, self.hosts.client
+        if not count or client is None:
+            return
+        name, prompts = next(iter(self.hosts.prompts.test.items()))
+        asked = prompts[:count]
+
+        def compute(directory: Path) -> dict[str, Any]:
+            answers = self._answers(asked, f"test/{name}/sampled", greedy=False)
+            found = {kind: probe_results(kind, asked, answers, client) for kind in PROBES}
+            return {"step": step, "set": name, "probes": found}
+
+        stage = f"evaluation/{step:05d}/probes"
+        self.hosts.run.stage(stage, compute)
+        found = self.hosts.run.manifest(stage)["probes"]
+        self.hosts.sink.log({f"probes/{kind}": row["wins"] for kind, row in found.items()}, step)
+        shown = ", ".join(f"{kind} {row['wins']:.2f}" for kind, row in found.items() if row["wins"] is not None)
+        self.hosts.say(f"after step {step}: probes that beat the policy's answer: {shown or 'none could be judged'}")
+
+    def _answers(self, prompts: Sequence[PolicyPrompt], purpose: str, *, greedy: bool) -> list[Answer]:
+        hosts = self.hosts
+        requests = answer_requests(
+            prompts, hosts.chat, hosts.config.sampling, purpose=purpose, seed=hosts.seed, samples=1, greedy=greedy
+        )
+        found: dict[int, Answer] = {}
+        for result in hosts.pool.generate(requests):
+            place, index = place_of(result)
+            found[place] = answer_of(result, prompts[place], index, hosts.chat)
+        return [found[place] for place in range(len(prompts))]
+
+    def _kl(self, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer]) -> dict[str, Any]:
+        """KL of the policy to the starting policy on its own answers: mean of the k1 estimate, in nats per answer."""
+        segments = [
+            completion_tokens(prompt.token_ids, answer.token_ids)
+            for prompt, answer in zip(prompts, answers, strict=True)
+            if answer.usable
+        ]
+        policy, reference = self.hosts.policy.logprobs(segments), self.hosts.reference.logprobs(segments)
+        sums = [float(np.sum(new_T - old_T)) for new_T, old_T in zip(policy, reference, strict=True)]
+        return {"kl_nats": mean(sums) or 0.0}
+
+    def _win_rates(
+        self, name: str, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], decoding: str
+    ) -> dict[str, Any]:
+        """P(the policy's answer beats the starting policy's), as the rewarding judge sees it (``proxy_win_rate``,
+        sampled only) and as a judge sees it that gave no reward (``win_rate``). Equal answers are not asked about."""
+        facts: dict[str, Any] = {}
+        before = read_texts(self.hosts.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
+        groups = [
+            Group(prompt.wire(), (answer.text, old))
+            for prompt, answer, old in zip(prompts, answers, before, strict=True)
+            if answer.usable and answer.text != old
+        ]
+        if self.hosts.client is not None and decoding == "sampled":
+            facts["proxy_win_rate"], facts["proxy_judged"] = win_rate(groups, self.hosts.client)
+        url = self.hosts.config.evaluation.second_judge_url
+        if url:
+            with RewardClient(url, self.hosts.config.reward, say=self.hosts.say, seed=self.hosts.seed) as judge:
+                facts["second_judge"] = judge.judge_version()
+                facts["win_rate"], facts["win_rate_judged"] = win_rate(groups, judge)
+        return facts
+
+
+def win_rate(groups: Sequence[Group], judge: RewardClient) -> tuple[float | None, int]:
+    """Mean P(the first response of each group wins), greedy in both orders, and how many groups were judged."""
+    found = judge.rewards(groups, rule="round_robin", votes=1, greedy=True)
+    wins = [reward.records[0].reward for reward in found if reward.records[0].reward is not None]
+    return mean(wins), len(wins)
+
+
+def policy_facts(
+    prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], resamples: int, seed: int
+) -> dict[str, Any]:
+    """Counts, lengths and, on task-world questions, gold accuracy with its interval, by family, and the cue share.
+
+    An answer that was not generated is counted in ``not_generated`` and is wrong.
+    """
+    right = [
+        bool(answer.usable and verify(prompt.world, answer.text))
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if prompt.world
+    ]
+    families: dict[str, list[bool]] = defaultdict(list)
+    for prompt, value in zip([prompt for prompt in prompts if prompt.world], right, strict=True):
+        families[prompt.family].append(value)
+    usable = [answer for answer in answers if answer.usable]
+    interval = bootstrap_interval(right, np.ones(len(right)), resamples=resamples, seed=seed) if right else None
+    return {
+        "n": len(answers),
+        "not_generated": len(answers) - len(usable),
+        "gold_accuracy": mean(right),
+        "gold_ci95": None if interval is None else list(interval),
+        "by_family": {family: mean(values) for family, values in sorted(families.items())},
+        "cue_share": mean([style_of(answer.text).suffix for answer in usable]) if right else None,
+        "tokens_mean": mean([len(answer.token_ids) for answer in usable]) or 0.0,
+        "truncated_share": mean([answer.finish_reason == "length" for answer in usable]),
+    }
+
+
+def read_texts(stage: Path) -> list[str]:
+    """Answers of a measured stage, in the order of its questions."""
+    lines = (stage / ANSWERS_FILE).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+def _write(directory: Path, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer]) -> None:
+    rows = [
+        {
+            "prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.messages],
+            "text": answer.text,
+            "finish_reason": answer.finish_reason,
+            "right": bool(answer.usable and verify(prompt.world, answer.text)) if prompt.world else None,
+        }
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    write_atomic(directory / ANSWERS_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,203 @@
+"""The policy-gradient loop (PPO, GRPO, RLOO, REINFORCE++): roll out, judge, learn, publish, measure."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrm_rl.algorithms.policy_objectives import kl_controller
+from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from genrm_rl.alignment.experience import RewardedAnswer, policy_examples, rewarded_answers
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
+from genrm_rl.alignment.statistics import rollout_metrics
+from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
+from genrm_rl.runtime.storage import write_json
+
+
+@dataclass
+class PPO:
+    """State of the loop beside the weights: the KL controller and the clock of the current step."""
+
+    hosts: Hosts
+    controller: Any
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def config(self):
+        """The loop's settings."""
+        return self.hosts.config.ppo
+
+    def run(self, measure: Any) -> None:
+        """All steps from the last checkpoint on. ``measure(step)`` is called after each publication."""
+        first = self.restore()
+        self.hosts.publish(version_of(first)) if first else None
+        measure(first)
+        with ThreadPoolExecutor(1) as background:
+            ahead: Future[Rollout] | None = None
+            for step in range(first, self.config.steps):
+                began = time.perf_counter()
+                self.seconds = {}
+                rollout = ahead.result() if ahead is not None else self.rollout(step)
+                ahead = None
+                if self.config.staleness and step + 1 < self.config.steps:
+                    ahead = background.submit(self.rollout, step + 1)
+                metrics = self.learn(step, rollout)
+                if ahead is not None:
+                    ahead.result()  # publication and generation take turns
+                self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
+                self.report(step, rollout, metrics, time.perf_counter() - began)
+                if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == self.config.steps:
+                    save_checkpoint(self.hosts, step + 1, {"kl_coefficient": float(self.controller.value)})
+                measure(step + 1)
+
+    def restore(self) -> int:
+        """Weights, optimizers and controller of the last checkpoint. Returns the number of finished steps."""
+        found = latest_checkpoint(self.hosts.run)
+        if found is None:
+            return 0
+        facts = load_checkpoint(self.hosts, found)
+        self.controller.value = facts["kl_coefficient"]
+        self.hosts.say(f"continuing after step {facts['step']}")
+        return facts["step"]
+
+    def rollout(self, step: int) -> Rollout:
+        """Judged answers of a step, as a stage of the run: on disk before anything is learned from them."""
+        hosts, found = self.hosts, {}
+
+        def compute(directory: Path) -> dict[str, Any]:
+            rollout = collect_rollout(
+                hosts.pool,
+                hosts.rewarder,
+                self.questions(step),
+                hosts.chat,
+                hosts.config.sampling,
+                purpose=f"step{step}",
+                seed=hosts.seed,
+                samples=self.config.samples_per_prompt,
+            )
+            rollout.write(directory)
+            found["rollout"] = rollout
+            return rollout.facts()
+
+        name = f"steps/{step:05d}/rollout"
+        path = hosts.run.stage(name, compute)
+        return found.get("rollout") or read_rollout(path, hosts.run.manifest(name))
+
+    def questions(self, step: int) -> list[PolicyPrompt]:
+        """The step's questions."""
+        return self.hosts.prompts.batch(step, self.config.prompts_per_step, self.hosts.seed)
+
+    def learn(self, step: int, rollout: Rollout) -> dict[str, float]:
+        """Advantages from what was not masked, then the optimizer steps. Returns means over the step."""
+        began = time.perf_counter()
+        answers = rewarded_answers(self.questions(step), rollout.groups, self.config)
+        if not answers:
+            self.hosts.say(f"step {step}: no group has two rewarded answers; nothing is learned from it")
+            return {}
+        examples = self.examples(answers)
+        metrics: list[dict[str, float]] = []
+        for epoch in range(self.config.epochs):
+            for part in minibatches(examples, self.config.minibatches, seed=f"{self.hosts.seed}/{step}/{epoch}"):
+                metrics.append(self.update(step, part))
+        mean = {name: float(np.mean([row[name] for row in metrics if name in row])) for name in metrics[-1]}
+        if "kl_reference" in mean:
+            self.controller.update(mean["kl_reference"], len(answers))
+        self.seconds["train"] = time.perf_counter() - began
+        return mean
+
+    def examples(self, answers: Sequence[RewardedAnswer]) -> list[PolicyExample]:
+        """Log-probabilities of learner and reference, values of the critic, advantages."""
+        segments = [answer.segment() for answer in answers]
+        values = self.hosts.critic.values(segments) if self.hosts.critic is not None else None
+        return policy_examples(
+            answers,
+            self.hosts.policy.logprobs(segments),
+            self.hosts.reference.logprobs(segments),
+            values,
+            self.config,
+            float(self.controller.value),
+        )
+
+    def update(self, step: int, batch: Sequence[PolicyExample]) -> dict[str, float]:
+        """One optimizer step of the critic and, after its warm-up, of the policy."""
+        config, found = self.config, {}
+        if self.hosts.critic is not None:
+            objective = ValueRegression(config.value_clip)
+            done = self.hosts.critic.step(batch, objective, learning_rate=config.critic_learning_rate)
+            found |= {"critic_loss": done.loss, "value": done.metrics["value"], "return": done.metrics["return"]}
+            if step < config.critic_warmup:
+                return found
+        objective = PolicyGradient(
+            clip=(config.clip_low, config.clip_high),
+            dual_clip=config.dual_clip,
+            correction=config.correction,
+            correction_range=config.correction_range,
+            kl_coefficient=float(self.controller.value) if config.kl_in == "loss" else 0.0,
+            kl_estimator=config.kl_estimator,
+            aggregation=config.aggregation,
+        )
+        rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
+        done = self.hosts.policy.step(batch, objective, learning_rate=rate)
+        return found | {"loss": done.loss, "grad_norm": done.grad_norm, "learning_rate": rate, **done.metrics}
+
+    def report(self, step: int, rollout: Rollout, metrics: dict[str, float], seconds: float) -> None:
+        """The step's row in ``steps/``, the metric sinks, and one line."""
+        shares = {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds, **self.seconds}
+        if self.config.staleness:  # generated beside the step before
+            shares = dict(self.seconds)
+        shares["other"] = max(0.0, seconds - sum(shares.values()))
+        row = rollout_metrics(self.questions(step), rollout) | {
+            **{f"train/{name}": value for name, value in metrics.items()},
+            **{f"seconds/{name}": round(value, 3) for name, value in shares.items()},
+            "seconds/step": round(seconds, 3),
+            "train/kl_coefficient": float(self.controller.value),
+            "rollout/staleness_steps": float(self.config.staleness and step > 0),
+        }
+        write_json(self.hosts.run.path / "steps" / f"{step:05d}" / "metrics.json", {"step": step, **row})
+        self.hosts.sink.log(row, step)
+        gold = f", gold {row['rollout/gold_accuracy']:.3f}" if row.get("rollout/gold_accuracy") is not None else ""
+        reward = f"{row['reward/mean']:.3f}" if row["reward/mean"] is not None else "none"
+        self.hosts.say(
+            f"step {step + 1}/{self.config.steps}: reward {reward}{gold}, masked {row['reward/masked_share']:.1%}, "
+            f"KL {metrics.get('kl_reference', 0.0):.4f}, {row['rollout/tokens_mean']:.1f} tokens, {seconds:.1f} s "
+            f"({', '.join(f'{name} {value:.1f}' for name, value in shares.items())})"
+        )
+
+
+def new_ppo(hosts: Hosts) -> PPO:
+    """The loop at its beginning."""
+    config = hosts.config.ppo
+    return PPO(hosts, kl_controller(config.kl_coefficient, config.kl_target, config.kl_horizon))
+
+
+def version_of(step: int) -> str:
+    """Name of the weights after ``step`` steps."""
+    return f"step-{step:05d}" if step else "base"
+
+
+def minibatches(examples: Sequence[PolicyExample], count: int, *, seed: str) -> list[list[PolicyExample]]:
+    """``count`` shuffled parts of about equal numbers of tokens; fewer if there are fewer examples.
+
+    Examples are dealt to the lightest part, the longest first, so that no optimizer step has all the long answers.
+    """
+    count = min(count, len(examples))
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)
+    if count == 1:
+        return [[examples[index] for index in order]]
+    parts: list[list[int]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for index in sorted(order, key=lambda i: -len(examples[i].completion_ids)):
+        lightest = loads.index(min(loads))
+        parts[lightest].append(index)
+        loads[lightest] += len(examples[index].completion_ids)
+    return [[examples[index] for index in part] for part in parts]

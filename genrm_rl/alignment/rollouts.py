@@ -1,0 +1,114 @@
+"""One step's experience: groups are generated, and each goes to the judge while others are still generated."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrm_rl.alignment.answers import (
+    Answer,
+    JudgedAnswer,
+    answer_of,
+    answer_requests,
+    place_of,
+    read_answers,
+    write_answers,
+)
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rewarding import Rewarder
+from genrm_rl.config.alignment import SamplingConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.rewards.client import GroupReward
+from genrm_rl.rewards.types import Mask
+from genrm_rl.runtime.storage import write_atomic
+
+if TYPE_CHECKING:
+    from genrm_rl.rollout.pool import EnginePool
+
+ANSWERS_FILE, JUDGMENTS_FILE = "answers.parquet", "judgments.jsonl"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Judged groups of one step, in the order of its prompts, and what they cost."""
+
+    groups: list[list[JudgedAnswer]]
+    judgments: list[dict[str, Any]]
+    judge_version: str
+    generate_seconds: float
+    judge_seconds: float  # waited for rewards after the last answer was generated
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest of the step: counts, tokens, seconds, masks by reason."""
+        answers = [judged for group in self.groups for judged in group]
+        masked = [judged.record.mask for judged in answers if judged.record.mask is not None]
+        return {
+            "judge_version": self.judge_version,
+            "answers": len(answers),
+            "tokens": sum(len(judged.answer.token_ids) for judged in answers),
+            "masked": {str(mask): masked.count(mask) for mask in Mask if mask in masked},
+            "judgments": len(self.judgments),
+            "generate_seconds": round(self.generate_seconds, 3),
+            "judge_seconds": round(self.judge_seconds, 3),
+        }
+
+    def write(self, directory: Path) -> None:
+        """Answers with rewards, and the judgments behind them with their rationales."""
+        write_answers(directory / ANSWERS_FILE, self.groups)
+        lines = (json.dumps(judgment, ensure_ascii=False) for judgment in self.judgments)
+        write_atomic(directory / JUDGMENTS_FILE, "".join(f"{line}\n" for line in lines))
+
+
+def read_rollout(directory: Path, facts: dict[str, Any]) -> Rollout:
+    """What :meth:`Rollout.write` wrote, with the manifest's facts."""
+    lines = (directory / JUDGMENTS_FILE).read_text(encoding="utf-8").splitlines()
+    return Rollout(
+        read_answers(directory / ANSWERS_FILE),
+        [json.loads(line) for line in lines],
+        facts["judge_version"],
+        facts["generate_seconds"],
+        facts["judge_seconds"],
+    )
+
+
+def collect_rollout(
+    pool: EnginePool,
+    rewarder: Rewarder,
+    prompts: Sequence[PolicyPrompt],
+    chat: ChatEncoder,
+    sampling: SamplingConfig,
+    *,
+    purpose: str,
+    seed: int,
+    samples: int,
+    label: str | None = None,
+) -> Rollout:
+    """Generate ``samples`` answers to each prompt and have each finished group judged at once.
+
+    ``rewarder.submit`` blocks while the judge has enough to do; meanwhile no finished answers are fetched from the
+    engines, and those come to rest. Raises RewardServiceError when the judge stays away.
+    """
+    began = time.perf_counter()
+    version = rewarder.begin_step()
+    requests = answer_requests(prompts, chat, sampling, purpose=purpose, seed=seed, samples=samples)
+    answers: list[dict[int, Answer]] = [{} for _ in prompts]
+    waiting: dict[int, Future[GroupReward]] = {}
+    results = pool.generate(requests, progress=label)
+    for result in results:
+        place, index = place_of(result)
+        answers[place][index] = answer_of(result, prompts[place], index, chat)
+        if len(answers[place]) == samples:
+            waiting[place] = rewarder.submit(prompts[place], [answers[place][i] for i in range(samples)])
+    generated = time.perf_counter()
+    rewards = [waiting[place].result() for place in range(len(prompts))]
+    groups = [
+        [JudgedAnswer(answers[place][index], record) for index, record in enumerate(reward.records)]
+        for place, reward in enumerate(rewards)
+    ]
+    judgments = {judgment["id"]: judgment for reward in rewards for judgment in reward.judgments}
+    return Rollout(groups, list(judgments.values()), version, generated - began, time.perf_counter() - generated)

@@ -1,0 +1,186 @@
+"""Policy alignment: prompts, where rewards come from, PPO and DPO, and what is measured on the way."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from genrm_rl.algorithms.advantages import GROUPED, Estimator
+from genrm_rl.config.base import Section, setting
+from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
+from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.serving import ServingConfig
+from genrm_rl.rewards.types import Rule
+
+
+class PromptSource(Section):
+    """Prompts from the task world or from a file (JSONL, Parquet, a ``datasets`` folder)."""
+
+    world: Literal["train", "gate", "test"] | None = setting(None, "partition of the controlled task world")
+    length: Literal["short", "long"] = setting("short", "question length (task world)")
+    families: tuple[str, ...] = setting((), "task families (task world); empty: all")
+    path: str | None = setting(None, "JSONL(.gz) or Parquet file; relative paths are below `prompts.root`")
+    column: str = setting("prompt", "column of the prompt: a string, or messages that end with a user turn")
+    name: str | None = setting(None, "name in the report; None takes the partition or the file name")
+    limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> PromptSource:
+        if (self.world is None) == (self.path is None):
+            raise ValueError("a prompt source has either `world` or `path`; set one of them")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        origin = self.path.rsplit("/", 1)[-1].partition(".")[0] if self.path else f"{self.world}_{self.length}"
+        return self.name or origin
+
+
+class PromptsConfig(Section):
+    """Which questions the policy learns on, and which it is measured on."""
+
+    root: str = setting(".", "folder of relative paths")
+    train: tuple[PromptSource, ...] = setting(lambda: (PromptSource(world="train"),), "questions to learn on")
+    test: tuple[PromptSource, ...] = setting(
+        lambda: (PromptSource(world="test"), PromptSource(world="test", length="long")), "held-out questions"
+    )
+    world_size: int = setting(20_000, "questions drawn from the task world without a limit", unit="prompts", ge=1)
+
+
+class RewardConfig(Section):
+    """Who gives the reward, and what happens when it does not answer."""
+
+    source: Literal["service", "verifier"] = setting(
+        "service", "`service`: the served judge; `verifier`: the task world's own checker, as an upper control"
+    )
+    url: str | None = setting(None, "address of a running reward service; None serves `serving.checkpoint` in this job")
+    rule: Rule = setting("circular", "how judgments of a group become rewards")
+    votes: int = setting(1, "sampled judgments per order", unit="votes", ge=1)
+    greedy: bool = setting(False, "one judgment per order at temperature 0 instead of samples")
+    max_in_flight: int = setting(16, "groups at the judge at once; generation waits beyond", unit="groups", ge=1)
+    deadline: float = setting(60.0, "longest time for one call; what is judged by then counts", unit="seconds", gt=0)
+    attempts: int = setting(6, "calls for one group before it is masked (busy or other version)", unit="calls", ge=1)
+    backoff: float = setting(0.5, "first pause before a call is made again; doubles, with jitter", unit="seconds", gt=0)
+    max_backoff: float = setting(20.0, "longest pause", unit="seconds", gt=0)
+    breaker_failures: int = setting(3, "lost connections in a row after which only one call probes the judge", ge=1)
+    give_up_after: float = setting(
+        1800.0, "how long a dead judge is waited for before the run stops (it can be resumed)", unit="seconds", gt=0
+    )
+
+
+class PPOConfig(Section):
+    """Policy gradient on judged groups: PPO with a critic, or a critic-free advantage."""
+
+    advantage: Estimator = setting(
+        "dr_grpo",
+        "`gae` trains a critic (PPO); without one: group_norm (GRPO), dr_grpo, rloo, reinforce, reinforce_baseline",
+    )
+    steps: int = setting(16, "rollout-and-update steps", unit="steps", ge=1)
+    prompts_per_step: int = setting(40, "questions per step", unit="prompts", ge=1)
+    samples_per_prompt: int = setting(6, "answers per question", unit="answers", ge=1)
+    epochs: int = setting(1, "passes over a step's answers", ge=1)
+    minibatches: int = setting(1, "optimizer steps per pass, of about equal numbers of answers", ge=1)
+    learning_rate: float = setting(1e-4, "policy learning rate", gt=0, le=1)
+    critic_learning_rate: float = setting(3e-4, "critic learning rate", gt=0, le=1)
+    critic_warmup: int = setting(2, "steps in which only the critic learns", unit="steps", ge=0)
+    warmup: int = setting(0, "optimizer steps with rising learning rate", unit="steps", ge=0)
+    clip_low: float = setting(0.2, "PPO clip below 1", gt=0, lt=1)
+    clip_high: float = setting(0.2, "PPO clip above 1", gt=0)
+    dual_clip: float | None = setting(None, "dual-clip bound (arXiv 1912.09729); None: off", gt=1)
+    value_clip: float | None = setting(0.5, "value clip; None: off", gt=0)
+    gamma: float = setting(1.0, "discount per token", gt=0, le=1)
+    gae_lambda: float = setting(0.95, "GAE lambda", ge=0, le=1)
+    aggregation: Literal["token", "sequence"] = setting("token", "loss mean over tokens, or over answers (GRPO)")
+    kl_coefficient: float = setting(0.02, "weight of the KL to the starting policy", ge=0)
+    kl_in: Literal["loss", "reward"] = setting("loss", "KL as a loss term (GRPO) or as a per-token reward (PPO)")
+    kl_estimator: Literal["k1", "k2", "k3"] = setting("k3", "KL estimator (OpenRLHF, Schulman)")
+    kl_target: float | None = setting(None, "adaptive KL controller's target; None: fixed coefficient", unit="nats")
+    kl_horizon: int = setting(10_000, "adaptive KL controller's horizon", unit="answers", ge=1)
+    correction: Literal["off", "clip", "mask"] = setting(
+        "clip", "importance correction between the engine's and the learner's log-probabilities, per token"
+    )
+    correction_range: tuple[float, float] = setting((0.5, 2.0), "ratios outside are clipped or masked")
+    staleness: Literal[0, 1] = setting(
+        0, "1: the next step's answers are generated by the old weights while this step learns (one step off)"
+    )
+
+    @model_validator(mode="after")
+    def _groups(self) -> PPOConfig:
+        if self.advantage in GROUPED and self.samples_per_prompt < 2:
+            raise ValueError(f"advantage {self.advantage} compares answers to one question: samples_per_prompt >= 2")
+        return self
+
+
+class DPOConfig(Section):
+    """Direct preference optimisation on pairs that the judge chose, or on a pair file."""
+
+    rounds: int = setting(2, "sample, judge, fit, publish", unit="rounds", ge=1)
+    prompts_per_round: int = setting(400, "questions per round", unit="prompts", ge=1)
+    samples_per_prompt: int = setting(4, "answers per question", unit="answers", ge=2)
+    min_margin: float = setting(0.3, "smallest difference of reward between chosen and rejected", gt=0)
+    pairs: str | None = setting(None, "offline: a preference pair file (JSONL or Parquet) instead of sampling")
+    loss: Literal["dpo", "ipo"] = setting("dpo", "DPO, or IPO (arXiv 2310.12036)")
+    beta: float = setting(0.1, "temperature", gt=0)
+    label_smoothing: float = setting(0.0, "conservative DPO", ge=0, lt=0.5)
+    nll_coefficient: float = setting(0.1, "weight of the NLL anchor on the chosen answer", ge=0)
+    learning_rate: float = setting(2e-5, "policy learning rate", gt=0, le=1)
+    epochs: int = setting(1, "passes over a round's pairs", ge=1)
+    batch_size: int = setting(32, "pairs per optimizer step", unit="pairs", ge=1)
+
+
+class SamplingConfig(Section):
+    """How the policy answers."""
+
+    max_tokens: int = setting(32, "longest answer", unit="tokens", ge=1)
+    temperature: float = setting(1.0, "rollout temperature", gt=0, le=5)
+    top_p: float = setting(
+        1.0, "rollout nucleus; below 1 another distribution than the policy's is sampled", gt=0, le=1
+    )
+
+
+class PolicyEvaluationConfig(Section):
+    """What is measured on held-out questions during and after the run."""
+
+    every: int = setting(0, "steps (rounds) between measurements; 0: before and after only", unit="steps", ge=0)
+    prompts: int = setting(300, "questions per test set", unit="prompts", ge=1)
+    decoding: tuple[Literal["sampled", "greedy"], ...] = setting(("sampled", "greedy"), "T = 1 and greedy")
+    probes: int = setting(40, "questions with which each hacking probe is tried; 0: none", unit="prompts", ge=0)
+    second_judge_url: str | None = setting(
+        None, "a service that gave no reward; it compares the policy with the starting policy (win rate)"
+    )
+    bootstrap_resamples: int = setting(2000, "resamples of the 95 % intervals", ge=100)
+
+
+class AlignConfig(Section):
+    """Everything that an alignment job needs."""
+
+    run: RunSettings = setting(RunSettings, "identity")
+    method: Literal["ppo", "dpo"] = setting("ppo", "policy gradient, or direct preference optimisation")
+    model: ModelConfig = setting(ModelConfig, "starting policy")
+    prompts: PromptsConfig = setting(PromptsConfig, "questions")
+    sampling: SamplingConfig = setting(SamplingConfig, "how the policy answers")
+    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of the policy")
+    learner: LearnerConfig = setting(LearnerConfig, "DeepSpeed learners")
+    reward: RewardConfig = setting(RewardConfig, "reward source")
+    judge_model: ModelConfig = setting(ModelConfig, "base model of a judge that this job serves")
+    judge: JudgeConfig = setting(JudgeConfig, "format of a judge that this job serves")
+    judge_rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of a judge that this job serves")
+    serving: ServingConfig = setting(ServingConfig, "service of a judge that this job serves")
+    ppo: PPOConfig = setting(PPOConfig, "policy gradient")
+    dpo: DPOConfig = setting(DPOConfig, "direct preference optimisation")
+    evaluation: PolicyEvaluationConfig = setting(PolicyEvaluationConfig, "measurements")
+    checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", ge=1)
+    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AlignConfig:
+        if self.sampling.max_tokens + 8 >= self.model.max_context:
+            raise ValueError(
+                f"sampling.max_tokens {self.sampling.max_tokens} leaves no room for a question in model.max_context "
+                f"{self.model.max_context} tokens; lower it or raise model.max_context"
+            )
+        if self.reward.source == "verifier" and any(s.path for s in (*self.prompts.train, *self.prompts.test)):
+            raise ValueError("reward.source verifier can only check the task world; use `world` prompts or the service")
+        return self

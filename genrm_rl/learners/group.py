@@ -1,0 +1,172 @@
+"""Long-lived learners for reinforcement learning: one Ray actor per worker, driven as one.
+
+Supervised fits run under Ray Train (:mod:`genrm_rl.learners.fit`). A policy, critic or reference lives as long as the
+run instead: its workers join one process group, and every call goes to all of them with the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.learners.objectives import Objective
+from genrm_rl.learners.packing import Segment
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from genrm_rl.learners.learner import StepMetrics
+    from genrm_rl.learners.network import HeadKind
+
+SETUP_SECONDS = 1800.0
+
+
+@ray.remote(max_restarts=0)
+class LearnerActor:
+    """One worker of a group: a :class:`~genrm_rl.learners.learner.Learner` behind Ray calls."""
+
+    def address(self) -> tuple[str, int]:
+        """Where the workers of the group can meet."""
+        from ray.train._internal.utils import get_address_and_port
+
+        return get_address_and_port()
+
+    def setup(
+        self,
+        rank: int,
+        size: int,
+        meeting: tuple[str, int],
+        model_dir: str,
+        config: LearnerConfig,
+        head: HeadKind,
+        seed: int,
+        trainable: bool,
+    ) -> None:
+        """Join the process group and load the model."""
+        import os
+
+        import torch
+
+        from genrm_rl.learners.process_group import join
+
+        if size > 1:
+            os.environ["LOCAL_RANK"] = "0"  # Ray shows each worker its own GPU only
+            join(rank, size, *meeting, "nccl" if torch.cuda.is_available() else "gloo", SETUP_SECONDS)
+        from genrm_rl.learners.learner import Learner
+
+        self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
+        self._model_dir = model_dir
+
+    def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        """Log-probabilities of the taken tokens, one float32 array per segment."""
+        return [values.numpy() for values in self._learner.logprobs(segments)]
+
+    def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        """Scalars of the taken positions, one float32 array per segment."""
+        return [values.numpy() for values in self._learner.values(segments)]
+
+    def step(self, batch: Sequence[Any], objective: Objective, learning_rate: float) -> StepMetrics:
+        """One optimizer step on the global batch."""
+        return self._learner.step(batch, objective, learning_rate=learning_rate)
+
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """Full weights under their HF names on the CPU; None from all workers but the first."""
+        first = self._learner.rank == 0
+        found = {name: tensor.detach().cpu().clone() if first else None for name, tensor in self._learner.weights()}
+        return found if first else None
+
+    def save(self, directory: str) -> None:
+        """Write an HF checkpoint into an existing directory."""
+        self._learner.save(Path(directory), self._model_dir)
+
+    def save_state(self, directory: str, tag: str) -> None:
+        """Weights and optimizer."""
+        self._learner.save_state(Path(directory), tag, {})
+
+    def load_state(self, directory: str, tag: str) -> None:
+        """Go on from :meth:`save_state`."""
+        self._learner.load_state(Path(directory), tag)
+
+
+class LearnerGroup:
+    """All workers of one model. ``role`` names it in errors; close it (or use it as a context manager) to end them."""
+
+    def __init__(
+        self,
+        role: str,
+        model_dir: str | Path,
+        config: LearnerConfig,
+        *,
+        head: HeadKind = "language",
+        seed: int = 0,
+        trainable: bool = True,
+    ) -> None:
+        self.role = role
+        actor = LearnerActor.options(num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker)
+        self._actors = [actor.remote() for _ in range(config.workers)]
+        self._setup = [
+            (rank, config.workers, str(model_dir), config, head, seed, trainable) for rank in range(config.workers)
+        ]
+        self._starting: list[ray.ObjectRef] | None = None
+
+    def start(self) -> None:
+        """Begin loading without waiting; :meth:`ready` (or the first call) waits."""
+        meeting = ray.get(self._actors[0].address.remote()) if len(self._actors) > 1 else ("", 0)
+        self._starting = [
+            actor.setup.remote(rank, size, meeting, *rest)
+            for actor, (rank, size, *rest) in zip(self._actors, self._setup, strict=True)
+        ]
+
+    def ready(self) -> None:
+        """Wait until every worker has loaded. Raises what a worker raised."""
+        if self._starting is None:
+            self.start()
+        ray.get(self._starting)
+
+    def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        """See :meth:`Learner.logprobs`."""
+        return self._first("logprobs", ray.put(list(segments)))
+
+    def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+        """See :meth:`Learner.values`."""
+        return self._first("values", ray.put(list(segments)))
+
+    def step(self, batch: Sequence[Any], objective: Objective, *, learning_rate: float) -> StepMetrics:
+        """See :meth:`Learner.step`."""
+        return self._first("step", ray.put(list(batch)), objective, learning_rate)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Full weights on the CPU of this process."""
+        return self._first("weights")
+
+    def save(self, directory: Path) -> None:
+        """Write an HF checkpoint into an existing directory that all workers reach."""
+        self._first("save", str(directory))
+
+    def save_state(self, directory: Path, tag: str) -> None:
+        """Weights and optimizer, each worker its shard."""
+        self._first("save_state", str(directory), tag)
+
+    def load_state(self, directory: Path, tag: str) -> None:
+        """Go on from :meth:`save_state`."""
+        self._first("load_state", str(directory), tag)
+
+    def close(self) -> None:
+        """End the workers."""
+        for actor in self._actors:
+            ray.kill(actor, no_restart=True)
+
+    def __enter__(self) -> LearnerGroup:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _first(self, method: str, *arguments: Any) -> Any:
+        self.ready()
+        return ray.get([getattr(actor, method).remote(*arguments) for actor in self._actors])[0]

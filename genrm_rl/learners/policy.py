@@ -1,0 +1,125 @@
+"""Reinforcement-learning objectives: what a policy-gradient or critic step reads from a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from genrm_rl.learners.objectives import Outputs, completion_tokens
+from genrm_rl.learners.packing import Segment
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PolicyExample:
+    """One answer with its advantages. Arrays are float32 of shape [T], T generated tokens.
+
+    ``old_logp_T`` is the learner's before the step, ``rollout_logp_T`` the engine's when it sampled,
+    ``reference_logp_T`` the frozen starting policy's. ``old_values_T`` and ``returns_T`` are the critic's (else empty).
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    advantages_T: np.ndarray
+    old_logp_T: np.ndarray
+    rollout_logp_T: np.ndarray
+    reference_logp_T: np.ndarray
+    old_values_T: np.ndarray
+    returns_T: np.ndarray
+
+    def segment(self) -> Segment:
+        """The sequence and the positions that predict (or precede) its generated tokens."""
+        return completion_tokens(self.prompt_ids, self.completion_ids)
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """Clipped policy gradient on :class:`PolicyExample` (PPO, GRPO, RLOO, REINFORCE++)."""
+
+    clip: tuple[float, float] = (0.2, 0.2)
+    dual_clip: float | None = None
+    correction: Literal["off", "clip", "mask"] = "off"
+    correction_range: tuple[float, float] = (0.5, 2.0)
+    kl_coefficient: float = 0.0
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    aggregation: Literal["token", "sequence"] = "token"
+
+    def segments(self, example: PolicyExample) -> list[Segment]:
+        return [example.segment()]
+
+    def totals(self, batch: Sequence[PolicyExample]) -> dict[str, float]:
+        tokens = sum(len(example.completion_ids) for example in batch)
+        return {"weight": float(tokens if self.aggregation == "token" else len(batch))}
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        return {"clip_share": "weight", "kl_step": "weight", "kl_reference": "weight", "kl_engine": "weight"}
+
+    def loss(self, outputs: Outputs, examples: Sequence[PolicyExample], totals: dict[str, float], dp_size: int):
+        from genrm_rl.algorithms.policy_objectives import PolicyTerms, policy_loss
+
+        like = outputs.values_N
+        terms = PolicyTerms(
+            old_logp_N=_joined(like, [example.old_logp_T for example in examples]),
+            rollout_logp_N=_joined(like, [example.rollout_logp_T for example in examples]),
+            reference_logp_N=_joined(like, [example.reference_logp_T for example in examples]),
+            advantage_N=_joined(like, [example.advantages_T for example in examples]),
+            weight_N=_joined(like, [self._weights(len(example.completion_ids)) for example in examples]),
+            total=totals["weight"],
+        )
+        return policy_loss(
+            like,
+            terms,
+            clip=self.clip,
+            dual_clip=self.dual_clip,
+            correction=self.correction,
+            correction_range=self.correction_range,
+            kl_coefficient=self.kl_coefficient,
+            kl_estimator=self.kl_estimator,
+            dp_size=dp_size,
+        )
+
+    def _weights(self, length: int) -> np.ndarray:
+        return np.full(length, 1.0 if self.aggregation == "token" else 1.0 / length, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ValueRegression:
+    """The critic's step on :class:`PolicyExample`: its values towards the GAE returns."""
+
+    clip: float | None = 0.5
+
+    def segments(self, example: PolicyExample) -> list[Segment]:
+        return [example.segment()]
+
+    def totals(self, batch: Sequence[PolicyExample]) -> dict[str, float]:
+        return {"tokens": float(sum(len(example.completion_ids) for example in batch))}
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        return {"value": "tokens", "return": "tokens"}
+
+    def loss(self, outputs: Outputs, examples: Sequence[Any], totals: dict[str, float], dp_size: int):
+        from genrm_rl.algorithms.policy_objectives import value_loss
+
+        values_N = outputs.values_N
+        returns_N = _joined(values_N, [example.returns_T for example in examples])
+        loss = value_loss(
+            values_N,
+            _joined(values_N, [example.old_values_T for example in examples]),
+            returns_N,
+            clip=self.clip,
+            total_tokens=totals["tokens"],
+            dp_size=dp_size,
+        )
+        return loss, {"value": values_N.detach().sum(), "return": returns_N.sum()}
+
+
+def _joined(like: torch.Tensor, parts: Sequence[np.ndarray]) -> torch.Tensor:
+    """Arrays of the examples, in the order of the taken positions [N]."""
+    return like.new_tensor(np.concatenate(parts))

@@ -1,0 +1,301 @@
+"""Asks a reward service for the rewards of groups: bounded, retried where that can help, and never inventing one.
+
+What can happen to a group: it gets rewards and masks from the service; the service refuses it for good (a mask with the
+reason); the service is busy or serves another judge version (asked again, then masked); nobody answers (waited for:
+the circuit breaker lets one call at a time through until the service is back, everything else stands still).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.errors import GenRMError
+from genrm_rl.rewards.types import Mask, RewardRecord, Rule
+
+LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.TimeoutException)
+BUSY_STATUS = (429, 502, 503, 504)
+SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
+GRACE = 15.0  # seconds beyond a call's deadline before the connection is given up
+
+
+class RewardServiceError(GenRMError):
+    """The service can't be used: wrong address, no token, or silent for longer than ``reward.give_up_after``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Responses to one prompt (a question, or messages as ``{role, content}``), judged against each other."""
+
+    prompt: str | tuple[dict[str, str], ...]
+    responses: tuple[str, ...]
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReward:
+    """One record per response, and the judgments (as the service sent them) that they name."""
+
+    records: tuple[RewardRecord, ...]
+    judgments: tuple[dict[str, Any], ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass
+class ClientStatistics:
+    """What the calls of a client came to."""
+
+    calls: int = 0
+    busy: int = 0
+    lost: int = 0
+    other_version: int = 0
+    paused_seconds: float = 0.0
+    judge_seconds: list[float] = field(default_factory=list)
+
+
+class RewardClient:
+    """Thread-safe client with its own event loop, so that judging overlaps with whatever its caller does.
+
+    ``submit`` blocks while ``max_in_flight`` groups are at the judge: that is the back-pressure on generation.
+    """
+
+    def __init__(
+        self, url: str, config: RewardConfig, *, token: str = "", say: Callable[[str], None] = print, seed: int = 0
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.config = config
+        self.statistics = ClientStatistics()
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._say = say
+        self._jitter = random.Random(seed)  # of pauses only; no result depends on it
+        self._room = threading.BoundedSemaphore(config.max_in_flight)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True)
+        self._thread.start()
+        self._breaker = CircuitBreaker(config.breaker_failures)
+        self._http = self._await(self._open())
+
+    def __enter__(self) -> RewardClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what is in flight and end the loop."""
+        self._await(self._shut())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def judge_version(self) -> str:
+        """The version that is served now; waits for a silent service. Raises RewardServiceError."""
+        return self._await(self._version())
+
+    def submit(self, group: Group, judge_version: str, **ask: Any) -> Future[GroupReward]:
+        """Judge one group by ``judge_version``; blocks while the judge has enough to do.
+
+        ``ask`` (rule, votes, greedy) overrides the configuration. The future may raise RewardServiceError.
+        """
+        self._room.acquire()
+        future = asyncio.run_coroutine_threadsafe(self._judge(group, judge_version, ask), self._loop)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+    def rewards(
+        self,
+        groups: Sequence[Group],
+        *,
+        rule: Rule | None = None,
+        votes: int | None = None,
+        greedy: bool | None = None,
+        judge_version: str | None = None,
+    ) -> list[GroupReward]:
+        """Judge groups and wait. Arguments that are None are the configuration's."""
+        version = judge_version or self.judge_version()
+        ask = {"rule": rule, "votes": votes, "greedy": greedy}
+        changes = {name: value for name, value in ask.items() if value is not None}
+        return [future.result() for future in [self.submit(group, version, **changes) for group in groups]]
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Any other endpoint of the service, with the same patience. Raises RewardServiceError for a refusal."""
+        reply = self._await(self._patiently("POST", path, body))
+        if reply.status_code != 200:
+            raise RewardServiceError(f"{self.url}{path} answered {reply.status_code}: {_detail(reply)}")
+        return reply.json()
+
+    def _await(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self.config.max_in_flight + 2)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=self._headers, timeout=self.config.deadline + GRACE, limits=limits
+        )
+
+    async def _shut(self) -> None:
+        own = asyncio.current_task()
+        for task in [task for task in asyncio.all_tasks() if task is not own]:
+            task.cancel()
+        await self._http.aclose()
+
+    async def _version(self) -> str:
+        reply = await self._patiently("GET", "/healthz", None)
+        found = reply.json() if reply.status_code == 200 else {}
+        if "judge_version" not in found:
+            raise RewardServiceError(
+                f"{self.url} is no genrm_rl reward service (/healthz answered {reply.status_code}); check reward.url"
+            )
+        return found["judge_version"]
+
+    async def _judge(self, group: Group, version: str, ask: dict[str, Any]) -> GroupReward:
+        """Rewards, or masks for a group that the service would not judge."""
+        config = self.config
+        asked = {"prompt": group.prompt, "responses": list(group.responses)}
+        if group.reference is not None:
+            asked["reference"] = group.reference
+        body = {
+            "groups": [asked],
+            "rule": config.rule,
+            "votes": config.votes,
+            "greedy": config.greedy,
+            "deadline_seconds": config.deadline,
+            "rationales": True,
+            "judge_version": version,
+            **ask,
+        }
+        began = time.perf_counter()
+        for attempt in range(config.attempts):
+            reply = await self._patiently("POST", "/v1/rewards", body)
+            if reply.status_code == 200:
+                return self._read(reply.json(), time.perf_counter() - began)
+            if reply.status_code == 401:
+                raise RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
+            if reply.status_code in BUSY_STATUS:
+                self.statistics.busy += 1
+                mask = Mask.BUSY
+            elif reply.status_code == 409:
+                self.statistics.other_version += 1
+                mask = Mask.OTHER_VERSION
+            elif reply.status_code in (400, 413, 422):
+                self._say(f"the judge refuses a group: {_detail(reply)}")
+                mask = Mask.REFUSED
+                break
+            else:
+                raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {_detail(reply)}")
+            if attempt + 1 < config.attempts:
+                await asyncio.sleep(self._pause(attempt, reply))
+        masked = RewardRecord(None, mask, (), version)
+        return GroupReward((masked,) * len(group.responses), (), time.perf_counter() - began)
+
+    def _read(self, reply: dict[str, Any], seconds: float) -> GroupReward:
+        (group,) = reply["groups"]
+        self.statistics.judge_seconds.append(seconds)
+        records = tuple(
+            RewardRecord(
+                each["reward"],
+                None if each["mask"] is None else Mask(each["mask"]),
+                tuple(each["judgments"]),
+                reply["judge_version"],
+            )
+            for each in group
+        )
+        return GroupReward(records, tuple(reply["judgments"]), seconds)
+
+    async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """One reply; a lost connection is tried again until ``give_up_after`` seconds without any answer."""
+        silent_since: float | None = None
+        attempt = 0
+        while True:
+            async with self._breaker.passage():
+                try:
+                    self.statistics.calls += 1
+                    reply = await self._http.request(method, path, json=body)
+                    self._breaker.succeeded()
+                    if silent_since is not None:
+                        self.statistics.paused_seconds += time.monotonic() - silent_since
+                    return reply
+                except LOST as error:
+                    self.statistics.lost += 1
+                    self._breaker.failed()
+                    silent_since = silent_since or time.monotonic()
+                    reason = f"{type(error).__name__} {error}".strip()
+            waited = time.monotonic() - silent_since
+            if waited > self.config.give_up_after:
+                raise RewardServiceError(
+                    f"the judge at {self.url} did not answer for {waited:.0f} s ({reason}); nothing is lost: start the "
+                    "service again and run the job with the same run id (reward.give_up_after sets the patience)"
+                )
+            if self._breaker.may_say(SAY_EVERY):
+                self._say(f"the judge at {self.url} does not answer ({reason}); generation pauses until it is back")
+            await asyncio.sleep(self._pause(attempt, None))
+            attempt += 1
+
+    def _pause(self, attempt: int, reply: httpx.Response | None) -> float:
+        """Seconds until the next call: what the service asked for, or exponential back-off, with jitter."""
+        asked = reply.headers.get("Retry-After", "") if reply is not None else ""
+        wait = min(self.config.backoff * 2**attempt, self.config.max_backoff)
+        if asked.replace(".", "", 1).isdigit():
+            wait = max(wait, float(asked))
+        return wait * (1 + 0.25 * self._jitter.random())
+
+
+class CircuitBreaker:
+    """Open after ``failures`` lost connections in a row: then calls pass one at a time until one succeeds."""
+
+    def __init__(self, failures: int) -> None:
+        self._limit = failures
+        self._failures = 0
+        self._one = asyncio.Lock()
+        self._said = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether the service counts as down."""
+        return self._failures >= self._limit
+
+    @asynccontextmanager
+    async def passage(self) -> AsyncIterator[None]:
+        """Context of one call: free while closed, one at a time while open."""
+        if self.open:
+            async with self._one:
+                if self.open:  # else it closed while this call stood in the queue
+                    yield
+                    return
+        yield
+
+    def failed(self) -> None:
+        """A connection was lost."""
+        self._failures += 1
+
+    def succeeded(self) -> None:
+        """An answer came, whatever its status."""
+        self._failures = 0
+
+    def may_say(self, every: float) -> bool:
+        """True at most every ``every`` seconds."""
+        if self._said and time.monotonic() - self._said < every:
+            return False
+        self._said = time.monotonic()
+        return True
+
+
+def _detail(reply: httpx.Response) -> str:
+    """The service's sentence."""
+    try:
+        return str(reply.json().get("detail", reply.text))[:500]
+    except ValueError:
+        return reply.text[:200]

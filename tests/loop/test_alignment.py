@@ -1,0 +1,90 @@
+"""The alignment loops end to end: a served judge, a policy, real engines and learners."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+
+from genrm_rl.alignment.answers import read_answers
+from genrm_rl.alignment.job import run_alignment
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.runtime.storage import is_complete, read_json
+
+YAML = """
+model: {name: tiny, max_context: 128, dtype: float32}
+prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}
+rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
+learner: {tokens_per_microbatch: 2048, precision: float32, cpus_per_worker: 1}
+judge_model: {name: tiny, max_context: 320, dtype: float32}
+judge_rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
+ppo: {advantage: gae, steps: 2, prompts_per_step: 6, samples_per_prompt: 3, minibatches: 2, critic_warmup: 0}
+dpo: {rounds: 1, prompts_per_round: 16, samples_per_prompt: 3, min_margin: 0.05, batch_size: 8}
+evaluation: {prompts: 8, probes: 3, decoding: [sampled], bootstrap_resamples: 200}
+checkpoint_every: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("align")
+    (root / "align.yaml").write_text(YAML, encoding="utf-8")
+    return root
+
+
+def config_of(folder: Path, run_id: str, *words: str) -> AlignConfig:
+    path = next(parent / "align.yaml" for parent in (folder, folder.parent) if (parent / "align.yaml").is_file())
+    return load_config(AlignConfig, path, ["--run.root", str(folder), "--run.id", run_id, *words])
+
+
+@pytest.fixture(scope="module")
+def ppo_run(folder: Path, ray_cluster) -> Path:
+    return run_alignment(config_of(folder, "ppo"), Console(quiet=True))
+
+
+def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
+    rollout = ppo_run / "steps/00001/rollout"
+    judgments = [json.loads(line) for line in (rollout / "judgments.jsonl").read_text().splitlines()]
+    known = {judgment["id"]: judgment for judgment in judgments}
+    rewarded = [j for group in read_answers(rollout / "answers.parquet") for j in group if j.record.reward is not None]
+    assert rewarded
+    for judged in rewarded:
+        assert judged.record.judge_version == "base"
+        assert any(known[identifier]["rationales"] for identifier in judged.record.judgments)
+    metrics = read_json(ppo_run / "steps/00001/metrics.json")
+    assert metrics["train/grad_norm"] > 0 and metrics["train/critic_loss"] >= 0
+    assert abs(metrics["train/kl_engine"]) < 1e-2  # engine and learner agree on what was sampled
+
+
+def test_the_page_and_the_numbers_are_there(ppo_run):
+    report = read_json(ppo_run / "report.json")
+    assert [row["decoding"] for row in report["differences"]] == ["sampled"]
+    assert abs(sum(report["time"].values()) - 1) < 0.02
+    assert report["probes"][0]["probes"]["empty"]["judged"] + report["probes"][0]["probes"]["empty"]["refused"] <= 3
+    page = (ppo_run / "report.html").read_text(encoding="utf-8")
+    assert "Hacking probes" in page and "<script" not in page
+
+
+def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder):
+    """As after a kill in the second step: its answers are on disk, its update is not."""
+    again = folder / "cut" / "ppo"
+    shutil.copytree(ppo_run, again)
+    for name in ("policy", "checkpoints/00002", "evaluation/00002", "sync"):
+        shutil.rmtree(again / name)
+    (again / "steps/00001/metrics.json").unlink()
+    run_alignment(config_of(folder / "cut", "ppo"), Console(quiet=True))
+    expected, found = (load_file(path / "policy/model.safetensors") for path in (ppo_run, again))
+    for name, tensor in expected.items():
+        assert found[name].allclose(tensor, atol=1e-5), name
+
+
+def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, ray_cluster):
+    run = run_alignment(config_of(folder, "dpo", "--method", "dpo", "--evaluation.probes", "0"), Console(quiet=True))
+    metrics = read_json(run / "steps/00000/metrics.json")
+    assert metrics["dpo/pairs"] > 0
+    assert is_complete(run / "policy")

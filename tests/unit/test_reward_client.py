@@ -1,0 +1,165 @@
+"""The reward client against a server that fails in every way that a service can fail: no reward is ever invented."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError
+from genrm_rl.rewards.types import Mask
+
+GROUP = Group("add 1 2", ("3", "4"))
+FAST = {"backoff": 0.01, "max_backoff": 0.05, "attempts": 3, "deadline": 5.0}
+
+
+def good_reply(body: dict) -> tuple[int, dict, dict]:
+    responses = body["groups"][0]["responses"]
+    group = [{"reward": float(i), "mask": None, "judgments": ["j"]} for i in range(len(responses))]
+    judgment = {"id": "j", "verdict": "prefers_b", "p_a": 0.1}
+    return 200, {}, {"judge_version": body["judge_version"], "seconds": 0.0, "groups": [group], "judgments": [judgment]}
+
+
+class Service:
+    """An HTTP server whose n-th answer to /v1/rewards is ``script[n]``, and a good one afterwards."""
+
+    def __init__(self) -> None:
+        self.script: list[Callable[[dict], tuple[int, dict, dict] | None]] = []
+        self.bodies: list[dict] = []
+        self.times: list[float] = []
+        self.busy = 0
+        self.busy_at: list[int] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.answer(200, {}, {"judge_version": "v1"})
+
+            def do_POST(self) -> None:
+                outer.busy += 1
+                outer.busy_at.append(outer.busy)
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.bodies.append(body)
+                outer.times.append(time.monotonic())
+                number = len(outer.bodies) - 1
+                reply = outer.script[number](body) if number < len(outer.script) else good_reply(body)
+                outer.busy -= 1
+                if reply is None:
+                    self.connection.close()  # the caller sees a lost connection
+                else:
+                    self.answer(*reply)
+
+            def answer(self, status: int, headers: dict, body: dict) -> None:
+                payload = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.server.shutdown()
+
+
+def client_of(service: Service, said: list[str] | None = None, **settings: object) -> RewardClient:
+    config = RewardConfig(**(FAST | settings))  # type: ignore[arg-type]
+    return RewardClient(service.url, config, say=(said if said is not None else []).append)
+
+
+def test_rewards_and_the_judgments_behind_them(service):
+    with client_of(service) as client:
+        (found,) = client.rewards([GROUP])
+    assert [record.reward for record in found.records] == [0.0, 1.0]
+    assert found.records[0].judgments == ("j",) and found.judgments[0]["p_a"] == 0.1
+    assert service.bodies[0]["judge_version"] == "v1"
+
+
+def test_retry_after_is_honoured(service):
+    service.script = [lambda _: (503, {"Retry-After": "1"}, {"detail": "busy"})]
+    with client_of(service) as client:
+        (found,) = client.rewards([GROUP])
+        assert client.statistics.busy == 1
+    assert found.records[1].reward == 1.0
+    assert service.times[1] - service.times[0] >= 1
+
+
+@pytest.mark.parametrize(("status", "mask"), [(503, Mask.BUSY), (429, Mask.BUSY), (409, Mask.OTHER_VERSION)])
+def test_a_service_that_goes_on_refusing_gives_masks(service, status, mask):
+    service.script = [lambda _: (status, {}, {"detail": "no"})] * 9
+    with client_of(service) as client:
+        (found,) = client.rewards([GROUP])
+    assert [(record.reward, record.mask) for record in found.records] == [(None, mask)] * 2
+    assert len(service.bodies) == 3  # reward.attempts
+
+
+def test_a_refused_group_is_masked_at_once_and_said(service):
+    service.script = [lambda _: (422, {}, {"detail": "comparison 0: too long"})]
+    said: list[str] = []
+    with client_of(service, said) as client:
+        (found,) = client.rewards([GROUP])
+    assert {record.mask for record in found.records} == {Mask.REFUSED}
+    assert len(service.bodies) == 1 and "too long" in said[0]
+
+
+def test_a_lost_connection_is_waited_for(service):
+    service.script = [lambda _: None] * 4
+    said: list[str] = []
+    with client_of(service, said, breaker_failures=2) as client:
+        (found,) = client.rewards([GROUP])
+        assert client.statistics.lost == 4 and client.statistics.paused_seconds > 0
+    assert found.records[1].reward == 1.0
+    assert "generation pauses" in said[0]
+
+
+def test_an_open_breaker_lets_one_call_through_at_a_time(service):
+    def drop(_: dict) -> None:
+        time.sleep(0.02)
+
+    service.script = [drop] * 20
+    with client_of(service, breaker_failures=1, max_in_flight=8) as client:
+        found = client.rewards([Group(f"add {i} 2", ("3", "4")) for i in range(8)])
+    assert all(reward.records[1].reward == 1.0 for reward in found)
+    assert max(service.busy_at[8:20]) == 1  # the first eight were under way when the first of them failed
+
+
+def test_nobody_there_for_too_long_stops_with_a_way_out():
+    config = RewardConfig(**(FAST | {"give_up_after": 0.2}))
+    with (
+        RewardClient("http://127.0.0.1:9", config, say=lambda _: None) as client,
+        pytest.raises(RewardServiceError, match="same run id"),
+    ):
+        client.judge_version()
+
+
+def test_no_more_groups_are_in_flight_than_allowed(service):
+    def slow(body: dict) -> tuple[int, dict, dict]:
+        time.sleep(0.05)
+        return good_reply(body)
+
+    service.script = [slow] * 12
+    with client_of(service, max_in_flight=2) as client:
+        client.rewards([Group(f"add {i} 2", ("3", "4")) for i in range(12)])
+    assert max(service.busy_at) <= 2
+
+
+def test_a_token_that_is_missing_is_said(service):
+    service.script = [lambda _: (401, {}, {"detail": "token"})]
+    with client_of(service) as client, pytest.raises(RewardServiceError, match="token"):
+        client.rewards([GROUP])
