@@ -28,8 +28,12 @@ class ServingConfig(Section):
     retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", gt=0)
     deadline: float = setting(120.0, "longest time for one call; what is judged by then is returned", unit="seconds")
     max_comparisons: int = setting(512, "comparisons that one call may cause", unit="comparisons", ge=1)
+    max_body_mib: float = setting(32.0, "largest body of one call; refused before it is read", unit="MiB", gt=0)
     max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
+    recent_judgments: int = setting(1000, "judgments that can be looked up by id", unit="judgments", ge=0)
+    log_path: str | None = setting(None, "file of one JSON line per call; None: standard error, which Ray keeps")
+    log_texts: bool = setting(False, "log prompts and answers too")
     cohort_size: int = setting(
         8, "answers to one prompt that a trainer with one call per answer sends (its samples per prompt)", ge=1
     )

@@ -83,13 +83,19 @@ def running_service(config: ServeConfig, judge: Judge) -> Iterator[str]:
         serve.shutdown()
 
 
+def _anywhere(serving: ServingConfig) -> ServingConfig:
+    """``serving`` with absolute paths: Ray's workers stand in another folder."""
+    log = serving.log_path
+    return serving.model_copy(update={"log_path": log and str(Path(log).expanduser().resolve())})
+
+
 def application(config: ServeConfig, judge: Judge, token: str):
     """The bound application: one ingress in front of autoscaled judge replicas."""
     from ray import serve
 
     from genrm_rl.serving.ingress import RewardService
 
-    serving, device = config.serving, choose_device()
+    serving, device = _anywhere(config.serving), choose_device()
     settings = engine_settings(judge.path, config.rollout, config.model, device)
     served = ServedJudge(
         settings,

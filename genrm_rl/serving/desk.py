@@ -16,9 +16,11 @@ from genrm_rl.config.serving import ServingConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, Turn
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import ServedJudge
+from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 
 Question = str | tuple[Turn, ...]
@@ -32,6 +34,8 @@ class Desk(Protocol):
     policy: PolicyFormat
     chat_encoder: ChatEncoder
     gym_cohorts: GymCohorts[RewardOut]
+    ledger: Ledger
+    admission: Admission
 
     def authorise(self, request: Request) -> None:
         """401 without the token."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +25,10 @@ from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, s
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Rule
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
-from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, slime_contract
+from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
+from genrm_rl.serving.admission import Admission
+from genrm_rl.serving.body_limit import MIB, BodyLimit
+from genrm_rl.serving.calls import Observed
 from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     Ask,
@@ -38,23 +40,30 @@ from genrm_rl.serving.contracts import (
     RewardOut,
     RewardsReply,
     RewardsRequest,
-    StatsReply,
     compare,
     one_sentence,
 )
 from genrm_rl.serving.desk import Question, as_prompt
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
+from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
-from genrm_rl.serving.totals import Totals
 
 AnswerT = TypeVar("AnswerT")
 
 REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
 api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
-for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract):
+for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
     api.include_router(contract.routes)
+api.include_router(operations.open_routes)
+api.add_middleware(BodyLimit, limit=lambda: _replica().body_limit)
+api.add_middleware(Observed, report=lambda call: _replica().ledger.finished(call))
+
+
+def _replica() -> RewardService:
+    """The ingress that this process runs; the middlewares are made before it."""
+    return serve.get_replica_context().servable_object
 
 
 @api.exception_handler(RequestValidationError)
@@ -75,8 +84,9 @@ class RewardService:
         self._encoder = served.encoder()
         self.chat_encoder = self._encoder.chat
         self._token = token
-        self._pending = 0
-        self._totals = Totals()
+        self.body_limit = int(settings.max_body_mib * MIB)
+        self.ledger = Ledger(settings, served.version)
+        self.admission = Admission(settings, self.ledger.pending)
         policy = settings.policy_tokenizer
         self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
@@ -87,13 +97,7 @@ class RewardService:
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
         """Which judge is served and how much is pending."""
-        return {"judge_version": self._version, "pending_comparisons": self._pending}
-
-    @api.get("/v1/stats")
-    async def stats(self, request: Request) -> StatsReply:
-        """What was judged since the service started, and what the caches saved."""
-        self._check(Ask(), request)
-        return self._totals.reply(self._version, self._pending)
+        return {"judge_version": self._version, "pending_comparisons": self.admission.pending}
 
     @api.post("/v1/judgments")
     async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
@@ -102,7 +106,7 @@ class RewardService:
         self._check(body, request)
         shown = [entry.comparison() for entry in body.comparisons]
         self._check_sizes(shown)
-        async with self._admitted(len(shown)):
+        async with self.admission.room(len(shown)):
             found = await self._ask(shown, body, began + self._deadline(body))
         return JudgmentsReply(
             judge_version=self._version,
@@ -120,7 +124,7 @@ class RewardService:
             if body.rule in AGAINST_REFERENCE and group.reference is None:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
         judged: dict[str, JudgmentOut] = {}
-        async with self._admitted(sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)):
+        async with self.admission.room(sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)):
             self._check_sizes([each for group in body.groups for each in self._first_round(group, body.rule)])
             groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
         return RewardsReply(
@@ -147,7 +151,7 @@ class RewardService:
         """Rewards of one whole group, and the judgments behind them."""
         began, judged = time.time(), {}
         body = RewardsRequest(groups=[group], rule=rule)
-        async with self._admitted(comparisons(rule, len(set(group.responses)))):
+        async with self.admission.room(comparisons(rule, len(set(group.responses)))):
             self._check_sizes(self._first_round(group, rule))
             found = await self._reward(group, body, began + self._settings.deadline, judged)
         return RewardsReply(
@@ -157,7 +161,7 @@ class RewardService:
     async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """What the judge's model writes, in the order of ``requests``."""
         expires = time.time() + self._settings.deadline
-        async with self._admitted(len(requests)):
+        async with self.admission.room(len(requests)):
             return await self._answers(
                 [partial(self._judges.generate.remote, each, expires) for each in requests], expires
             )
@@ -199,7 +203,7 @@ class RewardService:
                     behind[place].append(judgment.pair_id)
         scores = spread(places, score(body.rule, len(places), outcomes))
         place_of = {index: place for place, indices in enumerate(places) for index in indices}
-        return [
+        earned = [
             RewardOut(
                 reward=None if isinstance(value, Mask) else value,
                 mask=value if isinstance(value, Mask) else None,
@@ -207,14 +211,16 @@ class RewardService:
             )
             for index, value in enumerate(scores)
         ]
+        self.ledger.rewarded(earned)
+        return earned
 
     async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
         """One call per comparison, so that Serve balances them."""
         votes = Votes(ask.votes, ask.greedy, ask.stop_error)
         calls = [partial(self._judges.judge.remote, [comparison], votes, expires) for comparison in shown]
-        judged = [found[0] for found in await self._answers(calls, expires)]
-        self._totals.add(judged)
-        return judged
+        found = [each[0] for each in await self._answers(calls, expires)]
+        self.ledger.judged(shown, found)
+        return found
 
     async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
         """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks
@@ -236,25 +242,6 @@ class RewardService:
             raise HTTPException(504, "no judge replica answered in time; ask again later") from None
         except (RayActorError, EngineProcessDied):
             raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
-
-    @asynccontextmanager
-    async def _admitted(self, count: int) -> AsyncIterator[None]:
-        """Room for ``count`` comparisons, or 503 with ``Retry-After``."""
-        if count > self._settings.max_comparisons:
-            raise HTTPException(
-                413, f"the call needs {count} comparisons and the service takes {self._settings.max_comparisons}"
-            )
-        if self._pending + count > self._settings.max_pending:
-            raise HTTPException(
-                503,
-                f"the judge is busy with {self._pending} comparisons; ask again",
-                headers={"Retry-After": f"{max(1, round(self._settings.retry_after))}"},
-            )
-        self._pending += count
-        try:
-            yield
-        finally:
-            self._pending -= count
 
     def _check(self, ask: Ask, request: Request) -> None:
         """Token, votes and version."""

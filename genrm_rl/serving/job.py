@@ -14,6 +14,7 @@ from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.serving.app import cache_file, judge_to_serve, running_service, token_of
+from genrm_rl.serving.call_log import open_log
 
 EXAMPLE = """curl {address}/v1/judgments {token}-H 'Content-Type: application/json' -d '{{"comparisons": [
   {{"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "bcdig"}}], "rationales": true}}'"""
@@ -27,6 +28,7 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
         load_tokenizer(Path(config.serving.policy_tokenizer))
     check_port(config.serving)
     cache_file(config.serving)
+    open_log(config.serving.log_path)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -34,7 +36,9 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
         console.print(f"starting {judge.name} ({judge.version})", highlight=False)
         with running_service(config, judge) as address:
             header = f"-H 'Authorization: Bearer '${config.serving.token_variable} " if token else ""
-            console.print(f"serving on {address}; schema at {address}/docs; try:", highlight=False)
+            console.print(
+                f"serving on {address}: a page for people there, the schema at {address}/docs; try:", highlight=False
+            )
             console.print(EXAMPLE.format(address=address, token=header), highlight=False, markup=False, soft_wrap=True)
             stop.wait()
             console.print("stopping; accepted requests are finished first")

@@ -24,6 +24,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
     """The tiny judge with small limits, so that tests reach them."""
+    folder = tmp_path_factory.mktemp("service")
     return ServeConfig(
         model=ModelConfig(name="tiny", max_context=320),
         judge=JudgeConfig(max_rationale=112),
@@ -34,9 +35,11 @@ def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFac
             max_comparisons=16,
             max_votes=4,
             max_characters=5000,
+            max_body_mib=0.25,
             cohort_size=3,
             cohort_wait=1.5,
-            cache_path=str(tmp_path_factory.mktemp("service") / "verdicts.sqlite"),
+            cache_path=str(folder / "verdicts.sqlite"),
+            log_path=str(folder / "calls.jsonl"),
             policy_tokenizer=str(tiny_model.path),
         ),  # fmt: skip
     )

@@ -61,6 +61,15 @@ def test_votes_and_orders_of_a_comparison_share_the_prefix_cache(client: httpx.C
     assert after["prefix_cache_hit_rate"] == pytest.approx(rate) and 0 < rate < 1
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/v1/judgments", "/v1/rewards", "/get_reward"])
+def test_a_large_body_is_refused_unparsed(client: httpx.Client, path: str, chunked: bool) -> None:
+    part = b"x" * 2**16  # no JSON: whoever parses it says something else
+    reply = client.post(path, content=(part for _ in range(64)) if chunked else part * 64)
+    assert (reply.status_code, "0.25 MiB" in reply.json()["detail"]) == (413, True)
+    assert client.get("/healthz").status_code == 200
+
+
 def test_a_restarted_judge_answers_from_the_cache_on_disk(client: httpx.Client) -> None:
     pairs = [each | {"prompt": f"{each['prompt']}f"} for each in PAIRS]
     first = judged(client, comparisons=pairs, greedy=True, rationales=True)

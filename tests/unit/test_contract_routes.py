@@ -8,12 +8,12 @@ import pytest
 from fastapi import HTTPException
 from starlette.requests import Request
 
-from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, slime_contract
+from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
 from genrm_rl.serving.contracts import Ask
 from genrm_rl.serving.desk import open_desk
 from genrm_rl.serving.ingress import RewardService
 
-CONTRACTS = (openrlhf_contract, slime_contract, gym_contract, openai_contract)
+CONTRACTS = (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations)
 ROUTES = [route for contract in CONTRACTS for route in contract.routes.routes]
 
 

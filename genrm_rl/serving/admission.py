@@ -1,0 +1,42 @@
+"""How much work the service takes on at once; what is above that is refused before it costs anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import HTTPException
+
+from genrm_rl.config.serving import ServingConfig
+
+
+class Admission:
+    """Counts comparisons that are accepted and not yet answered; ``watch`` is told of every change."""
+
+    def __init__(self, settings: ServingConfig, watch: Callable[[int], None]) -> None:
+        self._settings = settings
+        self._watch = watch
+        self.pending = 0
+
+    @asynccontextmanager
+    async def room(self, count: int) -> AsyncIterator[None]:
+        """Room for ``count`` comparisons. Raises HTTPException 413, or 503 with ``Retry-After``."""
+        if count > self._settings.max_comparisons:
+            raise HTTPException(
+                413, f"the call needs {count} comparisons and the service takes {self._settings.max_comparisons}"
+            )
+        if self.pending + count > self._settings.max_pending:
+            raise HTTPException(
+                503,
+                f"the judge is busy with {self.pending} comparisons; ask again",
+                headers={"Retry-After": f"{max(1, round(self._settings.retry_after))}"},
+            )
+        self._expect(count)
+        try:
+            yield
+        finally:
+            self._expect(-count)
+
+    def _expect(self, more: int) -> None:
+        self.pending += more
+        self._watch(self.pending)

@@ -1,0 +1,49 @@
+"""All that the ingress records of its work: totals, recent judgments, metrics and log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genrm_rl.config.serving import ServingConfig
+from genrm_rl.preferences.types import Comparison
+from genrm_rl.serving.call_log import log_call, open_log
+from genrm_rl.serving.calls import Call, current_call
+from genrm_rl.serving.contracts import Judged, RewardOut
+from genrm_rl.serving.metrics import ServiceMetrics
+from genrm_rl.serving.recent import RecentJudgments
+from genrm_rl.serving.totals import Totals
+
+
+class Ledger:
+    """Told of what happens, never asked for a decision. Belongs to one ingress replica."""
+
+    def __init__(self, settings: ServingConfig, judge_version: str) -> None:
+        open_log(settings.log_path)
+        self.totals = Totals()
+        self.recent = RecentJudgments(settings.recent_judgments)
+        self.judge_version = judge_version
+        self._log_texts = settings.log_texts
+        self._metrics = ServiceMetrics()
+
+    def judged(self, shown: Sequence[Comparison], found: Sequence[Judged]) -> None:
+        """Judgments of ``shown`` came back."""
+        self.totals.add(found)
+        for comparison, judged in zip(shown, found, strict=True):
+            self.recent.add(comparison, judged, self.judge_version)
+        self._metrics.judged(found)
+        call = current_call()
+        if call is not None:
+            call.shown += shown
+
+    def rewarded(self, group: Sequence[RewardOut]) -> None:
+        """A group got its rewards and masks."""
+        self._metrics.rewarded(group)
+
+    def pending(self, comparisons: int) -> None:
+        """What is accepted and not yet answered."""
+        self._metrics.pending(comparisons)
+
+    def finished(self, call: Call) -> None:
+        """A call was answered."""
+        self._metrics.call(call)
+        log_call(call, self.judge_version, texts=self._log_texts)

@@ -1,0 +1,64 @@
+"""The judgments that were given last, so that any of them can be opened by its id."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from pydantic import Field
+
+from genrm_rl.preferences.types import Comparison
+from genrm_rl.serving.contracts import Judged, JudgmentOut, Turn, Wire
+
+MOST_CHARACTERS = 64 * 2**20  # of all texts together; long ones leave room for fewer
+
+
+class StoredJudgment(Wire):
+    """``GET /v1/judgments/{id}``: a judgment with what was judged and what the judge wrote."""
+
+    judge_version: str
+    at: float = Field(description="seconds since 1970-01-01 UTC")
+    prompt: list[Turn]
+    response_a: str
+    response_b: str
+    judgment: JudgmentOut
+
+
+class RecentJudgments:
+    """At most ``entries`` judgments by id; the oldest leave first. Of a comparison judged again the last counts."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._kept: OrderedDict[str, StoredJudgment] = OrderedDict()
+        self._characters = 0
+
+    def add(self, shown: Comparison, judged: Judged, judge_version: str) -> None:
+        """Keep one judgment."""
+        stored = StoredJudgment(
+            judge_version=judge_version,
+            at=time.time(),
+            prompt=[Turn(role=turn.role, content=turn.content) for turn in shown.prompt],
+            response_a=shown.response_a,
+            response_b=shown.response_b,
+            judgment=JudgmentOut.of(judged, rationales=True),
+        )
+        identifier = stored.judgment.id
+        self._drop(identifier)
+        self._kept[identifier] = stored
+        self._characters += _characters(stored)
+        while self._kept and (len(self._kept) > self._entries or self._characters > MOST_CHARACTERS):
+            self._drop(next(iter(self._kept)))
+
+    def get(self, identifier: str) -> StoredJudgment | None:
+        """The judgment, or None if it was never given or has left."""
+        return self._kept.get(identifier)
+
+    def _drop(self, identifier: str) -> None:
+        old = self._kept.pop(identifier, None)
+        if old is not None:
+            self._characters -= _characters(old)
+
+
+def _characters(stored: StoredJudgment) -> int:
+    words = sum(len(each.text) for each in stored.judgment.rationales or ())
+    return words + len(stored.response_a) + len(stored.response_b) + sum(len(turn.content) for turn in stored.prompt)
