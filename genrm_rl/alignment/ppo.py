@@ -39,7 +39,8 @@ class PPO:
     def run(self, measure: Any) -> None:
         """All steps from the last checkpoint on. ``measure(step)`` is called after each publication."""
         first = self.restore()
-        self.hosts.publish(version_of(first)) if first else None
+        if first:
+            self.hosts.publish(version_of(first))
         measure(first)
         with ThreadPoolExecutor(1) as background:
             ahead: Future[Rollout] | None = None
