@@ -95,7 +95,7 @@ MALFORMED: list[tuple[str, object, str]] = [
 
 
 def requests_so_far() -> int:
-    return serve.get_deployment_handle("Judge", APP).requests.remote().result(timeout_s=60)
+    return serve.get_deployment_handle("Judge", APP).requests.remote().result(timeout_s=600)
 
 
 def test_there_are_fifty() -> None:

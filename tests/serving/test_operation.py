@@ -83,17 +83,17 @@ def test_a_restarted_judge_answers_from_the_cache_on_disk(client: httpx.Client) 
         assert not new["cached"] or not any(new["cost"].values())
     sampled = judged(client, comparisons=pairs)
     assert not any(each["cached"] for each in sampled), "a sampled vote is not what a greedy one said"
-    assert serve.get_deployment_handle("Judge", APP).report.remote().result(timeout_s=60).pid == replica
+    assert serve.get_deployment_handle("Judge", APP).report.remote().result(timeout_s=600).pid == replica
 
 
 def restart_judge() -> int:
     """Kill the judge's replica; returns the process id of its successor."""
     judges = serve.get_deployment_handle("Judge", APP)
-    victim = judges.report.remote().result(timeout_s=60)
+    victim = judges.report.remote().result(timeout_s=600)
     os.kill(victim.pid, signal.SIGKILL)
     while True:
         try:
-            found = judges.report.remote().result(timeout_s=60)
+            found = judges.report.remote().result(timeout_s=600)
         except (RayActorError, EngineProcessDied):
             time.sleep(0.5)
             continue

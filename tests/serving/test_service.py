@@ -140,7 +140,7 @@ def test_an_unfinished_checkpoint_is_not_served(tmp_path) -> None:
 
 def test_a_killed_engine_loses_no_accepted_request(client: httpx.Client) -> None:
     judges = serve.get_deployment_handle("Judge", APP)
-    victim = judges.report.remote().result(timeout_s=60)
+    victim = judges.report.remote().result(timeout_s=600)
     with ThreadPoolExecutor(4) as threads:
         pairs = [[PAIR | {"prompt": f"add {number} 2 {other}"} for other in range(5)] for number in range(4)]
         calls = [threads.submit(post, client, "/v1/judgments", comparisons=each, votes=4) for each in pairs]
@@ -151,4 +151,4 @@ def test_a_killed_engine_loses_no_accepted_request(client: httpx.Client) -> None
     for reply in replies:
         for judgment in reply.json()["judgments"]:
             assert not {"judge_failed", "timed_out"} & set(judgment["non_verdicts"])
-    assert judges.report.remote().result(timeout_s=60).pid != victim.pid
+    assert judges.report.remote().result(timeout_s=600).pid != victim.pid
