@@ -195,9 +195,11 @@ def _is_tie(folded: Verdict | None, traces: list[Trace]) -> bool:
 
 
 def _plain_meta(pair: PreferencePair) -> dict[str, Any]:
-    """The scalar part of the pair's metadata: what scoring rules need, and all that JSON can hold without surprises."""
-    return {
+    """The scalar part of the pair's metadata, and how many messages the conversation has with its answer: what scoring
+    rules need, and all that JSON can hold without surprises."""
+    plain = {
         key: value
         for key, value in pair.meta.items()
         if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
     }
+    return plain | {"messages": len(pair.prompt) + 1}
