@@ -25,7 +25,9 @@ class ServingConfig(Section):
     token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token")
     min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", ge=1)
     max_replicas: int = setting(1, "judge replicas under load", unit="replicas", ge=1)
-    target_ongoing: int = setting(32, "comparisons per replica that the autoscaler aims at", unit="comparisons", ge=1)
+    target_ongoing: int = setting(
+        32, "comparisons per replica that the autoscaler aims at; counted in batches of 16", unit="comparisons", ge=1
+    )
     max_pending: int = setting(1024, "accepted comparisons without an answer; more are refused with 503", ge=1)
     retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", gt=0)
     deadline: float = setting(120.0, "longest time for one call; what is judged by then is returned", unit="seconds")

@@ -8,23 +8,20 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.config import RunConfig
-from genrm_rl.errors import ModelError
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import ResultRow
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Form
-from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
+from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import check_test_sets, load_sources
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
-from genrm_rl.runtime.storage import is_complete, read_manifest, write_json
-
-KIND_OF_OBJECTIVE = {"bradley_terry": "bradley_terry", "pairrm": "pairrm"}
+from genrm_rl.runtime.storage import write_json
 
 
 def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
@@ -69,30 +66,7 @@ def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
     """The judge that a name or a checkpoint directory stands for."""
     if name == "llm_judge":
         return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", form)
-    path = Path(name)
-    if not path.is_dir():
-        raise ModelError(
-            f"{name} is no judge: give `llm_judge` or the checkpoint directory of a run, e.g. "
-            "runs/ID/methods/star_dpo/round1/checkpoint"
-        )
-    if not is_complete(path):
-        raise ModelError(
-            f"{name} has no completion marker, so its checkpoint was never finished; resume the run that writes it "
-            f"(a model that no run made is asked with `evaluate llm_judge --model.name {name}`)"
-        )
-    manifest = read_manifest(path)
-    objective = manifest.get("objective")
-    if objective is None:
-        raise ModelError(
-            f"{name} holds the stage {manifest.get('stage', 'of something else')} and no checkpoint; give the "
-            "checkpoint directory of a run, e.g. runs/ID/methods/star_dpo/round1/checkpoint"
-        )
-    resolve_model(config.model.model_copy(update={"name": str(path.resolve()), "revision": None}))
-    kind = KIND_OF_OBJECTIVE.get(objective, "generative")
-    if kind != "generative" and not (path / SCORE_HEAD_FILE).is_file():
-        raise ModelError(f"{name} has no {SCORE_HEAD_FILE}; give a checkpoint of objective bradley_terry or pairrm")
-    chosen_form: Form | None = None if kind != "generative" else "direct" if objective == "direct" else form
-    return Judge(path.parent.parent.name or "judge", kind, path, manifest.get("version", path.name), chosen_form)  # type: ignore[arg-type]
+    return judge_in(name, config.model, form, untrained="llm_judge")
 
 
 def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> None:

@@ -23,24 +23,15 @@ import httpx
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
+from genrm_rl.rewards.wire import BUSY_STATUS, Group, asked_pause, authorisation, records_of, sentence_of
 
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.TimeoutException)
-BUSY_STATUS = (429, 502, 503, 504)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
 GRACE = 15.0  # seconds beyond a call's deadline before the connection is given up
 
 
 class RewardServiceError(GenRMError):
     """The service can't be used: wrong address, no token, or silent for longer than ``reward.give_up_after``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Responses to one prompt (a question, or messages as ``{role, content}``), judged against each other."""
-
-    prompt: str | tuple[dict[str, str], ...]
-    responses: tuple[str, ...]
-    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,7 @@ class RewardClient:
         self.url = url.rstrip("/")
         self.config = config
         self.statistics = ClientStatistics()
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = authorisation(token)
         self._say = say
         self._jitter = random.Random(seed)  # of pauses only; no result depends on it
         self._room = threading.BoundedSemaphore(config.max_in_flight)
@@ -134,7 +125,7 @@ class RewardClient:
         """Any other endpoint of the service, with the same patience. Raises RewardServiceError for a refusal."""
         reply = self._await(self._patiently("POST", path, body))
         if reply.status_code != 200:
-            raise RewardServiceError(f"{self.url}{path} answered {reply.status_code}: {_detail(reply)}")
+            raise RewardServiceError(f"{self.url}{path} answered {reply.status_code}: {sentence_of(reply)}")
         return reply.json()
 
     def _await(self, work: Any) -> Any:
@@ -164,11 +155,8 @@ class RewardClient:
     async def _judge(self, group: Group, version: str, ask: dict[str, Any]) -> GroupReward:
         """Rewards, or masks for a group that the service would not judge."""
         config = self.config
-        asked = {"prompt": group.prompt, "responses": list(group.responses)}
-        if group.reference is not None:
-            asked["reference"] = group.reference
         body = {
-            "groups": [asked],
+            "groups": [group.body()],
             "rule": config.rule,
             "votes": config.votes,
             "greedy": config.greedy,
@@ -191,28 +179,19 @@ class RewardClient:
                 self.statistics.other_version += 1
                 mask = Mask.OTHER_VERSION
             elif reply.status_code in (400, 413, 422):
-                self._say(f"the judge refuses a group: {_detail(reply)}")
+                self._say(f"the judge refuses a group: {sentence_of(reply)}")
                 mask = Mask.REFUSED
                 break
             else:
-                raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {_detail(reply)}")
+                raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {sentence_of(reply)}")
             if attempt + 1 < config.attempts:
                 await asyncio.sleep(self._pause(attempt, reply))
         masked = RewardRecord(None, mask, (), version)
         return GroupReward((masked,) * len(group.responses), (), time.perf_counter() - began)
 
     def _read(self, reply: dict[str, Any], seconds: float) -> GroupReward:
-        (group,) = reply["groups"]
+        (records,) = records_of(reply)
         self.statistics.judge_seconds.append(seconds)
-        records = tuple(
-            RewardRecord(
-                each["reward"],
-                None if each["mask"] is None else Mask(each["mask"]),
-                tuple(each["judgments"]),
-                reply["judge_version"],
-            )
-            for each in group
-        )
         return GroupReward(records, tuple(reply["judgments"]), seconds)
 
     async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
@@ -246,10 +225,8 @@ class RewardClient:
 
     def _pause(self, attempt: int, reply: httpx.Response | None) -> float:
         """Seconds until the next call: what the service asked for, or exponential back-off, with jitter."""
-        asked = reply.headers.get("Retry-After", "") if reply is not None else ""
-        wait = min(self.config.backoff * 2**attempt, self.config.max_backoff)
-        if asked.replace(".", "", 1).isdigit():
-            wait = max(wait, float(asked))
+        asked = asked_pause(reply) if reply is not None else 0.0
+        wait = max(asked, min(self.config.backoff * 2**attempt, self.config.max_backoff))
         return wait * (1 + 0.25 * self._jitter.random())
 
 
@@ -291,11 +268,3 @@ class CircuitBreaker:
             return False
         self._said = time.monotonic()
         return True
-
-
-def _detail(reply: httpx.Response) -> str:
-    """The service's sentence."""
-    try:
-        return str(reply.json().get("detail", reply.text))[:500]
-    except ValueError:
-        return reply.text[:200]

@@ -48,7 +48,7 @@ def open_log(path: str | None) -> None:
     logger.propagate = False
 
 
-def log_call(call: Call, judge_version: str, *, texts: bool) -> None:
+def log_call(call: Call, *, texts: bool) -> None:
     """One line about one call. ``texts`` adds what was compared."""
     fields: dict[str, Any] = {
         "endpoint": call.endpoint,
@@ -56,7 +56,7 @@ def log_call(call: Call, judge_version: str, *, texts: bool) -> None:
         "status": call.status,
         "seconds": round(call.seconds, 6),
         "comparisons": len(call.shown),
-        "judge_version": judge_version,
+        "judge_version": call.judge_version,
         "request_id": call.request_id,
     }
     if texts:

@@ -18,7 +18,7 @@ LOST = 499  # status of a call whose client hung up, as nginx counts it
 
 @dataclass
 class Call:
-    """One call. ``endpoint`` is the route's template, ``shown`` what was judged for it so far."""
+    """One call. ``endpoint`` is the route's template, ``shown`` what was judged for it so far, by ``judge_version``."""
 
     method: str
     request_id: str
@@ -26,6 +26,7 @@ class Call:
     status: int = LOST
     seconds: float = 0.0
     shown: list[Comparison] = field(default_factory=list)
+    judge_version: str | None = None
 
 
 _current: ContextVar[Call | None] = ContextVar("genrm_rl_call", default=None)

@@ -110,11 +110,12 @@ class Cost(Wire):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A judgment as a replica returns it."""
+    """A judgment as a replica of ``judge_version`` returns it."""
 
     judgment: Judgment
     cached: bool
     cost: Cost
+    judge_version: str
 
 
 class JudgmentOut(Wire):

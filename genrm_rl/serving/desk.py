@@ -7,33 +7,40 @@ as ``desk: OpenDesk``: the running replica, after the caller's token was checked
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fastapi import Depends, HTTPException, Request
 from ray import serve
 
 from genrm_rl.config.serving import ServingConfig
-from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, Turn
 from genrm_rl.serving.gym_cohorts import GymCohorts
-from genrm_rl.serving.judge_replica import ServedJudge
+from genrm_rl.serving.judges import Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 
 Question = str | tuple[Turn, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Rewarded:
+    """A reward, and the judge that gave it to the whole cohort."""
+
+    out: RewardOut
+    judge_version: str
+
+
 class Desk(Protocol):
     """The ingress, as far as other trainers' contracts need it. Everything raises HTTPException."""
 
     settings: ServingConfig
-    served: ServedJudge
+    judges: Judges
     policy: PolicyFormat
-    chat_encoder: ChatEncoder
-    gym_cohorts: GymCohorts[RewardOut]
+    gym_cohorts: GymCohorts[Rewarded]
     ledger: Ledger
     admission: Admission
 
@@ -49,7 +56,7 @@ class Desk(Protocol):
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
         """Rewards of one whole group, and the judgments behind them."""
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+    async def generate(self, judge: RunningJudge, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """What the judge's model writes, in the order of ``requests``."""
 
 

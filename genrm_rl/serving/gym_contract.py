@@ -141,12 +141,12 @@ async def verify(body: VerifyRequest, desk: OpenDesk) -> VerifyReply:
     return VerifyReply(
         responses_create_params=body.responses_create_params,
         response=body.response,
-        reward=gym_reward(rule, reward_or_424(found)),
+        reward=gym_reward(rule, reward_or_424(found.out)),
         group_id=body.group_id,
         group_attempt=body.group_attempt,
         rollout_index=body.rollout_index,
-        judge_version=desk.served.version,
-        judgments=found.judgments,
+        judge_version=found.judge_version,
+        judgments=found.out.judgments,
     )
 
 

@@ -5,25 +5,21 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from ray import serve
-from ray.exceptions import RayActorError
-from ray.serve.handle import DeploymentHandle
 
-from genrm_rl.config.serving import ServingConfig
+from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import DataError
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Rule
-from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
 from genrm_rl.serving.admission import Admission
@@ -43,16 +39,13 @@ from genrm_rl.serving.contracts import (
     compare,
     one_sentence,
 )
-from genrm_rl.serving.desk import Question, as_prompt
+from genrm_rl.serving.desk import Question, Rewarded, as_prompt
 from genrm_rl.serving.gym_cohorts import GymCohorts
-from genrm_rl.serving.judge_replica import ServedJudge, Votes
+from genrm_rl.serving.judge_replica import Votes
+from genrm_rl.serving.judges import Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 
-AnswerT = TypeVar("AnswerT")
-
-REASK_SECONDS = 0.5  # pause before a comparison whose replica died is asked again
-GRACE = 5.0  # seconds that a reply may need beyond its deadline
 api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
 for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
     api.include_router(contract.routes)
@@ -76,28 +69,31 @@ async def refuse_malformed(_: Request, problem: RequestValidationError) -> JSONR
 class RewardService:
     """Body of the ingress deployment. It alone admits work, so what it accepted is never refused further in."""
 
-    def __init__(self, judges: DeploymentHandle, settings: ServingConfig, served: ServedJudge, token: str) -> None:
-        self._judges = judges
-        self._settings = self.settings = settings
-        self._served = self.served = served
-        self._version = served.version
-        self._encoder = served.encoder()
-        self.chat_encoder = self._encoder.chat
+    async def __init__(self, config: ServeConfig, token: str) -> None:
+        self.settings = settings = config.serving
+        self.judges = await Judges.find(serve.get_replica_context().app_name, config)
+        self._seed = config.seed
         self._token = token
         self.body_limit = int(settings.max_body_mib * MIB)
-        self.ledger = Ledger(settings, served.version)
+        self.ledger = Ledger(settings)
         self.admission = Admission(settings, self.ledger.pending)
         policy = settings.policy_tokenizer
         self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
-        self._cohorts: Cohorts[RewardOut] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
-        self.gym_cohorts: GymCohorts[RewardOut] = GymCohorts(
+        self._cohorts: Cohorts[Rewarded] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)
+        self.gym_cohorts: GymCohorts[Rewarded] = GymCohorts(
             settings.cohort_size, settings.cohort_wait, self._judge_cohort
         )
 
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
-        """Which judge is served and how much is pending."""
-        return {"judge_version": self._version, "pending_comparisons": self.admission.pending}
+        """Which judge answers, which one is starting, which ones finish their last calls, and how much is pending."""
+        judges = self.judges
+        return {
+            "judge_version": judges.current.version,
+            "starting": judges.starting,
+            "finishing": [judge.version for judge in judges.finishing],
+            "pending_comparisons": self.admission.pending,
+        }
 
     @api.post("/v1/judgments")
     async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
@@ -105,11 +101,12 @@ class RewardService:
         began = time.time()
         self._check(body, request)
         shown = [entry.comparison() for entry in body.comparisons]
-        self._check_sizes(shown)
-        async with self.admission.room(len(shown)):
-            found = await self._ask(shown, body, began + self._deadline(body))
+        with self.judges.use(body.judge_version) as judge:
+            self._check_sizes(judge, shown)
+            async with self.admission.room(len(shown)):
+                found = await self._ask(judge, shown, body, began + self._deadline(body))
         return JudgmentsReply(
-            judge_version=self._version,
+            judge_version=judge.version,
             seconds=time.time() - began,
             judgments=[JudgmentOut.of(each, rationales=body.rationales) for each in found],
         )
@@ -123,13 +120,7 @@ class RewardService:
         for number, group in enumerate(body.groups):
             if body.rule in AGAINST_REFERENCE and group.reference is None:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
-        judged: dict[str, JudgmentOut] = {}
-        async with self.admission.room(sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)):
-            self._check_sizes([each for group in body.groups for each in self._first_round(group, body.rule)])
-            groups = await asyncio.gather(*(self._reward(group, body, expires, judged) for group in body.groups))
-        return RewardsReply(
-            judge_version=self._version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
-        )
+        return await self._rewards(body, began, expires)
 
     # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
 
@@ -140,42 +131,34 @@ class RewardService:
     def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
         """413 or 422 for an answer that does not fit, with a second one of its length: those to come are unknown."""
         other = answer if reference is None else reference
-        self._check_sizes([compare(as_prompt(question), answer, other)])
+        self._check_sizes(self.judges.current, [compare(as_prompt(question), answer, other)])
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
         """Reward of one answer among those to the same question that arrive with it."""
         self.check_answer(question, answer, reference)
-        return await self._cohorts.join((question, reference), answer)
+        return (await self._cohorts.join((question, reference), answer)).out
 
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
         """Rewards of one whole group, and the judgments behind them."""
-        began, judged = time.time(), {}
-        body = RewardsRequest(groups=[group], rule=rule)
-        async with self.admission.room(comparisons(rule, len(set(group.responses)))):
-            self._check_sizes(self._first_round(group, rule))
-            found = await self._reward(group, body, began + self._settings.deadline, judged)
-        return RewardsReply(
-            judge_version=self._version, seconds=time.time() - began, groups=[found], judgments=list(judged.values())
-        )
+        began = time.time()
+        return await self._rewards(RewardsRequest(groups=[group], rule=rule), began, began + self.settings.deadline)
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
+    async def generate(self, judge: RunningJudge, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """What the judge's model writes, in the order of ``requests``."""
-        expires = time.time() + self._settings.deadline
         async with self.admission.room(len(requests)):
-            return await self._answers(
-                [partial(self._judges.generate.remote, each, expires) for each in requests], expires
-            )
+            return await judge.generate(requests, time.time() + self.settings.deadline)
 
-    async def _judge_cohort(self, key: tuple[Any, ...], answers: list[str]) -> list[RewardOut]:
+    async def _judge_cohort(self, key: tuple[Any, ...], answers: list[str]) -> list[Rewarded]:
         """``key`` begins with the question and the reference answer."""
         group = GroupIn(prompt=as_prompt(key[0]), responses=answers, reference=key[1])
-        return (await self.reward_group(group, self._settings.cohort_rule)).groups[0]
+        reply = await self.reward_group(group, self.settings.cohort_rule)
+        return [Rewarded(each, reply.judge_version) for each in reply.groups[0]]
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _places(self, group: GroupIn) -> tuple[list[list[int]], dict[int, str]]:
         """Canonical places of a group, and the text at each, the reference answer included."""
-        places = canonical_order(group.responses, self._served.seed)
+        places = canonical_order(group.responses, self._seed)
         texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
         return places, texts | {REFERENCE: group.reference or ""}
 
@@ -184,8 +167,28 @@ class RewardService:
         places, texts = self._places(group)
         return [compare(group.prompt, texts[a], texts[b]) for a, b in next_matches(rule, len(places), {})]
 
+    async def _rewards(self, body: RewardsRequest, began: float, expires: float) -> RewardsReply:
+        """All groups of a call, by one judge."""
+        judged: dict[str, JudgmentOut] = {}
+        needed = sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)
+        with self.judges.use(body.judge_version) as judge:
+            async with self.admission.room(needed):
+                self._check_sizes(
+                    judge, [each for group in body.groups for each in self._first_round(group, body.rule)]
+                )
+                rewarding = (self._reward(judge, group, body, expires, judged) for group in body.groups)
+                groups = await asyncio.gather(*rewarding)
+        return RewardsReply(
+            judge_version=judge.version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
+        )
+
     async def _reward(
-        self, group: GroupIn, body: RewardsRequest, expires: float, judged: dict[str, JudgmentOut]
+        self,
+        judge: RunningJudge,
+        group: GroupIn,
+        body: RewardsRequest,
+        expires: float,
+        judged: dict[str, JudgmentOut],
     ) -> list[RewardOut]:
         places, texts = self._places(group)
         outcomes: dict[tuple[int, int], float | None] = {}
@@ -193,8 +196,8 @@ class RewardService:
         while matches := next_matches(body.rule, len(places), outcomes):
             shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
             if outcomes:  # later rounds of a knockout; whoever calls has checked the first round of all groups
-                self._check_sizes(shown)
-            found = await self._ask(shown, body, expires)
+                self._check_sizes(judge, shown)
+            found = await self._ask(judge, shown, body, expires)
             for match, each in zip(matches, found, strict=True):
                 judgment = each.judgment
                 outcomes[match] = judgment.p_a
@@ -214,59 +217,33 @@ class RewardService:
         self.ledger.rewarded(earned)
         return earned
 
-    async def _ask(self, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
-        """One call per comparison, so that Serve balances them."""
-        votes = Votes(ask.votes, ask.greedy, ask.stop_error)
-        calls = [partial(self._judges.judge.remote, [comparison], votes, expires) for comparison in shown]
-        found = [each[0] for each in await self._answers(calls, expires)]
+    async def _ask(self, judge: RunningJudge, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
+        found = await judge.ask(shown, Votes(ask.votes, ask.greedy, ask.stop_error), expires)
         self.ledger.judged(shown, found)
         return found
 
-    async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
-        """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks
-        for is a function of its content and seed, so nothing is answered differently."""
-
-        async def one(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
-            while True:
-                try:
-                    return await call()
-                except (RayActorError, EngineProcessDied):
-                    if time.time() + REASK_SECONDS > expires:
-                        raise
-                    await asyncio.sleep(REASK_SECONDS)
-
-        try:
-            async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
-                return list(await asyncio.gather(*(one(call) for call in calls)))
-        except TimeoutError:
-            raise HTTPException(504, "no judge replica answered in time; ask again later") from None
-        except (RayActorError, EngineProcessDied):
-            raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
-
     def _check(self, ask: Ask, request: Request) -> None:
-        """Token, votes and version."""
+        """Token and votes."""
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
             raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
-        if ask.votes > self._settings.max_votes:
-            raise HTTPException(422, f"votes: at most {self._settings.max_votes} votes per order may be asked for")
-        if ask.judge_version not in (None, self._version):
-            raise HTTPException(409, f"judge version {ask.judge_version} was asked for and {self._version} is served")
+        if ask.votes > self.settings.max_votes:
+            raise HTTPException(422, f"votes: at most {self.settings.max_votes} votes per order may be asked for")
 
-    def _check_sizes(self, shown: Sequence[Comparison]) -> None:
+    def _check_sizes(self, judge: RunningJudge, shown: Sequence[Comparison]) -> None:
         """What does not fit the judge is refused before it costs anything; nothing is cut."""
-        limit = self._settings.max_characters
+        limit = self.settings.max_characters
         for number, comparison in enumerate(shown):
             texts = [turn.content for turn in comparison.prompt]
             for text in (*texts, comparison.response_a, comparison.response_b):
                 if len(text) > limit:
                     raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")
             try:
-                reason = self._served.misfit(comparison, self._encoder)
+                reason = judge.served.misfit(comparison, judge.encoder)
             except DataError as problem:
                 reason = str(problem)
             if reason is not None:
                 raise HTTPException(422, f"comparison {number}: {reason}")
 
     def _deadline(self, ask: Ask) -> float:
-        return min(ask.deadline_seconds or self._settings.deadline, self._settings.deadline)
+        return min(ask.deadline_seconds or self.settings.deadline, self.settings.deadline)

@@ -106,6 +106,10 @@ class JudgeReplica:
         await asyncio.shield(self._starting)
         return self._served.version
 
+    async def served(self) -> ServedJudge:
+        """What this replica was told to serve."""
+        return self._served
+
     async def report(self) -> EngineReport:
         """Version and process ids, for operators and drills."""
         await self.ready()
@@ -135,20 +139,21 @@ class JudgeReplica:
         ``expires`` is a time of the wall clock. The result may be a failure or a missed deadline.
         """
         await self.ready()
-        return await self._answer(self._renamed(request), expires)
+        result = await self._answer(self._renamed(request), expires)
+        return replace(result, weight_version=self._served.version)
 
     async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
         exact = votes.greedy or self._served.form == "direct"
         key = cache_key(comparison, self._identity)
         known = await self._off_loop(self._cache.get, key) if exact else None
         if known is not None:
-            return Judged(known, True, Cost())
+            return Judged(known, True, Cost(), self._served.version)
         planned = 1 if exact else votes.count
         traces, cost = await self._vote(self._requests(comparison, exact, planned), planned, votes.stop_error, expires)
         judgment = fold(traces, self._served.judge.aggregate)
         if exact:
             await self._off_loop(self._cache.put, key, judgment)
-        return Judged(judgment, False, cost)
+        return Judged(judgment, False, cost, self._served.version)
 
     async def _off_loop(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
         """A call of the cache; in a thread if it may wait for a disk."""

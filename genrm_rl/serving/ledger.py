@@ -17,11 +17,10 @@ from genrm_rl.serving.totals import Totals
 class Ledger:
     """Told of what happens, never asked for a decision. Belongs to one ingress replica."""
 
-    def __init__(self, settings: ServingConfig, judge_version: str) -> None:
+    def __init__(self, settings: ServingConfig) -> None:
         open_log(settings.log_path)
         self.totals = Totals()
         self.recent = RecentJudgments(settings.recent_judgments)
-        self.judge_version = judge_version
         self._log_texts = settings.log_texts
         self._metrics = ServiceMetrics()
 
@@ -29,11 +28,12 @@ class Ledger:
         """Judgments of ``shown`` came back."""
         self.totals.add(found)
         for comparison, judged in zip(shown, found, strict=True):
-            self.recent.add(comparison, judged, self.judge_version)
+            self.recent.add(comparison, judged)
         self._metrics.judged(found)
         call = current_call()
-        if call is not None:
+        if call is not None and found:
             call.shown += shown
+            call.judge_version = found[0].judge_version
 
     def rewarded(self, group: Sequence[RewardOut]) -> None:
         """A group got its rewards and masks."""
@@ -46,4 +46,4 @@ class Ledger:
     def finished(self, call: Call) -> None:
         """A call was answered."""
         self._metrics.call(call)
-        log_call(call, self.judge_version, texts=self._log_texts)
+        log_call(call, texts=self._log_texts)

@@ -18,12 +18,14 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.preferences.types import Role, content_hash
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Text, one_sentence
-from genrm_rl.serving.desk import Desk, OpenDesk
+from genrm_rl.serving.desk import OpenDesk
+from genrm_rl.serving.judges import RunningJudge
 
 
 class OpenAIRoute(APIRoute):
@@ -167,14 +169,15 @@ class ModelList(BaseModel):
 @routes.get("/v1/models")
 async def models(desk: OpenDesk) -> ModelList:
     """The one model that is served; its id is the judge version."""
-    return ModelList(data=[ModelCard(id=desk.served.version)])
+    return ModelList(data=[ModelCard(id=desk.judges.current.version)])
 
 
 @routes.post("/v1/chat/completions")
 async def chat_completions(body: ChatRequest, desk: OpenDesk) -> ChatReply:
     """The judge's model answers a conversation."""
-    requests = _requests(body, desk)
-    results = await desk.generate(requests)
+    with desk.judges.use() as judge:
+        requests = _requests(body, judge, desk.settings)
+        results = await desk.generate(judge, requests)
     for result in results:
         if result.finish_reason == "deadline":
             raise HTTPException(504, "the judge did not finish its answer in time; ask for fewer tokens")
@@ -184,7 +187,7 @@ async def chat_completions(body: ChatRequest, desk: OpenDesk) -> ChatReply:
     return ChatReply(
         id=f"chatcmpl-{uuid.uuid4().hex}",
         created=int(time.time()),
-        model=desk.served.version,
+        model=results[0].weight_version,
         choices=[_choice(index, result) for index, result in enumerate(results)],
         usage=Usage(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written),
     )
@@ -195,9 +198,9 @@ def _choice(index: int, result: GenerationResult) -> Choice:
     return Choice(index=index, message=ChatAnswer(content=result.text), finish_reason=finish)
 
 
-def _requests(body: ChatRequest, desk: Desk) -> list[GenerationRequest]:
+def _requests(body: ChatRequest, judge: RunningJudge, settings: ServingConfig) -> list[GenerationRequest]:
     """One request per choice. Raises HTTPException for what the judge can't do."""
-    served, chat = desk.served, desk.chat_encoder
+    served, chat = judge.served, judge.encoder.chat
     if served.kind != "generative":
         raise HTTPException(
             404, f"model: the served judge {served.version} is a {served.kind} model and writes no text"
@@ -205,11 +208,11 @@ def _requests(body: ChatRequest, desk: Desk) -> list[GenerationRequest]:
     if body.model not in (None, served.version):
         raise HTTPException(404, f"model: {body.model} is not served, {served.version} is")
     count = body.n or 1
-    if count > desk.settings.max_votes:
-        raise HTTPException(422, f"n: at most {desk.settings.max_votes} answers may be asked for")
+    if count > settings.max_votes:
+        raise HTTPException(422, f"n: at most {settings.max_votes} answers may be asked for")
     turns = [turn.plain() for turn in body.messages]
-    if sum(len(turn["content"]) for turn in turns) > desk.settings.max_characters:
-        raise HTTPException(413, f"messages: they have more than {desk.settings.max_characters} characters")
+    if sum(len(turn["content"]) for turn in turns) > settings.max_characters:
+        raise HTTPException(413, f"messages: they have more than {settings.max_characters} characters")
     try:
         prompt = chat.conversation_ids(turns, generation=True)
     except ModelError as problem:

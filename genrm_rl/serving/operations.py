@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse
+from pydantic import Field
 
-from genrm_rl.serving.contracts import StatsReply
+from genrm_rl.serving.contracts import StatsReply, Text, Wire
 from genrm_rl.serving.desk import OpenDesk
 from genrm_rl.serving.recent import StoredJudgment
 
@@ -27,10 +28,28 @@ async def page() -> HTMLResponse:
     return HTMLResponse(text, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
 
 
+class JudgeRequest(Wire):
+    """``POST /v1/judge``."""
+
+    checkpoint: Text = Field(description="absolute path of a finished checkpoint on the service's machines, or `base`")
+
+
+class JudgeReply(Wire):
+    """The judge that new calls go to."""
+
+    judge_version: str
+
+
+@routes.post("/v1/judge")
+async def change_judge(body: JudgeRequest, desk: OpenDesk) -> JudgeReply:
+    """Serve another judge from now on; answered when it has started. Calls before that are finished by the old one."""
+    return JudgeReply(judge_version=await desk.judges.change(body.checkpoint))
+
+
 @routes.get("/v1/stats")
 async def stats(desk: OpenDesk) -> StatsReply:
     """What was judged since the service started, and what the caches saved."""
-    return desk.ledger.totals.reply(desk.served.version, desk.admission.pending)
+    return desk.ledger.totals.reply(desk.judges.current.version, desk.admission.pending)
 
 
 @routes.get("/v1/judgments/{identifier}")

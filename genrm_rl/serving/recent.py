@@ -32,10 +32,10 @@ class RecentJudgments:
         self._kept: OrderedDict[str, StoredJudgment] = OrderedDict()
         self._characters = 0
 
-    def add(self, shown: Comparison, judged: Judged, judge_version: str) -> None:
+    def add(self, shown: Comparison, judged: Judged) -> None:
         """Keep one judgment."""
         stored = StoredJudgment(
-            judge_version=judge_version,
+            judge_version=judged.judge_version,
             at=time.time(),
             prompt=[Turn(role=turn.role, content=turn.content) for turn in shown.prompt],
             response_a=shown.response_a,

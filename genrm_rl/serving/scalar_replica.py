@@ -41,6 +41,10 @@ class ScalarReplica:
         """The judge version; the weights are loaded."""
         return self._served.version
 
+    async def served(self) -> ServedJudge:
+        """What this replica was told to serve."""
+        return self._served
+
     async def report(self) -> EngineReport:
         """Version and process id, for operators and drills."""
         return EngineReport(0, os.getpid(), (), self._served.version, self._start_seconds)
@@ -55,16 +59,17 @@ class ScalarReplica:
         return list(await asyncio.gather(*(self._judge(each, expires) for each in comparisons)))
 
     async def _judge(self, comparison: Comparison, expires: float) -> Judged:
-        kind = self._served.kind
+        kind, version = self._served.kind, self._served.version
         pair = scalar_sequences(kind, comparison, self._encoder)
         try:
             async with asyncio.timeout(max(0.001, expires - time.time())):
                 first, second = await asyncio.gather(*map(self._score, pair))
         except TimeoutError:
             late = Verdict.TIMED_OUT
-            return Judged(Judgment(comparison.pair_id, late, None, late, None, None, 0), False, Cost(votes_asked=1))
+            judgment = Judgment(comparison.pair_id, late, None, late, None, None, 0)
+            return Judged(judgment, False, Cost(votes_asked=1), version)
         cost = Cost(votes_asked=1, prompt_tokens=sum(map(len, pair)))
-        return Judged(scalar_judgment(kind, comparison.pair_id, first, second), False, cost)
+        return Judged(scalar_judgment(kind, comparison.pair_id, first, second), False, cost, version)
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=BATCH_WAIT)
     async def _score(self, sequences: list[tuple[int, ...]]) -> list[float]:

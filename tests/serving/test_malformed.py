@@ -6,9 +6,8 @@ import json
 
 import httpx
 import pytest
-from ray import serve
 
-from genrm_rl.serving.app import APP
+from genrm_rl.serving.judge_apps import current_judge
 
 PAIR = {"prompt": "sort ba", "response_a": "ab", "response_b": "ba"}
 GROUP = {"prompt": "sort ba", "responses": ["ab", "ba"]}
@@ -83,6 +82,9 @@ MALFORMED: list[tuple[str, object, str]] = [
     ("/verify", VERIFY | {"_ng_rollout_index": "0"}, "_ng_rollout_index: "),
     ("/verify", VERIFY | {"responses_create_params": {}}, "responses_create_params.input: "),
     ("/verify", VERIFY | {"response": {"output": [], "id": HALF}}, "half a surrogate pair"),
+    ("/v1/judge", {}, "checkpoint: Field required"),
+    ("/v1/judge", {"checkpoint": "runs/last"}, "checkpoint: runs/last is no absolute path"),
+    ("/v1/judge", {"checkpoint": "/nowhere"}, "checkpoint: /nowhere is no judge"),
     ("/v1/chat/completions", {"messages": []}, "messages: "),
     ("/v1/chat/completions", CHAT | {"stream": True}, "does not stream"),
     ("/v1/chat/completions", CHAT | {"model": "gpt-4"}, "gpt-4 is not served"),
@@ -95,7 +97,7 @@ MALFORMED: list[tuple[str, object, str]] = [
 
 
 def requests_so_far() -> int:
-    return serve.get_deployment_handle("Judge", APP).requests.remote().result(timeout_s=600)
+    return current_judge().requests.remote().result(timeout_s=600)
 
 
 def test_there_are_fifty() -> None:

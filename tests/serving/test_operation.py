@@ -8,11 +8,10 @@ import time
 
 import httpx
 import pytest
-from ray import serve
 from ray.exceptions import RayActorError
 
 from genrm_rl.rollout.errors import EngineProcessDied
-from genrm_rl.serving.app import APP
+from genrm_rl.serving.judge_apps import current_judge
 
 PAIRS = [
     {"prompt": f"sort {word}", "response_a": "".join(sorted(word)), "response_b": f"the answer is {word}"}
@@ -83,12 +82,12 @@ def test_a_restarted_judge_answers_from_the_cache_on_disk(client: httpx.Client) 
         assert not new["cached"] or not any(new["cost"].values())
     sampled = judged(client, comparisons=pairs)
     assert not any(each["cached"] for each in sampled), "a sampled vote is not what a greedy one said"
-    assert serve.get_deployment_handle("Judge", APP).report.remote().result(timeout_s=600).pid == replica
+    assert current_judge().report.remote().result(timeout_s=600).pid == replica
 
 
 def restart_judge() -> int:
     """Kill the judge's replica; returns the process id of its successor."""
-    judges = serve.get_deployment_handle("Judge", APP)
+    judges = current_judge()
     victim = judges.report.remote().result(timeout_s=600)
     os.kill(victim.pid, signal.SIGKILL)
     while True:

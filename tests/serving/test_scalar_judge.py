@@ -17,7 +17,8 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.models import ResolvedModel
 from genrm_rl.runtime.storage import publish_directory
-from genrm_rl.serving.app import application, judge_to_serve
+from genrm_rl.serving.app import deploy, judge_to_serve
+from genrm_rl.serving.judge_apps import judge_apps
 
 NAME = "scalar"
 GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"]}
@@ -41,10 +42,11 @@ def scalar(client: httpx.Client, serve_config: ServeConfig, checkpoint: Path) ->
     settings = serve_config.model_copy(
         update={"serving": serve_config.serving.model_copy(update={"checkpoint": str(checkpoint), "log_path": None})}
     )
-    serve.run(application(settings, judge_to_serve(settings), ""), name=NAME, route_prefix=f"/{NAME}")
+    deploy(settings, judge_to_serve(settings), "", NAME, f"/{NAME}")
     with httpx.Client(base_url=f"{client.base_url}/{NAME}", timeout=120) as http:
         yield http
-    serve.delete(NAME)
+    for app in (NAME, *judge_apps(NAME)):
+        serve.delete(app)
 
 
 def test_rewards_follow_the_scores(scalar: httpx.Client) -> None:

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from ray import serve
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem, ModelError
-from genrm_rl.serving.app import APP, judge_to_serve, token_of
+from genrm_rl.serving.app import judge_to_serve, token_of
 from genrm_rl.serving.job import check_port
+from genrm_rl.serving.judge_apps import current_judge
 
 PAIR = {"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "the answer is bcdig"}
 GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"], "reference": "9"}
@@ -112,7 +112,8 @@ def test_overload_is_refused_and_what_was_accepted_is_answered(client: httpx.Cli
             assert int(reply.headers["retry-after"]) >= 1
         else:
             assert len(reply.json()["judgments"]) == 12
-    assert client.get("/healthz").json() == {"judge_version": "base", "pending_comparisons": 0}
+    health = client.get("/healthz").json()
+    assert health == {"judge_version": "base", "starting": None, "finishing": [], "pending_comparisons": 0}
 
 
 def test_schema_is_served(client: httpx.Client) -> None:
@@ -134,12 +135,12 @@ def test_a_port_in_use_is_named(client: httpx.Client, serve_config: ServeConfig)
 
 
 def test_an_unfinished_checkpoint_is_not_served(tmp_path) -> None:
-    with pytest.raises(ModelError, match="not a finished checkpoint"):
+    with pytest.raises(ModelError, match="has no completion marker"):
         judge_to_serve(ServeConfig(serving=ServingConfig(checkpoint=str(tmp_path))))
 
 
 def test_a_killed_engine_loses_no_accepted_request(client: httpx.Client) -> None:
-    judges = serve.get_deployment_handle("Judge", APP)
+    judges = current_judge()
     victim = judges.report.remote().result(timeout_s=600)
     with ThreadPoolExecutor(4) as threads:
         pairs = [[PAIR | {"prompt": f"add {number} 2 {other}"} for other in range(5)] for number in range(4)]

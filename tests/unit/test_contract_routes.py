@@ -24,7 +24,7 @@ def test_every_route_asks_for_the_token(route) -> None:
 
 @pytest.mark.parametrize(("header", "allowed"), [("Bearer secret", True), ("Bearer other", False), ("", False)])
 def test_the_token_is_compared(header: str, allowed: bool) -> None:
-    ingress = SimpleNamespace(_token="secret", _version="base", _settings=SimpleNamespace(max_votes=1))
+    ingress = SimpleNamespace(_token="secret", settings=SimpleNamespace(max_votes=1))
     request = Request({"type": "http", "headers": [(b"authorization", header.encode())]})
     if allowed:
         RewardService._check(ingress, Ask(), request)

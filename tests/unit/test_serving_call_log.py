@@ -34,11 +34,11 @@ def lines(path: Path) -> list[dict]:
 def test_texts_are_logged_only_when_asked_and_can_not_forge_a_line(path: Path, texts: bool) -> None:
     open_log(str(path))
     shown = [comparison(a=attack.text, b="b", prompt=attack.text) for attack in ATTACKS if attack.kind != "huge"]
-    log_call(Call("POST", 'id"\n{"level": "INFO"}', "/v1/judgments", 200, 0.5, shown), "v", texts=texts)
-    log_call(Call("GET", "probe", "/healthz", 200), "v", texts=texts)
+    log_call(Call("POST", 'id"\n{"level": "INFO"}', "/v1/judgments", 200, 0.5, shown, "v"), texts=texts)
+    log_call(Call("GET", "probe", "/healthz", 200), texts=texts)
     (line,) = lines(path)
     assert line["comparisons"] == len(shown) and line["seconds"] == 0.5 and line["status"] == 200
-    assert ("texts" in line) == texts
+    assert line["judge_version"] == "v" and ("texts" in line) == texts
     if texts:
         assert [each["response_a"] for each in line["texts"]] == [each.response_a for each in shown]
 

@@ -16,7 +16,7 @@ from tests.unit.judging_cases import comparison, trace
 
 def add(kept: RecentJudgments, name: str, text: str = "", p_a: float = 0.9) -> None:
     judgment = fold([replace(trace(Verdict.PREFERS_A, p_a, pair_id=name), text=text)])
-    kept.add(comparison(pair_id=name), Judged(judgment, False, Cost()), "v")
+    kept.add(comparison(pair_id=name), Judged(judgment, False, Cost(), "v"))
 
 
 def test_the_oldest_leave_first_and_the_last_judgment_counts() -> None:

@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
 
 from genrm_rl.errors import JudgeFailure
-from genrm_rl.rewards.types import Mask, RewardRecord, Rule
+from genrm_rl.rewards.types import RewardRecord, Rule
+from genrm_rl.rewards.wire import BUSY_STATUS, Group, Prompt, asked_pause, authorisation, records_of, sentence_of
 
-Prompt = str | Sequence[Mapping[str, str]]
 TOKEN_VARIABLE = "GENRM_RL_TOKEN"
 PAUSE = 1.0  # seconds before the next try, where the service does not say
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
-NO_REWARD, BUSY = 424, (429, 502, 503)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Responses to one prompt (a text, or messages), and the answer that they are compared with, if any."""
-
-    prompt: Prompt
-    responses: Sequence[str]
-    reference: str | None = None
+NO_REWARD = 424
 
 
 class MaskedReward(JudgeFailure):
@@ -55,11 +45,9 @@ class JudgeService:
         votes: int = 1,
         greedy: bool = False,
         judge_version: str | None = None,
-    ) -> list[list[RewardRecord]]:
+    ) -> list[tuple[RewardRecord, ...]]:
         """One record per response, in the order of the groups and their responses."""
-        wire = [
-            {"prompt": each.prompt, "responses": list(each.responses), "reference": each.reference} for each in groups
-        ]
+        wire = [each.body() for each in groups]
         body = {"groups": wire, "rule": rule, "votes": votes, "greedy": greedy, "judge_version": judge_version}
         with httpx.Client(headers=self._headers()) as http:
             for left in self._tries():
@@ -71,8 +59,7 @@ class JudgeService:
                     reply = problem
                 pause = self._pause(reply)
                 if pause is None:
-                    version = reply.json()["judge_version"]
-                    return [[_record(each, version) for each in group] for group in reply.json()["groups"]]
+                    return records_of(reply.json())
                 time.sleep(pause)
         raise self._silent()
 
@@ -108,11 +95,10 @@ class JudgeService:
             return PAUSE
         if reply.status_code == httpx.codes.OK:
             return None
-        if reply.status_code in BUSY:
-            asked = reply.headers.get("Retry-After", "")
-            return float(asked) if asked.isdigit() else PAUSE
+        if reply.status_code in BUSY_STATUS:
+            return asked_pause(reply) or PAUSE
         kind = MaskedReward if reply.status_code == NO_REWARD else JudgeFailure
-        raise kind(f"the judge at {self.url} answered {reply.status_code}: {_detail(reply)}")
+        raise kind(f"the judge at {self.url} answered {reply.status_code}: {sentence_of(reply)}")
 
     def _silent(self) -> JudgeFailure:
         return JudgeFailure(
@@ -124,7 +110,7 @@ class JudgeService:
 
     def _headers(self) -> dict[str, str]:
         token = os.environ.get(TOKEN_VARIABLE, "") if self.token is None else self.token
-        return {"Authorization": f"Bearer {token}"} if token else {}
+        return authorisation(token)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
@@ -136,15 +122,3 @@ def _client_of_this_loop() -> httpx.AsyncClient:
     if loop not in _clients:
         _clients[loop] = httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
     return _clients[loop]
-
-
-def _record(wire: Mapping[str, Any], version: str) -> RewardRecord:
-    mask = None if wire["mask"] is None else Mask(wire["mask"])
-    return RewardRecord(wire["reward"], mask, tuple(wire["judgments"]), version)
-
-
-def _detail(reply: httpx.Response) -> str:
-    try:
-        return str(reply.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return reply.text[:200]

@@ -1,0 +1,59 @@
+"""What every client of the service sends and reads. Light, so that other trainers' environments can import it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from genrm_rl.rewards.types import Mask, RewardRecord
+
+Prompt = str | Sequence[Mapping[str, str]]
+BUSY_STATUS = (429, 502, 503, 504)  # asking again can help
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Responses to one prompt (a text, or messages as ``{role, content}``), judged against each other, or against
+    ``reference`` under the rules that need one."""
+
+    prompt: Prompt
+    responses: Sequence[str]
+    reference: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """As ``/v1/rewards`` takes it."""
+        return {"prompt": self.prompt, "responses": list(self.responses), "reference": self.reference}
+
+
+def records_of(reply: Mapping[str, Any]) -> list[tuple[RewardRecord, ...]]:
+    """Rewards and masks by group, from the body of a reply of ``/v1/rewards``."""
+    version = reply["judge_version"]
+    return [
+        tuple(
+            RewardRecord(each["reward"], each["mask"] and Mask(each["mask"]), tuple(each["judgments"]), version)
+            for each in group
+        )
+        for group in reply["groups"]
+    ]
+
+
+def asked_pause(reply: httpx.Response) -> float:
+    """Seconds that the service wants a client to wait, 0 if it does not say."""
+    asked = reply.headers.get("Retry-After", "")
+    return float(asked) if asked.replace(".", "", 1).isdigit() else 0.0
+
+
+def sentence_of(reply: httpx.Response) -> str:
+    """What the service says about a refusal."""
+    try:
+        return str(reply.json()["detail"])[:500]
+    except (ValueError, KeyError, TypeError):
+        return reply.text[:200]
+
+
+def authorisation(token: str) -> dict[str, str]:
+    """The header that a service with a token wants."""
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,0 +1,187 @@
+"""The judge that answers, and its replacement while calls are answered.
+
+A new judge starts beside the old one. From the moment that it can answer, new calls are its own; what the old one was
+given it finishes, and its replicas end after that. So no call is lost, none is answered by two judges, and there must
+be room for both for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from fastapi import HTTPException
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import RayServeException
+
+from genrm_rl.config.serving import ServeConfig
+from genrm_rl.errors import GenRMError
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.preferences.types import Comparison
+from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.serving.app import judge_to_serve
+from genrm_rl.serving.contracts import Judged
+from genrm_rl.serving.judge_apps import BATCH, judge_apps, judge_handle, served_judge, start_judge
+from genrm_rl.serving.judge_replica import ServedJudge, Votes
+
+AnswerT = TypeVar("AnswerT")
+
+REASK_SECONDS = 0.5  # pause before a call to a replica that died is made again
+GRACE = 5.0  # seconds that a reply may need beyond its deadline
+DRAIN_POLL_SECONDS = 0.1
+
+
+class RunningJudge:
+    """The replicas of one judge. ``calls`` are those that it has yet to answer."""
+
+    def __init__(self, app: str, served: ServedJudge, encoder: JudgeEncoder) -> None:
+        self.app = app
+        self.served = served
+        self.encoder = encoder
+        self.calls = 0
+        self._handle = judge_handle(app)
+
+    @property
+    def version(self) -> str:
+        """Of its weights."""
+        return self.served.version
+
+    async def ask(self, shown: Sequence[Comparison], votes: Votes, expires: float) -> list[Judged]:
+        """Judgments in the order of ``shown``. Asked for in batches: each call to a replica costs milliseconds of CPU,
+        and Serve balances calls."""
+        batches = [shown[start : start + BATCH] for start in range(0, len(shown), BATCH)]
+        calls = [partial(self._handle.judge.remote, batch, votes, expires) for batch in batches]
+        found = list(chain.from_iterable(await self._answers(calls, expires)))
+        strangers = {each.judge_version for each in found} - {self.version}
+        if strangers:
+            raise HTTPException(502, f"judge {self.version} was asked and {strangers.pop()} answered; ask again later")
+        return found
+
+    async def generate(self, requests: Sequence[GenerationRequest], expires: float) -> list[GenerationResult]:
+        """What the judge's model writes, in the order of ``requests``."""
+        return await self._answers([partial(self._handle.generate.remote, each, expires) for each in requests], expires)
+
+    async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
+        """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks
+        for is a function of its content and seed, so nothing is answered differently."""
+
+        async def one(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+            while True:
+                try:
+                    return await call()
+                except (RayActorError, EngineProcessDied):
+                    if time.time() + REASK_SECONDS > expires:
+                        raise
+                    await asyncio.sleep(REASK_SECONDS)
+
+        try:
+            async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
+                return list(await asyncio.gather(*(one(call) for call in calls)))
+        except TimeoutError:
+            raise HTTPException(504, "no judge replica answered in time; ask again later") from None
+        except (RayActorError, EngineProcessDied):
+            raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None
+
+
+class Judges:
+    """The judge that new calls go to, one that is starting, and those that finish what they were given."""
+
+    def __init__(self, service: str, config: ServeConfig, current: RunningJudge) -> None:
+        self._service = service
+        self._config = config
+        self.current = current
+        self.starting: str | None = None
+        self.finishing: list[RunningJudge] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def find(cls, service: str, config: ServeConfig) -> Judges:
+        """The judges of ``service`` that Serve runs now; an ingress may be restarted while one replaces another."""
+        found = []
+        for app in await asyncio.to_thread(judge_apps, service):
+            served = await judge_handle(app).served.remote()
+            found.append(RunningJudge(app, served, served.encoder()))
+        judges = cls(service, config, found[-1])
+        for old in found[:-1]:
+            judges._retire(old)
+        return judges
+
+    @contextmanager
+    def use(self, version: str | None = None) -> Iterator[RunningJudge]:
+        """The judge of one call, which stays until the call is answered. HTTPException 409 if the call is for another
+        version."""
+        judge = self.current
+        if version not in (None, judge.version):
+            raise HTTPException(409, f"judge version {version} was asked for and {judge.version} is served")
+        judge.calls += 1
+        try:
+            yield judge
+        finally:
+            judge.calls -= 1
+
+    async def change(self, checkpoint: str) -> str:
+        """Serve the judge of ``checkpoint`` instead; returns its version when new calls go to it.
+
+        HTTPException 422 for what is no judge, 409 while another change is under way, 503 if the judge does not start:
+        then the old one stays.
+        """
+        served, encoder = await asyncio.to_thread(self._examine, checkpoint)
+        if self.starting is not None:
+            raise HTTPException(409, f"judge {self.starting} is starting; ask again when GET /healthz shows it")
+        if served.version != self.current.version:
+            self.starting = served.version
+            task = self._keep(self._replace(served, encoder))
+            await asyncio.shield(task)  # goes on if the caller hangs up
+        return served.version
+
+    def _examine(self, checkpoint: str) -> tuple[ServedJudge, JudgeEncoder]:
+        """All that can be said of a judge before it starts."""
+        if checkpoint != "base" and not Path(checkpoint).is_absolute():
+            raise HTTPException(422, f"checkpoint: {checkpoint} is no absolute path; the service stands in a folder of "
+                                "its own")  # fmt: skip
+        config = self._config
+        config = config.model_copy(update={"serving": config.serving.model_copy(update={"checkpoint": checkpoint})})
+        try:
+            served = served_judge(config, judge_to_serve(config))
+            return served, served.encoder()
+        except GenRMError as problem:
+            raise HTTPException(422, f"checkpoint: {problem}") from None
+
+    async def _replace(self, served: ServedJudge, encoder: JudgeEncoder) -> None:
+        try:
+            app = await asyncio.to_thread(start_judge, self._config, served, self._service)
+        except (RayError, RayServeException, RuntimeError, TimeoutError) as problem:
+            reason = str(problem).strip().splitlines()[-1]
+            raise HTTPException(
+                503, f"judge {served.version} did not start ({reason}); {self.current.version} is still served"
+            ) from problem
+        finally:
+            self.starting = None
+        old, self.current = self.current, RunningJudge(app, served, encoder)
+        self._retire(old)
+
+    def _retire(self, judge: RunningJudge) -> None:
+        self.finishing.append(judge)
+        self._keep(self._end(judge))
+
+    async def _end(self, judge: RunningJudge) -> None:
+        """Wait for the last answer of a judge that gets no more calls, then end its replicas."""
+        while judge.calls:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        await asyncio.to_thread(serve.delete, judge.app)
+        self.finishing.remove(judge)
+
+    def _keep(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        """A task that is not forgotten before it ends."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
