@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from genrm_rl.learners.group import LearnerGroup
 from genrm_rl.learners.packing import Segment
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rollout.pool import EnginePool
+from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import MetricSink
@@ -110,13 +110,6 @@ def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
     console.print(f"starting the judge {judge.name} ({judge.version})", highlight=False)
     with running_service(settings, judge) as address:
         yield address
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

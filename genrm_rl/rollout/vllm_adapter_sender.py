@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 
 import ray
@@ -14,6 +13,7 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.rollout.settings import EngineSettings
+from genrm_rl.runtime.machine_checks import free_port
 
 
 class DeviceSource(WeightSource):
@@ -51,7 +51,7 @@ def send_from_gpu(
         info = NCCLTrainerInitInfo(
             rank=0,
             master_address=ray.util.get_node_ip_address(),
-            master_port=_free_port(),
+            master_port=free_port(""),
             world_size=1 + engines * settings.tensor_parallel,
         )
     trainer = WeightTransferTrainerFactory.trainer_init(info, client=client, source=DeviceSource(tensors))
@@ -59,9 +59,3 @@ def send_from_gpu(
         trainer.send_weights()
     finally:
         trainer.shutdown()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]

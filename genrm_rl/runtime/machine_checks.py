@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -128,3 +129,10 @@ def _cgroup_cpus() -> float | None:
 def _read_cgroup(name: str) -> str | None:
     file = Path("/sys/fs/cgroup") / name
     return file.read_text().strip() if file.is_file() else None
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port of ``host`` (empty: of all addresses) that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import httpx
@@ -11,14 +10,8 @@ import pytest
 from genrm_rl.config import JudgeConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.models import ResolvedModel
+from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.serving.app import judge_to_serve, running_service
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
