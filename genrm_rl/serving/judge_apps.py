@@ -24,7 +24,7 @@ from genrm_rl.serving.verdict_cache import VerdictCache
 
 APP = "genrm_rl"
 DEPLOYMENT = "Judge"
-BATCH = 16  # comparisons of one call to a replica at most
+BATCH = 16  # comparisons of one call to a replica at most, fewer with more votes
 START_SECONDS = 600.0
 STARTED = (ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY)
 

@@ -55,9 +55,10 @@ class RunningJudge:
         return self.served.version
 
     async def ask(self, shown: Sequence[Comparison], votes: Votes, expires: float) -> list[Judged]:
-        """Judgments in the order of ``shown``. Asked for in batches: each call to a replica costs milliseconds of CPU,
-        and Serve balances calls."""
-        batches = [shown[start : start + BATCH] for start in range(0, len(shown), BATCH)]
+        """Judgments in the order of ``shown``. Asked for in batches of a bounded work: each call to a replica costs
+        milliseconds of CPU, and Serve balances calls."""
+        size = max(1, BATCH // votes.count)
+        batches = [shown[start : start + size] for start in range(0, len(shown), size)]
         calls = [partial(self._handle.judge.remote, batch, votes, expires) for batch in batches]
         found = list(chain.from_iterable(await self._answers(calls, expires)))
         strangers = {each.judge_version for each in found} - {self.version}
@@ -145,8 +146,7 @@ class Judges:
     def _examine(self, checkpoint: str) -> tuple[ServedJudge, JudgeEncoder]:
         """All that can be said of a judge before it starts."""
         if checkpoint != "base" and not Path(checkpoint).is_absolute():
-            raise HTTPException(422, f"checkpoint: {checkpoint} is no absolute path; the service stands in a folder of "
-                                "its own")  # fmt: skip
+            raise HTTPException(422, f"checkpoint: {checkpoint} is no absolute path, nor `base`")
         config = self._config
         config = config.model_copy(update={"serving": config.serving.model_copy(update={"checkpoint": checkpoint})})
         try:
@@ -159,7 +159,7 @@ class Judges:
         try:
             app = await asyncio.to_thread(start_judge, self._config, served, self._service)
         except (RayError, RayServeException, RuntimeError, TimeoutError) as problem:
-            reason = str(problem).strip().splitlines()[-1]
+            *_, reason = type(problem).__name__, *str(problem).strip().splitlines()
             raise HTTPException(
                 503, f"judge {served.version} did not start ({reason}); {self.current.version} is still served"
             ) from problem
