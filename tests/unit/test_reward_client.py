@@ -163,3 +163,50 @@ def test_a_token_that_is_missing_is_said(service):
     service.script = [lambda _: (401, {}, {"detail": "token"})]
     with client_of(service) as client, pytest.raises(RewardServiceError, match="token"):
         client.rewards([GROUP])
+
+
+def changed(**changes: object) -> Callable[[dict], tuple[int, dict, dict]]:
+    """A good reply with other fields."""
+    return lambda body: (200, {}, good_reply(body)[2] | changes)
+
+
+NAN = float("nan")
+BROKEN = {
+    "other shape": changed(groups={}),
+    "too few rewards": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": ["j"]}]]),
+    "NaN": changed(groups=[[{"reward": NAN, "mask": None, "judgments": ["j"]}] * 2]),
+    "text": changed(groups=[[{"reward": "1.0", "mask": None, "judgments": ["j"]}] * 2]),
+    "truth value": changed(groups=[[{"reward": True, "mask": None, "judgments": ["j"]}] * 2]),
+    "reward and mask": changed(groups=[[{"reward": 1.0, "mask": "alone", "judgments": ["j"]}] * 2]),
+    "neither": changed(groups=[[{"reward": None, "mask": None, "judgments": ["j"]}] * 2]),
+    "unknown mask": changed(groups=[[{"reward": None, "mask": "tired", "judgments": []}] * 2]),
+    "no judgment behind it": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": []}] * 2]),
+    "judgment that is not there": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": ["k"]}] * 2]),
+    "a list": lambda body: (200, {}, []),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_reply_that_breaks_the_contract_is_asked_for_again(service: Service, kind: str) -> None:
+    service.script = [BROKEN[kind]]
+    with RewardClient(service.url, RewardConfig(**FAST), say=lambda text: None) as client:
+        (found,) = client.rewards([GROUP])
+    assert [record.reward for record in found.records] == [0.0, 1.0]
+    assert client.statistics.unreadable == 1
+
+
+def test_what_stays_unreadable_is_masked(service: Service) -> None:
+    service.script = [BROKEN["NaN"]] * 3
+    said: list[str] = []
+    with RewardClient(service.url, RewardConfig(**FAST), say=said.append) as client:
+        (found,) = client.rewards([GROUP])
+    assert {record.mask for record in found.records} == {Mask.UNREADABLE}
+    assert "NaN is no number" in said[0]
+
+
+def test_a_reply_of_another_judge_than_the_one_asked_is_no_reward(service: Service) -> None:
+    service.script = [changed(judge_version="v2")] * 3
+    with RewardClient(service.url, RewardConfig(**FAST), say=lambda text: None) as client:
+        (found,) = client.rewards([GROUP])
+    assert {record.mask for record in found.records} == {Mask.OTHER_VERSION}
+    assert {record.judge_version for record in found.records} == {"v1"}
