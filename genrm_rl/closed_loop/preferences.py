@@ -61,7 +61,13 @@ def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewCompari
     facts = bench.stage(stage, compute)
     left = "".join(f", {count} left out ({reason})" for reason, count in facts["left_out"].items())
     bench.say(f"{facts['comparisons']} new comparisons from {facts['questions']} questions{left}")
-    return [_comparison(row) for row in _read_lines(bench.root / stage / COMPARISONS)]
+    return read_comparisons(bench, turn)
+
+
+def read_comparisons(bench: Workbench, turn: int) -> list[NewComparison]:
+    """The new comparisons of a turn that has got so far."""
+    rows = _read_lines(bench.root / f"turn{turn}/preferences/comparisons" / COMPARISONS)
+    return [_comparison(row) for row in rows]
 
 
 def sample_answers(bench: Workbench, turn: int, asked: Sequence[PolicyPrompt], policy: str) -> dict[str, list[str]]:
@@ -127,6 +133,15 @@ def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[N
     counts += [f"{count} {reason.replace('_', ' ')}" for reason, count in facts["unlabelled"].items()]
     bench.say(f"labels: {', '.join(counts) or 'none'}")
     return facts
+
+
+def waits_for_labels(bench: Workbench, turn: int) -> bool:
+    """Whether all that can be done in a turn now is for a person to do. Raises DataError as ``asked_person`` does."""
+    stages = f"turn{turn}/preferences"
+    asked = bench.run.done(f"{stages}/comparisons") and not bench.run.done(f"{stages}/labels")
+    if bench.config.labels.source == "ai" or not asked:
+        return False
+    return asked_person(bench, turn, read_comparisons(bench, turn)) is None
 
 
 def asked_person(bench: Workbench, turn: int, comparisons: Sequence[NewComparison]) -> dict[str, HumanLabel] | None:

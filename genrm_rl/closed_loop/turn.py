@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,23 @@ def _trained_judge(bench: Workbench, stage: str, run: str, parents: dict[str, An
         settings = next_judge_settings(config, bench.root, run, files)
 
     def compute(directory: Path) -> dict[str, Any]:
+        if stage == "judge":
+            offer_traces(bench.root / "turn1/bootstrap", bench.root / run)
         run_bootstrap(settings, bench.console)
         judge = judge_of_run(bench.root, run, config.method)
         return {"run": run, "judge": judge.as_dict(), **_weights(bench, judge.checkpoint), "parents": parents}
 
     return LoopJudge(**bench.stage(f"{run.split('/')[0]}/stages/{stage}", compute)["judge"])
+
+
+def offer_traces(source: Path, run: Path) -> None:
+    """Put what the base model said in ``source`` where ``run`` looks for finished traces: the same requests, with the
+    same seeds, need not be sampled again."""
+    for pattern in ("traces/base-*/traces.parquet", "gate/base/traces/traces.parquet"):
+        for file in source.glob(pattern):
+            folder = run / "work" / file.parent.relative_to(source)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / "part-offered.parquet")
 
 
 def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None) -> str:
