@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 from rich.console import Console
@@ -46,6 +47,7 @@ def go_on(bench: Workbench, turn: int) -> None:
     with ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config.policy)))):
         while turn <= config.turns and run_turn(bench, turn):
             turn += 1
+    shutil.rmtree(bench.root / "work", ignore_errors=True)
 
 
 def check_loop(bench: Workbench) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from genrm_rl.closed_loop.comparisons import NewComparison
 from genrm_rl.config.loop import LabelsConfig
@@ -87,29 +87,35 @@ def label_comparisons(
     return rows
 
 
-def label_facts(rows: Sequence[LabelledComparison]) -> dict[str, object]:
-    """Counts by who labelled and by reason, and how often each side agrees with the task world's verifier.
+def label_facts(rows: Sequence[LabelledComparison]) -> dict[str, Any]:
+    """Counts by who labelled and by reason, and who agrees with whom.
 
-    ``gold`` counts only labelled comparisons of which exactly one answer is right; no label comes from it.
+    ``gold``: labels against the task world's verifier, where exactly one answer is right; no label comes from it.
+    ``person_and_judge``: a person's labels against the judge's probability. None where there is nothing to compare.
     """
     labelled = Counter(row.by for row in rows if row.by)
     reasons = Counter(str(row.reason) for row in rows if row.reason)
+    both = [(row.label == "a", row.p_a > 0.5) for row in rows if row.by == "human" and row.p_a not in (None, 0.5)]
     return {
         "comparisons": len(rows),
         "labelled": dict(sorted(labelled.items())),
         "unlabelled": dict(sorted(reasons.items())),
-        "gold": {by: found for by in ("human", "ai") if (found := _gold([row for row in rows if row.by == by]))},
+        "gold": {by: _agreement(_against_verifier(rows, by)) for by in sorted(labelled)},
+        "person_and_judge": _agreement(both),
     }
 
 
-def _gold(rows: Sequence[LabelledComparison]) -> dict[str, int] | None:
-    """Among labelled comparisons of the task world: how many can be decided by the verifier, and how many agree."""
-    agree = decided = 0
+def _against_verifier(rows: Sequence[LabelledComparison], by: str) -> list[tuple[bool, bool]]:
+    """Label and verifier, as "a is better", for the comparisons that the verifier can decide."""
+    found = []
     for row in rows:
-        if not row.comparison.world:
-            continue
-        right = [verify(row.comparison.world, answer) for answer in row.comparison.answers]
-        if right[0] != right[1]:
-            decided += 1
-            agree += right[0 if row.label == "a" else 1]
-    return {"decided": decided, "agree": agree} if decided else None
+        if row.by == by and row.comparison.world:
+            right_a, right_b = (verify(row.comparison.world, answer) for answer in row.comparison.answers)
+            if right_a != right_b:
+                found.append((row.label == "a", right_a))
+    return found
+
+
+def _agreement(opinions: Sequence[tuple[bool, bool]]) -> dict[str, int] | None:
+    agree = sum(first == second for first, second in opinions)
+    return {"decided": len(opinions), "agree": agree} if opinions else None

@@ -119,9 +119,9 @@ def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[N
         human = {} if source == "ai" else asked_person(bench, turn, comparisons)
         if human is None:
             return None
-        judgments = {} if source == "human" else judged(bench, turn, judge, comparisons)
 
         def compute(directory: Path) -> dict[str, Any]:
+            judgments = {} if source == "human" else judged(bench, turn, judge, comparisons)
             rows = label_comparisons(comparisons, judgments, human, bench.config.labels)
             _write_lines(directory / LABELS, map(_label_row, rows))
             _write_lines(directory / PAIRS, (_pair_row(pair) for row in rows if (pair := row.pair())))
@@ -162,7 +162,9 @@ def asked_person(bench: Workbench, turn: int, comparisons: Sequence[NewCompariso
 
 
 def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Judgment]:
-    """The judge's verdicts on every comparison, ``labels.votes`` times in both orders."""
+    """The judge's verdicts on every comparison, ``labels.votes`` times in both orders, by comparison id."""
+    if not comparisons:
+        return {}
     from genrm_rl.rollout.judge_engine import JudgeEngine
     from genrm_rl.serving.app import judge_to_serve
 

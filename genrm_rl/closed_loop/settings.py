@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ def bootstrap_settings(config: LoopConfig, root: Path, run: str) -> RunConfig:
     return config.judge.model_copy(update=_identity(config, config.judge, root, run, config.run.seed))
 
 
-def next_judge_settings(config: LoopConfig, root: Path, run: str, pairs: Sequence[tuple[str, str]]) -> RunConfig:
-    """The next judge: ``method`` alone, from the base model, on the first pairs and all new ones (name, file)."""
-    new = [SourceConfig(name=name, path=str((root / file).resolve()), label_source="ai") for name, file in pairs]
+def next_judge_settings(config: LoopConfig, root: Path, run: str, pairs: Mapping[str, str]) -> RunConfig:
+    """The next judge: ``method`` alone, from the base model, on the first pairs and all new ones (file by name)."""
+    new = [SourceConfig(name=name, path=str((root / file).resolve())) for name, file in pairs.items()]
     data = config.judge.data.model_copy(update={"train": (*config.judge.data.train, *new)})
     bootstrap = config.judge.bootstrap.model_copy(update={"methods": (config.method,)})
     return bootstrap_settings(config, root, run).model_copy(update={"data": data, "bootstrap": bootstrap})

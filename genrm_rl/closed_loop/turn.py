@@ -12,14 +12,17 @@ from genrm_rl.closed_loop.judges import LoopJudge, judge_of_run, pass_gate
 from genrm_rl.closed_loop.preferences import label, new_comparisons, pairs_file
 from genrm_rl.closed_loop.settings import align_settings, bootstrap_settings, next_judge_settings
 from genrm_rl.closed_loop.workbench import Workbench, weights_hash
+from genrm_rl.config import RunConfig
 from genrm_rl.runtime.storage import read_manifest, write_json
+
+FIRST = "turn1/bootstrap"  # the run of the first judges
 
 
 def run_turn(bench: Workbench, turn: int) -> bool:
     """Go through a turn, or on with it. False if it waits for a person."""
-    judge, policy = first_judge(bench) if turn == 1 else served_after(bench, turn - 1), aligned_in(bench, turn - 1)
+    judge = first_judge(bench) if turn == 1 else served_after(bench, turn - 1)
     say_stage(bench, turn, f"align the policy with judge {judge.version}")
-    policy = align(bench, turn, judge, policy)
+    policy = align(bench, turn, judge, aligned_in(bench, turn - 1))
     say_stage(bench, turn, "new comparisons from the aligned policy")
     comparisons = new_comparisons(bench, turn, policy)
     say_stage(bench, turn, f"label them ({bench.config.labels.source})")
@@ -39,32 +42,30 @@ def run_turn(bench: Workbench, turn: int) -> bool:
 def first_judge(bench: Workbench) -> LoopJudge:
     """The judge that the first bootstrap promoted."""
     say_stage(bench, 1, "bootstrap a judge")
-    return _trained_judge(bench, "bootstrap", "turn1/bootstrap", {"judge": bench.config.judge.model.name})
+    settings = bootstrap_settings(bench.config, bench.root, FIRST)
+    return _trained_judge(bench, FIRST, settings, {"model": bench.config.judge.model.name})
 
 
 def next_judge(bench: Workbench, turn: int) -> LoopJudge:
     """The judge that a bootstrap from the base model promotes on the union of all pairs."""
-    turns = [number for number in range(1, turn + 1) if labels_of(bench, number)["labelled"]]
-    parents = {"judge": bench.config.judge.model.name, "pairs": [pairs_file(number) for number in turns]}
-    return _trained_judge(bench, "judge", f"turn{turn}/judge", parents)
+    run = f"turn{turn}/judge"
+    files = {
+        f"turn {number}": pairs_file(number) for number in range(1, turn + 1) if labels_of(bench, number)["labelled"]
+    }
+    settings = next_judge_settings(bench.config, bench.root, run, files)
+    if not bench.run.done(record_of(run)):
+        offer_traces(bench.root / FIRST, bench.root / run)
+    parents = {"model": bench.config.judge.model.name, "pairs": [f"{FIRST}/data.json", *files.values()]}
+    return _trained_judge(bench, run, settings, parents)
 
 
-def _trained_judge(bench: Workbench, stage: str, run: str, parents: dict[str, Any]) -> LoopJudge:
-    config = bench.config
-    if stage == "bootstrap":
-        settings = bootstrap_settings(config, bench.root, run)
-    else:
-        files = [(f"turn {file.split('/')[0][4:]}", file) for file in parents["pairs"]]
-        settings = next_judge_settings(config, bench.root, run, files)
-
+def _trained_judge(bench: Workbench, run: str, settings: RunConfig, parents: dict[str, Any]) -> LoopJudge:
     def compute(directory: Path) -> dict[str, Any]:
-        if stage == "judge":
-            offer_traces(bench.root / "turn1/bootstrap", bench.root / run)
         run_bootstrap(settings, bench.console)
-        judge = judge_of_run(bench.root, run, config.method)
-        return {"run": run, "judge": judge.as_dict(), **_weights(bench, judge.checkpoint), "parents": parents}
+        judge = judge_of_run(bench.root, run, bench.config.method)
+        return {"run": run, "judge": judge.as_dict(), "weights": _weights(bench, judge.checkpoint), "parents": parents}
 
-    return LoopJudge(**bench.stage(f"{run.split('/')[0]}/stages/{stage}", compute)["judge"])
+    return LoopJudge(**bench.stage(record_of(run), compute)["judge"])
 
 
 def offer_traces(source: Path, run: Path) -> None:
@@ -87,9 +88,10 @@ def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None) -> s
         policy = f"{run}/policy"
         parents = {"judge": judge.as_dict(), "policy": start or bench.config.policy.model.name}
         version = read_manifest(bench.root / policy)["version"]
-        return {"run": run, "policy": policy, "version": version, **_weights(bench, policy), "parents": parents}
+        facts = {"run": run, "policy": policy, "version": version, "parents": parents}
+        return facts | {"weights": _weights(bench, policy)}
 
-    return bench.stage(f"turn{turn}/stages/align", compute)["policy"]
+    return bench.stage(record_of(run), compute)["policy"]
 
 
 def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | None) -> None:
@@ -141,5 +143,11 @@ def say_stage(bench: Workbench, turn: int, what: str) -> None:
     bench.say(f"== turn {turn} of {bench.config.turns}: {what}")
 
 
-def _weights(bench: Workbench, checkpoint: str | None) -> dict[str, str | None]:
-    return {"weights": None if checkpoint is None else weights_hash(bench.root / checkpoint)}
+def record_of(run: str) -> str:
+    """The stage that records what a run of the loop came to: ``turn1/align`` has ``turn1/stages/align``."""
+    turn, _, name = run.partition("/")
+    return f"{turn}/stages/{name}"
+
+
+def _weights(bench: Workbench, checkpoint: str | None) -> str | None:
+    return None if checkpoint is None else weights_hash(bench.root / checkpoint)

@@ -42,7 +42,7 @@ def test_settings_that_a_loop_can_not_have_are_refused_with_the_way_out(words, s
 def test_jobs_live_below_the_loop_and_judges_of_all_turns_share_their_held_out_pairs(tmp_path):
     loop = config("--run.seed", "5")
     first = bootstrap_settings(loop, tmp_path, "turn1/bootstrap")
-    second = next_judge_settings(loop, tmp_path, "turn2/judge", [("turn 1", "turn1/pairs.jsonl")])
+    second = next_judge_settings(loop, tmp_path, "turn2/judge", {"turn 1": "turn1/pairs.jsonl"})
     assert Path(first.run.root, first.run.id) == tmp_path / "turn1/bootstrap"
     assert (second.run.seed, second.data.gate, second.data.test) == (first.run.seed, first.data.gate, first.data.test)
     assert second.data.train[:-1] == first.data.train

@@ -64,6 +64,7 @@ def test_a_persons_label_wins_and_a_skip_is_no_label():
     assert [row.pair() is None for row in rows] == [False, True, False]
     facts = label_facts(rows)
     assert facts["labelled"] == {"ai": 1, "human": 1} and facts["unlabelled"] == {"skipped": 1}
+    assert facts["person_and_judge"] == {"decided": 1, "agree": 0} and facts["gold"] == {"ai": None, "human": None}
     assert rows[2].pair().chosen == third.answers[0] and rows[2].pair().label_source == "ai"
 
 
