@@ -40,7 +40,7 @@ class LabelsConfig(Section):
     votes: int = setting(4, "sampled judgments per order (ai)", unit="votes", ge=1)
     min_verdicts: int = setting(6, "judgments of both orders that must have come to a verdict (ai)", ge=2)
     min_probability: float = setting(
-        0.9, "smallest P(the preferred answer wins), mean of both orders, which must agree (ai)", ge=0.5, le=1
+        0.8, "smallest P(the preferred answer wins), mean of both orders, which must agree (ai)", ge=0.5, le=1
     )
 
     @model_validator(mode="after")
