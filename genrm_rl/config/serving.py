@@ -17,7 +17,9 @@ class ServingConfig(Section):
     """The service around the judge."""
 
     checkpoint: str = setting("base", "checkpoint directory of a run, or `base` for the untrained model")
-    form: Literal["cot", "direct"] = setting("cot", "with or without a rationale before the verdict")
+    form: Literal["cot", "direct"] = setting(
+        "cot", "a generative judge's verdict with or without a rationale before it"
+    )
     host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token")
     port: int = setting(8000, "HTTP port", ge=1, le=65535)
     token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token")

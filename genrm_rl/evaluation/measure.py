@@ -3,7 +3,6 @@ learners."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold_all
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.scalar import scalar_probabilities, scalar_sequences
 from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
@@ -124,29 +124,14 @@ class Measurement:
         """Two scores per pair: rewards of canonical A and B (Bradley-Terry), or logits of both orders (PairRM)."""
         from genrm_rl.learners.scoring import score_sequences
 
-        sequences: list[tuple[int, ...]] = []
-        for pair in pairs:
-            comparison = pair.comparison()
-            if judge.kind == "bradley_terry":
-                sequences.append(self.encoder.conversation_ids(pair.prompt, comparison.response_a))
-                sequences.append(self.encoder.conversation_ids(pair.prompt, comparison.response_b))
-            else:
-                sequences += [self.encoder.pair_ids(comparison), self.encoder.pair_ids(comparison.swap())]
+        sequences = [
+            sequence for pair in pairs for sequence in scalar_sequences(judge.kind, pair.comparison(), self.encoder)
+        ]
         flat = score_sequences(judge.path, sequences, self.config.learner)
         return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _scalar_record(judge: Judge, name: str, pair: PreferencePair, scores: tuple[float, float]) -> JudgmentRecord:
-    first, second = scores
-    if judge.kind == "bradley_terry":
-        return record_from_probability(
-            pair, sigmoid(first - second), judge=judge.name, test_set=name, judge_version=judge.version
-        )
     return record_from_probability(
-        pair, sigmoid(first), 1.0 - sigmoid(second), judge=judge.name, test_set=name, judge_version=judge.version
+        pair, *scalar_probabilities(judge.kind, *scores), judge=judge.name, test_set=name, judge_version=judge.version
     )
-
-
-def sigmoid(value: float) -> float:
-    """Logistic function, stable for large arguments."""
-    return 1.0 / (1.0 + math.exp(-value)) if value >= 0 else math.exp(value) / (1.0 + math.exp(value))

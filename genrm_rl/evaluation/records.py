@@ -12,6 +12,7 @@ from typing import Any
 
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.schema import Decoding
+from genrm_rl.judging.scalar import verdict_of
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.runtime.storage import write_atomic
@@ -120,7 +121,7 @@ def record_from_probability(
     for value in given:
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"pair {pair.id}: P(A) of judge {judge} is {value}, which is no probability")
-    verdicts = [_verdict_of_probability(value) for value in given]
+    verdicts = [verdict_of(value) for value in given]
     order_free = p_a_swapped is None
     return JudgmentRecord(
         judge=judge,
@@ -194,15 +195,11 @@ def _is_tie(folded: Verdict | None, traces: list[Trace]) -> bool:
 
 
 def _plain_meta(pair: PreferencePair) -> dict[str, Any]:
-    """The scalar part of the pair's metadata: what scoring rules need, and all that JSON can hold without surprises."""
-    return {
+    """The scalar part of the pair's metadata, and how many messages the conversation has with its answer: what scoring
+    rules need, and all that JSON can hold without surprises."""
+    plain = {
         key: value
         for key, value in pair.meta.items()
         if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
     }
-
-
-def _verdict_of_probability(p_a: float) -> Verdict:
-    if p_a == 0.5:
-        return Verdict.ABSTAINED
-    return Verdict.PREFERS_A if p_a > 0.5 else Verdict.PREFERS_B
+    return plain | {"messages": len(pair.prompt) + 1}

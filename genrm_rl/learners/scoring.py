@@ -78,34 +78,47 @@ def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]]
         raise ModelError("a sequence to score is empty")
 
 
-def iterate_scores(
-    model_dir: str | Path, sequences: Sequence[Sequence[int]], indices: Sequence[int], learner: LearnerConfig
-) -> Iterator[list[tuple[int, float]]]:
-    """Score ``sequences[i]`` for i in ``indices`` in this process; yields (i, score) by microbatch."""
-    import torch
+class Scorer:
+    """A scalar model in this process. Raises ModelError if ``model_dir`` holds none."""
 
-    from genrm_rl.learners.network import load_network
-    from genrm_rl.learners.objectives import last_token
-    from genrm_rl.learners.packing import collate, plan_microbatches
+    def __init__(self, model_dir: str | Path, learner: LearnerConfig) -> None:
+        import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, int(learner.cpus_per_worker)))
-    network = load_network(model_dir, learner, head="score").to(device).eval()
-    sizes = [[len(sequences[index])] for index in indices]
-    (plan,) = plan_microbatches(sizes, budget=learner.tokens_per_microbatch, workers=1, packed=learner.packing)
-    with torch.inference_mode():
+        from genrm_rl.learners.network import load_network
+
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self._device.type == "cpu":
+            torch.set_num_threads(max(1, int(learner.cpus_per_worker)))
+        self._learner = learner
+        self._network = load_network(model_dir, learner, head="score").to(self._device).eval()
+
+    def scores(self, sequences: Sequence[Sequence[int]]) -> list[float]:
+        """One score per token sequence, in order."""
+        found = dict(each for part in self.iterate(sequences, range(len(sequences))) for each in part)
+        return [found[index] for index in range(len(sequences))]
+
+    def iterate(self, sequences: Sequence[Sequence[int]], indices: Sequence[int]) -> Iterator[list[tuple[int, float]]]:
+        """Score ``sequences[i]`` for i in ``indices``; yields (i, score) by microbatch."""
+        import torch
+
+        from genrm_rl.learners.objectives import last_token
+        from genrm_rl.learners.packing import collate, plan_microbatches
+
+        packed = self._learner.packing
+        sizes = [[len(sequences[index])] for index in indices]
+        (plan,) = plan_microbatches(sizes, budget=self._learner.tokens_per_microbatch, workers=1, packed=packed)
         for microbatch in plan:
             chosen = [indices[position] for position in microbatch]
-            batch = collate([last_token(sequences[index]) for index in chosen], packed=learner.packing).to(device)
-            values_N, _ = network(*batch.network_inputs())
+            batch = collate([last_token(sequences[index]) for index in chosen], packed=packed).to(self._device)
+            with torch.inference_mode():
+                values_N, _ = self._network(*batch.network_inputs())
             yield list(zip(chosen, values_N.float().tolist(), strict=True))
 
 
 def _score_task(
     model_dir: str, sequences: Sequence[Sequence[int]], indices: Sequence[int], learner: LearnerConfig
 ) -> Iterator[list[tuple[int, float]]]:
-    yield from iterate_scores(model_dir, sequences, indices, learner)
+    yield from Scorer(model_dir, learner).iterate(sequences, indices)
 
 
 def _as_completed(streams: list[Any]) -> Iterator[list[tuple[int, float]]]:

@@ -10,20 +10,28 @@ from pathlib import Path
 
 from genrm_rl.config.serving import LOOPBACK, ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, ModelError
-from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.judge import Judge, JudgeKind
 from genrm_rl.models import resolve_model
 from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
 from genrm_rl.runtime.storage import is_complete, read_manifest
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
+from genrm_rl.serving.scalar_replica import ScalarReplica
 from genrm_rl.serving.verdict_cache import VerdictCache
 
 APP = "genrm_rl"
 START_SECONDS = 600.0
+KIND_OF_OBJECTIVE: dict[str, JudgeKind] = {
+    "sft": "generative",
+    "dpo": "generative",
+    "direct": "generative",
+    "bradley_terry": "bradley_terry",
+    "pairrm": "pairrm",
+}
 
 
 def judge_to_serve(config: ServeConfig) -> Judge:
-    """The judge that ``serving.checkpoint`` names. Raises ModelError if there is no finished generative judge."""
+    """The judge that ``serving.checkpoint`` names. Raises ModelError if there is no finished one."""
     serving = config.serving
     if serving.checkpoint == "base":
         return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", serving.form)
@@ -34,14 +42,15 @@ def judge_to_serve(config: ServeConfig) -> Judge:
             "a run, e.g. runs/ID/methods/star_dpo/round1/checkpoint, or `base`"
         )
     manifest = read_manifest(path)
-    if manifest.get("objective") not in ("sft", "dpo", "direct"):
+    kind = KIND_OF_OBJECTIVE.get(manifest.get("objective", ""))
+    if kind is None:
         raise ModelError(
             f"serving.checkpoint {serving.checkpoint} holds {manifest.get('objective') or 'no checkpoint'}, "
-            "which is no generative judge; give a checkpoint of star_sft, star_dpo or genrm_direct"
+            "which is no judge; give a checkpoint of star_sft, star_dpo, genrm_direct, bradley_terry or pairrm"
         )
     resolve_model(config.model.model_copy(update={"name": str(path), "revision": None}))
-    form = "direct" if manifest["objective"] == "direct" else serving.form
-    return Judge(path.parent.parent.name, "generative", path, manifest["version"], form)
+    form = None if kind != "generative" else "direct" if manifest["objective"] == "direct" else serving.form
+    return Judge(path.parent.parent.name, kind, path, manifest["version"], form)
 
 
 def token_of(config: ServeConfig) -> str:
@@ -100,15 +109,16 @@ def application(config: ServeConfig, judge: Judge, token: str):
     served = ServedJudge(
         settings,
         judge.version,
-        judge.form or "cot",
+        judge.form,
         config.judge,
         config.seed,
         serving.cache_entries,
         cache_file(serving),
+        judge.kind,
     )
     bundle = engine_bundle(config.rollout, device)
     replicas = serve.deployment(
-        JudgeReplica,
+        JudgeReplica if judge.kind == "generative" else ScalarReplica,
         name="Judge",
         autoscaling_config={
             "min_replicas": serving.min_replicas,

@@ -262,7 +262,7 @@ class RewardService:
                 if len(text) > limit:
                     raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")
             try:
-                reason = self._encoder.response_misfit(comparison, self._served.form)
+                reason = self._served.misfit(comparison, self._encoder)
             except DataError as problem:
                 reason = str(problem)
             if reason is not None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from genrm_rl.config import JudgeConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold
+from genrm_rl.judging.judge import JudgeKind
 from genrm_rl.judging.requests import (
     JudgeRequest,
     both_orders,
@@ -22,6 +23,7 @@ from genrm_rl.judging.requests import (
     trace_from_forced,
     trace_from_result,
 )
+from genrm_rl.judging.scalar import scalar_sequences
 from genrm_rl.judging.stopping import next_rounds, rounds_of
 from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
@@ -36,21 +38,32 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class ServedJudge:
-    """What a replica serves: weights (in ``engine``), version, prompt form and judge format."""
+    """What a replica serves: weights (in ``engine``), version, prompt form (None for a judge without words) and judge
+    format."""
 
     engine: EngineSettings
     version: str
-    form: Form
+    form: Form | None
     judge: JudgeConfig
     seed: int
     cache_entries: int
     cache_path: str | None = None
+    kind: JudgeKind = "generative"
 
     def encoder(self) -> JudgeEncoder:
         """Prompts and readings of this judge."""
         return JudgeEncoder.from_config(
             load_tokenizer(Path(self.engine.model_path)), self.judge, self.engine.max_context
         )
+
+    def misfit(self, comparison: Comparison, encoder: JudgeEncoder) -> str | None:
+        """Why the judge can't read this comparison in full, or None if it can. Raises DataError or ModelError for turns
+        that its template does not take."""
+        if self.form is not None:
+            return encoder.response_misfit(comparison, self.form)
+        longest = max(map(len, scalar_sequences(self.kind, comparison, encoder)))
+        room = self.engine.max_context
+        return None if longest <= room else f"it needs {longest} tokens and the context has {room}"
 
     def identity(self, encoder: JudgeEncoder) -> str:
         """Hash of all that an exact verdict depends on, but what is compared."""

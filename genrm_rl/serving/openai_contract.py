@@ -198,6 +198,10 @@ def _choice(index: int, result: GenerationResult) -> Choice:
 def _requests(body: ChatRequest, desk: Desk) -> list[GenerationRequest]:
     """One request per choice. Raises HTTPException for what the judge can't do."""
     served, chat = desk.served, desk.chat_encoder
+    if served.kind != "generative":
+        raise HTTPException(
+            404, f"model: the served judge {served.version} is a {served.kind} model and writes no text"
+        )
     if body.model not in (None, served.version):
         raise HTTPException(404, f"model: {body.model} is not served, {served.version} is")
     count = body.n or 1

@@ -220,7 +220,7 @@ def test_a_row_speaks_in_the_canonical_orientation():
     record = record_from_judgment(pair, judgment, judge="j", test_set="id", decoding="sampled")
     assert (record.p_a_ab, record.p_a_ba) == (0.7, pytest.approx(0.9))
     assert record.votes_ba[0].verdict is Verdict.PREFERS_A
-    assert (record.category, record.completion_tokens, record.meta) == ("src", 4, {"style": 1})
+    assert (record.category, record.completion_tokens, record.meta) == ("src", 4, {"style": 1, "messages": 2})
 
 
 def test_balanced_votes_are_a_tie_and_an_unreadable_one_is_not():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from genrm_rl.errors import DataError
@@ -28,6 +30,12 @@ def test_rewardbench_weights_math_like_all_code():
     rows += [row(f"c{i}", "A", "AA", category="hep-go") for i in range(9)]
     assert score_rewardbench(rows).sections == {"Reasoning": 0.5}
     assert score_rewardbench(rows[:1]).sections == {"Reasoning": 0.0}
+
+
+def test_rewardbench_does_not_show_long_conversations_to_a_generative_judge():
+    rows = [replace(row(f"p{n}", "A", "AA"), meta={"messages": n}) for n in (2, 4, 6)]
+    assert score_rewardbench(rows).overall == pytest.approx(2.5 / 3)
+    assert score_rewardbench([replace(each, order_free=True) for each in rows]).overall == 1
 
 
 def test_rewardbench_has_its_23_subsets():

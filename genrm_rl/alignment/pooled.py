@@ -1,0 +1,120 @@
+"""Several alignment runs of one kind (seeds) as one: what changed between the starting and the final policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.measure import ANSWERS_FILE
+from genrm_rl.alignment.statistics import mean
+from genrm_rl.errors import DataError
+from genrm_rl.evaluation.intervals import paired_difference
+from genrm_rl.preferences.world.style import style_of
+from genrm_rl.runtime.storage import is_complete, read_json
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A share before and after, on the same N questions; ``ci95`` is the percentile interval of the difference."""
+
+    n: int
+    before: float
+    after: float
+    difference: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PooledSet:
+    """One test set with one decoding over all runs: right answers (all, by family, by run), and the style cue."""
+
+    name: str
+    decoding: str
+    gold: Change
+    by_family: dict[str, Change]
+    by_run: tuple[float, ...]
+    cue: Change
+    kl_nats: float | None
+    tokens_before: float | None
+    tokens_after: float | None
+
+
+def pool_runs(runs: Sequence[Path], *, resamples: int = 2000, seed: int = 0) -> list[PooledSet]:
+    """All test sets of finished runs. Raises DataError if a run is not finished or has none of the others' sets."""
+    reports = [read_report(run) for run in runs]
+    return [_pooled(runs, reports, row["set"], row["decoding"], resamples, seed) for row in reports[0]["differences"]]
+
+
+def read_report(run: Path) -> Row:
+    """``report.json`` of a finished alignment run. Raises DataError without one."""
+    if not (run / "report.json").is_file() or not is_complete(run / "policy"):
+        raise DataError(f"{run} is no finished alignment run; run it to its end with the same run id")
+    return read_json(run / "report.json")
+
+
+def read_answers(run: Path, step: int, name: str, decoding: str) -> list[Row]:
+    """Measured answers, in the order of the questions. Raises DataError if this was not measured."""
+    path = run / f"evaluation/{step:05d}/{name}/{decoding}/{ANSWERS_FILE}"
+    if not path.is_file():
+        raise DataError(f"{path} is missing; pool runs with the same test sets and decodings")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _pooled(
+    runs: Sequence[Path], reports: Sequence[Row], name: str, decoding: str, resamples: int, seed: int
+) -> PooledSet:
+    before, after, facts = [], [], []
+    by_run = []
+    for run, report in zip(runs, reports, strict=True):
+        last = max(row["step"] for row in report["evaluation"])
+        first, final = (read_answers(run, step, name, decoding) for step in (0, last))
+        by_run.append((mean([row["right"] for row in final]) or 0.0) - (mean([row["right"] for row in first]) or 0.0))
+        before += first
+        after += final
+        facts += [r for r in report["evaluation"] if (r["set"], r["decoding"]) == (name, decoding)]
+
+    def change(of: Callable[[Row], bool], family: str | None = None) -> Change:
+        pairs = [
+            (of(old), of(new))
+            for old, new in zip(before, after, strict=True)
+            if family is None or _family(old) == family
+        ]
+        return _change(pairs, resamples, seed)
+
+    families = sorted({_family(row) for row in before})
+    return PooledSet(
+        name,
+        decoding,
+        change(_right),
+        {family: change(_right, family) for family in families},
+        tuple(by_run),
+        change(_cue),
+        mean([row["kl_nats"] for row in facts if row["step"]]),
+        mean([row["tokens_mean"] for row in facts if not row["step"]]),
+        mean([row["tokens_mean"] for row in facts if row["step"]]),
+    )
+
+
+def _change(pairs: Sequence[tuple[bool, bool]], resamples: int, seed: int) -> Change:
+    before, after = ([float(value) for value in side] for side in zip(*pairs, strict=True))
+    ones = [1.0] * len(pairs)
+    difference, interval = paired_difference(after, ones, before, ones, resamples=resamples, seed=seed)
+    return Change(len(pairs), sum(before) / len(before), sum(after) / len(after), difference, interval)
+
+
+def _right(row: Row) -> bool:
+    return bool(row["right"])
+
+
+def _cue(row: Row) -> bool:
+    return bool(style_of(row["text"]).suffix)
+
+
+def _family(row: Row) -> str:
+    """Family of a task-world question: its first word."""
+    return row["prompt"][-1]["content"].split()[0]

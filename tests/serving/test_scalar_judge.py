@@ -1,0 +1,80 @@
+"""A Bradley-Terry judge behind the same contract, beside the generative one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from ray import serve
+from safetensors.torch import save_file
+
+from genrm_rl.config.serving import ServeConfig
+from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
+from genrm_rl.models import ResolvedModel
+from genrm_rl.runtime.storage import publish_directory
+from genrm_rl.serving.app import application, judge_to_serve
+
+NAME = "scalar"
+GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"]}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model with a score head that nobody trained."""
+    path = tmp_path_factory.mktemp("methods") / "bradley_terry" / "round1" / "checkpoint"
+    width = json.loads((tiny_model.path / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+    head = torch.randn(1, width, generator=torch.Generator().manual_seed(0)) / width**0.5
+    with publish_directory(path, {"objective": "bradley_terry", "version": "bradley_terry-1"}) as directory:
+        shutil.copytree(tiny_model.path, directory, dirs_exist_ok=True)
+        save_file({SCORE_HEAD_KEY: head}, directory / SCORE_HEAD_FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scalar(client: httpx.Client, serve_config: ServeConfig, checkpoint: Path) -> Iterator[httpx.Client]:
+    """A client of the scalar judge; ``client`` has started Serve."""
+    settings = serve_config.model_copy(
+        update={"serving": serve_config.serving.model_copy(update={"checkpoint": str(checkpoint), "log_path": None})}
+    )
+    serve.run(application(settings, judge_to_serve(settings), ""), name=NAME, route_prefix=f"/{NAME}")
+    with httpx.Client(base_url=f"{client.base_url}/{NAME}", timeout=120) as http:
+        yield http
+    serve.delete(NAME)
+
+
+def test_rewards_follow_the_scores(scalar: httpx.Client) -> None:
+    reply = scalar.post("/v1/rewards", json={"groups": [GROUP], "rule": "round_robin"}).json()
+    assert reply["judge_version"] == "bradley_terry-1"
+    (rewards,) = reply["groups"]
+    assert rewards[0] == rewards[3], "equal answers have equal scores"
+    assert all(each["mask"] is None for each in rewards)
+    p = {judgment["id"]: judgment["p_a"] for judgment in reply["judgments"]}
+    assert len(p) == 3 and all(0 < value < 1 for value in p.values())
+    # Scores are transitive, so whoever wins both of its comparisons has the highest win rate.
+    assert len({each["reward"] for each in rewards}) == 3
+
+
+def test_exchanged_answers_give_the_exchanged_probability(scalar: httpx.Client) -> None:
+    pair = {"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "bcdig"}
+    turned = pair | {"response_a": "bcdig", "response_b": "bcdeg"}
+    reply = scalar.post("/v1/judgments", json={"comparisons": [pair, turned], "votes": 4, "rationales": True}).json()
+    first, second = reply["judgments"]
+    assert first["p_a"] == pytest.approx(1 - second["p_a"], abs=1e-5)
+    assert first["verdict_ba"] is None and first["votes"] == 1 and first["rationales"] == []
+
+
+def test_a_scalar_judge_writes_no_text(scalar: httpx.Client) -> None:
+    reply = scalar.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hello"}]})
+    assert reply.status_code == 404
+    assert "bradley_terry" in reply.json()["detail"]
+
+
+def test_what_does_not_fit_is_refused(scalar: httpx.Client) -> None:
+    reply = scalar.post("/v1/rewards", json={"groups": [GROUP | {"responses": ["1 " * 400, "2"]}]})
+    assert reply.status_code == 422
+    assert "context" in reply.json()["detail"]
