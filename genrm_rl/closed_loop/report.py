@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from rich.table import Table
 
+from genrm_rl.alignment.pooled import read_report
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
 from genrm_rl.closed_loop.preferences import LABEL_FILE, LABELS
 from genrm_rl.closed_loop.workbench import Workbench
@@ -62,7 +63,7 @@ def turn_report(bench: Workbench, turn: int) -> dict[str, Any]:
         "stages": stages,
         "waiting_for": str(waiting) if waiting.is_file() and "labels" not in stages else None,
         "judge": judge_changes(bench, stages["gate"]) if "gate" in stages else [],
-        "policy": read_json(bench.root / f"turn{turn}/align/report.json")["differences"] if "align" in stages else [],
+        "policy": read_report(bench.root / f"turn{turn}/align")["differences"] if "align" in stages else [],
         "examples": examples(bench, turn) if "labels" in stages else [],
     }
 

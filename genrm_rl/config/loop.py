@@ -17,9 +17,9 @@ SET_BY_LOOP = {
     "policy.run": "run",
     "policy.judge_model": "judge.model",
     "policy.judge": "judge.judge",
-    "policy.serving.checkpoint": "the judge that the loop serves",
-    "policy.reward.url": "the judge that the loop serves",
-    "policy.reward.source": "the judge that the loop serves",
+    "policy.serving.checkpoint": "the judge that is served",
+    "policy.reward.url": "the judge that is served",
+    "policy.reward.source": "the judge that is served",
 }
 
 
@@ -72,7 +72,7 @@ class LoopConfig(Section):
         for key, origin in SET_BY_LOOP.items():
             job, _, name = key.partition(".")
             if _at(getattr(self, job), name) != _at(defaults[job], name):
-                raise ValueError(f"{key} comes from {origin} in a loop; leave it out")
+                raise ValueError(f"in a loop {key} comes from {origin}; leave it out")
         if self.method not in self.judge.bootstrap.methods:
             raise ValueError(f"method {self.method} is not trained; list it in judge.bootstrap.methods")
         if self.judge.data.train and not self.judge.data.gate:

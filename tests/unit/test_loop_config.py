@@ -24,9 +24,9 @@ def config(*words: str) -> LoopConfig:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--judge.run.seed", "3"), "judge.run comes from run in a loop; leave it out"),
-        (("--policy.judge.max-rationale", "9"), "policy.judge comes from judge.judge in a loop; leave it out"),
-        (("--policy.reward.url", "http://x"), "policy.reward.url comes from the judge that the loop serves"),
+        (("--judge.run.seed", "3"), "in a loop judge.run comes from run; leave it out"),
+        (("--policy.judge.max-rationale", "9"), "in a loop policy.judge comes from judge.judge; leave it out"),
+        (("--policy.reward.url", "http://x"), "policy.reward.url comes from the judge that is served"),
         (("--policy.serving.checkpoint", "x"), "policy.serving.checkpoint comes from the judge"),
         (("--method", "star_sft"), "method star_sft is not trained; list it in judge.bootstrap.methods"),
         (("--judge.data.gate", "[]"), "judge.data.gate is empty"),
