@@ -11,6 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from genrm_rl.alignment.answers import read_answers
+from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -88,3 +89,30 @@ def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, ray_cluster):
     metrics = read_json(run / "steps/00000/metrics.json")
     assert metrics["dpo/pairs"] > 0
     assert is_complete(run / "policy")
+
+
+@pytest.fixture(scope="module")
+def judge(folder: Path, ray_cluster):
+    """Address of a service that outlives the run, as a judge on a cluster does."""
+    with own_service(config_of(folder, "service"), Console(quiet=True)) as url:
+        yield url
+
+
+def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on(folder, judge):
+    words = ("--ppo.advantage", "dr_grpo", "--ppo.staleness", "1", "--ppo.steps", "3", "--evaluation.probes", "0")
+    service = ("--reward.url", judge, "--evaluation.second-judge-url", judge)
+    run = run_alignment(config_of(folder, "stale", *words, *service), Console(quiet=True))
+    versions = [
+        {judged.answer.weight_version for group in read_answers(path) for judged in group}
+        for path in sorted(run.glob("steps/*/rollout/answers.parquet"))
+    ]
+    assert versions == [{"base"}, {"base"}, {"step-00001"}]
+    metrics = [read_json(path) for path in sorted(run.glob("steps/*/metrics.json"))]
+    assert [row["rollout/staleness_steps"] for row in metrics] == [0, 1, 1]
+    # The learner's probabilities differ from those that were sampled from, and the correction sees by how much.
+    assert abs(metrics[0]["train/kl_engine"]) < 1e-2
+    assert abs(metrics[1]["train/kl_engine"]) > abs(metrics[0]["train/kl_engine"])
+    measured = next(row for row in read_json(run / "report.json")["evaluation"] if row["step"])
+    assert measured["second_judge"] == "base"
+    # Both judges are the same one here, and both are asked greedily about the same answers.
+    assert measured["win_rate"] == pytest.approx(measured["proxy_win_rate"])
