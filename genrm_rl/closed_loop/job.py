@@ -18,6 +18,7 @@ from genrm_rl.config.loop import LoopConfig
 from genrm_rl.models import resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
+from genrm_rl.runtime.tracking import check_sinks
 
 
 def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False) -> Path:
@@ -54,6 +55,7 @@ def check_loop(bench: Workbench) -> None:
     """Raise GenRMError for what would only fail after hours: settings, data, questions and models of every stage."""
     config = bench.config
     check_settings(config.judge)
+    check_sinks(config.policy.tracking)
     resolve_model(config.policy.model)
     bench.questions(1)
     check_rounds(config.judge, bench.splits)

@@ -15,7 +15,7 @@ from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.closed_loop.label_file import read_label_file, write_label_file
 from genrm_rl.closed_loop.labels import HumanLabel, LabelledComparison, label_comparisons, label_facts
-from genrm_rl.closed_loop.settings import serve_settings
+from genrm_rl.closed_loop.settings import serve_settings, turn_seed
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.judging.folding import fold_all
 from genrm_rl.judging.requests import both_orders, judge_requests
@@ -34,7 +34,7 @@ def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewCompari
     stage = f"turn{turn}/preferences/comparisons"
 
     def compute(directory: Path) -> dict[str, Any]:
-        config, seed = bench.config.comparisons, bench.seed(turn)
+        config, seed = bench.config.comparisons, turn_seed(bench.config, turn)
         train = bench.questions(turn).train
         asked = random.Random(f"questions/{seed}").sample(train, min(config.questions, len(train)))
         answers = sample_answers(bench, turn, asked, policy)
@@ -96,7 +96,7 @@ def _ask(bench: Workbench, turn: int, pool: Any, questions: Sequence[PolicyPromp
         bench.chat,
         bench.config.policy.sampling,
         purpose="comparisons",
-        seed=bench.seed(turn),
+        seed=turn_seed(bench.config, turn),
         samples=bench.config.comparisons.samples_per_question,
     )
     seeds = {request.request_id: request.seed for request in requests}
@@ -176,7 +176,7 @@ def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[
         form=served.form or "cot",
         judge_version=served.version,
         purpose="labels",
-        run_seed=bench.seed(turn),
+        run_seed=turn_seed(bench.config, turn),
         temperature=config.judge.judge.temperature,
         top_p=config.judge.judge.top_p,
         samples=config.labels.votes,

@@ -29,13 +29,12 @@ def next_judge_settings(config: LoopConfig, root: Path, run: str, pairs: Mapping
 def align_settings(
     config: LoopConfig, root: Path, run: str, turn: int, judge: LoopJudge, policy: str | None
 ) -> AlignConfig:
-    """An alignment with ``judge``, from ``policy`` (a directory below the loop's; None: the starting policy). Each turn
-    has a seed of its own, so that it draws other questions."""
+    """An alignment with ``judge``, from ``policy`` (a directory below the loop's; None: the starting policy)."""
     model = config.policy.model
     if policy is not None:
         model = model.model_copy(update={"name": str((root / policy).resolve()), "revision": None})
     return config.policy.model_copy(
-        update=_identity(config, config.policy, root, run, config.run.seed + turn - 1)
+        update=_identity(config, config.policy, root, run, turn_seed(config, turn))
         | {
             "model": model,
             "judge_model": config.judge.model,
@@ -55,6 +54,12 @@ def serve_settings(config: LoopConfig, root: Path, judge: LoopJudge) -> ServeCon
         serving=serving,
         seed=config.run.seed,
     )
+
+
+def turn_seed(config: LoopConfig, turn: int) -> int:
+    """The seed of a turn's alignment and comparisons, so that it draws other questions than the turn before. Judges
+    share the loop's own, hence gate and test pairs."""
+    return config.run.seed + turn - 1
 
 
 def _identity(config: LoopConfig, job: RunConfig | AlignConfig, root: Path, run: str, seed: int) -> dict[str, Any]:

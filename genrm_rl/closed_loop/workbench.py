@@ -12,6 +12,7 @@ from rich.console import Console
 
 from genrm_rl.alignment.prompts import PromptSets, load_prompts
 from genrm_rl.bootstrap.loop import misfit
+from genrm_rl.closed_loop.settings import turn_seed
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
@@ -70,11 +71,7 @@ class Workbench:
         """The policy's questions in a turn: the very ones of its alignment."""
         policy = self.config.policy
         room = policy.model.max_context - policy.sampling.max_tokens
-        return load_prompts(policy.prompts, self.chat, room=room, seed=self.seed(turn))
-
-    def seed(self, turn: int) -> int:
-        """The seed of a turn's alignment and comparisons. Judges share the loop's own, hence gate and test pairs."""
-        return self.config.run.seed + turn - 1
+        return load_prompts(policy.prompts, self.chat, room=room, seed=turn_seed(self.config, turn))
 
 
 def weights_hash(directory: Path) -> str:
