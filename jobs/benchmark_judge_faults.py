@@ -3,8 +3,9 @@
     python jobs/benchmark_judge_faults.py --serving.checkpoint runs/ID/methods/star_dpo/round1/checkpoint
 
 Serves the judge, puts a proxy in front of it that spoils a seeded share of its replies, runs an ordinary alignment job
-against the proxy, and then compares every reward in the run's records with what the judge truly said. Writes faults.json
-into the run directory; exits with 1 if a single reward was invented. Other options are settings of ``align``.
+against the proxy, and then compares every reward in the run's records with what the judge truly said. Writes
+faults.json into the run directory; exits with 1 if a single reward was invented. Other options are settings of
+``align``.
 """
 
 from __future__ import annotations

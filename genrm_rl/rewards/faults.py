@@ -24,6 +24,7 @@ FAULTS = (
     "503", "429", "502", "dropped", "cut_off", "late", "no_json", "other_shape", "too_few", "nan", "text_reward",
     "reward_and_mask", "unknown_mask", "no_judgment", "version_409", "version_200", "masked", "engine_failed",
 )  # fmt: skip
+POLL = 0.05  # seconds until the server notices that it should stop
 GroupKey = tuple[str, tuple[str, ...]]  # prompt id, responses
 
 
@@ -63,7 +64,7 @@ class FaultyProxy:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> FaultyProxy:
-        threading.Thread(target=self._server.serve_forever, name="faulty-proxy", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL,), name="faulty-proxy", daemon=True).start()
         return self
 
     def __exit__(
