@@ -44,8 +44,15 @@ def config_of(folder: Path, run_id: str, *words: str) -> AlignConfig:
 
 
 @pytest.fixture(scope="module")
-def ppo_run(folder: Path, ray_cluster) -> Path:
-    return run_alignment(config_of(folder, "ppo"), Console(quiet=True))
+def judge(folder: Path, ray_cluster):
+    """Address of a service that outlives the runs, as a judge on a cluster does."""
+    with own_service(config_of(folder, "service"), Console(quiet=True)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def ppo_run(folder: Path, judge: str) -> Path:
+    return run_alignment(config_of(folder, "ppo", "--reward.url", judge), Console(quiet=True))
 
 
 def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
@@ -71,31 +78,25 @@ def test_the_page_and_the_numbers_are_there(ppo_run):
     assert "Hacking probes" in page and "<script" not in page
 
 
-def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder):
+def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
     """As after a kill in the second step: its answers are on disk, its update is not."""
     again = folder / "cut" / "ppo"
     shutil.copytree(ppo_run, again)
     for name in ("policy", "checkpoints/00002", "evaluation/00002", "sync"):
         shutil.rmtree(again / name)
     (again / "steps/00001/metrics.json").unlink()
-    run_alignment(config_of(folder / "cut", "ppo"), Console(quiet=True))
+    run_alignment(config_of(folder / "cut", "ppo", "--reward.url", judge), Console(quiet=True))
     expected, found = (load_file(path / "policy/model.safetensors") for path in (ppo_run, again))
     for name, tensor in expected.items():
         assert found[name].allclose(tensor, atol=1e-5), name
 
 
-def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, ray_cluster):
-    run = run_alignment(config_of(folder, "dpo", "--method", "dpo", "--evaluation.probes", "0"), Console(quiet=True))
+def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):
+    words = ("--method", "dpo", "--evaluation.probes", "0", "--reward.url", judge)
+    run = run_alignment(config_of(folder, "dpo", *words), Console(quiet=True))
     metrics = read_json(run / "steps/00000/metrics.json")
     assert metrics["dpo/pairs"] > 0
     assert is_complete(run / "policy")
-
-
-@pytest.fixture(scope="module")
-def judge(folder: Path, ray_cluster):
-    """Address of a service that outlives the run, as a judge on a cluster does."""
-    with own_service(config_of(folder, "service"), Console(quiet=True)) as url:
-        yield url
 
 
 def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on(folder, judge):
