@@ -13,7 +13,7 @@ help: ## show this list
 setup: ## create or update .venv from the lock
 	@bash requirements/install.sh
 
-quickstart: setup ## bootstrap a small judge on this machine and write its report
+quickstart: setup ## one turn of the closed loop with a small model on this machine, and its page
 	@.venv/bin/genrm-rl quickstart $(ARGS)
 
 test: setup ## run all tests (ARGS='tests/unit -k name' for some)

@@ -20,6 +20,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import describe, load_config
+from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
 
@@ -40,7 +41,7 @@ app = typer.Typer(
 console = Console()
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/quickstart.yaml")
+    Path | None, typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
@@ -61,8 +62,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
 def quickstart(context: typer.Context, dry_run: DryRun = False) -> None:
-    """The main job on the shipped tiny model: from an untrained judge to a report in minutes on two cores."""
-    _bootstrap(config_from(context, CONFIGS / "quickstart.yaml"), dry_run=dry_run, resume=False)
+    """One turn of the closed loop on the shipped tiny model, in minutes on two cores."""
+    _loop(load_config(LoopConfig, CONFIGS / "quickstart.yaml", context.args), dry_run=dry_run, resume=False)
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
@@ -120,6 +121,13 @@ def align(context: typer.Context, config: ConfigOption = None, dry_run: DryRun =
     from genrm_rl.alignment.job import run_alignment
 
     run_alignment(settings, console, must_exist=resume)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def loop(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+    """The closed loop: bootstrap, serve, align, label the policy's answers, train the next judge, gate. The same
+    --run.id continues it."""
+    _loop(load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args), dry_run=dry_run, resume=resume)
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
@@ -188,6 +196,14 @@ def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
     from genrm_rl.bootstrap.loop import run_bootstrap
 
     run_bootstrap(config, console, must_exist=resume)
+
+
+def _loop(config: LoopConfig, *, dry_run: bool, resume: bool) -> None:
+    if dry_run:
+        return console.print(settings_table(config))
+    from genrm_rl.closed_loop.job import run_loop
+
+    run_loop(config, console, must_exist=resume)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

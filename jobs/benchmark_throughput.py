@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--lengths-from", type=Path, help="preference file whose lengths the packing ratio uses")
     parser.add_argument("--model", default="tiny", help="model of the engine and learner ratios")
     parser.add_argument("--published", default="smollm2", help="model whose weights are published")
-    parser.add_argument("--repeats", type=int, default=5, help="measured repeats of each side")
+    parser.add_argument("--repeats", type=int, default=9, help="measured repeats of each side")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/benchmark_throughput.json"), help="where the figures go"
     )
@@ -42,11 +42,12 @@ def main() -> None:
     console = Console()
     model = resolve_model(ModelConfig(name=arguments.model))
     results: dict[str, Any] = {}
-    with ray_session():
-        results["engine pool / bare vLLM"] = measure_engine(model, arguments.repeats)
+    with ray_session():  # of its own: engines that shut down would take turns with the learner's threads
         results |= ray.get(
             ray.remote(num_cpus=2)(measure_learner).remote(model, arguments.lengths_from, arguments.repeats)
         )
+    with ray_session():
+        results["engine pool / bare vLLM"] = measure_engine(model, arguments.repeats)
         results["publication"] = measure_publication(arguments.published, arguments.repeats)
     write_json(arguments.output, {"machine": machine(), "versions": versions(), "results": results})
     console.print(as_table(results))

@@ -1,6 +1,6 @@
 """Votes saved by early stopping, at what accuracy, and the hit rate of the prefix cache.
 
-    python jobs/benchmark_votes.py --serving.checkpoint runs/quickstart/methods/star_dpo/round1/checkpoint
+    python jobs/benchmark_votes.py --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
 
 Labelled comparisons of the controlled world are judged by the running service with ``--votes`` votes per order: once
 with all of them, then with every error rate of ``--errors``. Votes are sampled with the same seeds each time, so the

@@ -1,6 +1,7 @@
 """Bootstrap a generative reward model. The same job as ``genrm-rl bootstrap``, for ``ray job submit``:
 
-    ray job submit --working-dir . -- python jobs/bootstrap_genrm.py --config jobs/configs/quickstart.yaml --run.id demo
+    ray job submit --working-dir . -- \\
+        python jobs/bootstrap_genrm.py --config jobs/configs/bootstrap_tiny.yaml --run.id demo
 
 Submitted again with the same run id it continues. What it does, step by step, reads top to bottom in
 ``genrm_rl/bootstrap/loop.py``.

@@ -18,7 +18,7 @@ from genrm_rl.alignment.experience import RewardedAnswer, policy_examples, rewar
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
-from genrm_rl.alignment.statistics import rollout_metrics
+from genrm_rl.alignment.statistics import mean, rollout_metrics
 from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
 from genrm_rl.runtime.storage import write_json
 
@@ -46,14 +46,18 @@ class PPO:
             ahead: Future[Rollout] | None = None
             for step in range(first, self.config.steps):
                 began = time.perf_counter()
-                self.seconds = {}
                 rollout = ahead.result() if ahead is not None else self.rollout(step)
+                self.seconds = {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds}
+                if ahead is not None:  # these were spent beside the update of the step before
+                    self.seconds = {"generate": 0.0, "judge": 0.0}
                 ahead = None
                 if self.config.staleness and step + 1 < self.config.steps:
                     ahead = background.submit(self.rollout, step + 1)
                 metrics = self.learn(step, rollout)
-                if ahead is not None:
-                    ahead.result()  # publication and generation take turns
+                if ahead is not None:  # publication and generation take turns
+                    waited = time.perf_counter()
+                    ahead.result()
+                    self.seconds["generate"] += time.perf_counter() - waited  # what the update did not hide
                 self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
                 self.report(step, rollout, metrics, time.perf_counter() - began)
                 if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == self.config.steps:
@@ -109,11 +113,11 @@ class PPO:
         for epoch in range(self.config.epochs):
             for part in minibatches(examples, self.config.minibatches, seed=f"{self.hosts.seed}/{step}/{epoch}"):
                 metrics.append(self.update(step, part))
-        mean = {name: float(np.mean([row[name] for row in metrics if name in row])) for name in metrics[-1]}
-        if "kl_reference" in mean:
-            self.controller.update(mean["kl_reference"], len(answers))
+        means = {name: float(np.mean([row[name] for row in metrics if name in row])) for name in metrics[-1]}
+        if "kl_reference" in means:
+            self.controller.update(means["kl_reference"], len(answers))
         self.seconds["train"] = time.perf_counter() - began
-        return mean
+        return means
 
     def examples(self, answers: Sequence[RewardedAnswer]) -> list[PolicyExample]:
         """Log-probabilities of learner and reference, values of the critic, advantages."""
@@ -152,16 +156,13 @@ class PPO:
 
     def report(self, step: int, rollout: Rollout, metrics: dict[str, float], seconds: float) -> None:
         """The step's row in ``steps/``, the metric sinks, and one line."""
-        shares = {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds, **self.seconds}
-        if self.config.staleness:  # generated beside the step before
-            shares = dict(self.seconds)
-        shares["other"] = max(0.0, seconds - sum(shares.values()))
+        shares = self.seconds | {"other": max(0.0, seconds - sum(self.seconds.values()))}
         row = rollout_metrics(self.questions(step), rollout) | {
             **{f"train/{name}": value for name, value in metrics.items()},
             **{f"seconds/{name}": round(value, 3) for name, value in shares.items()},
             "seconds/step": round(seconds, 3),
             "train/kl_coefficient": float(self.controller.value),
-            "rollout/staleness_steps": float(self.config.staleness and step > 0),
+            "rollout/staleness_steps": staleness(rollout, step),
         }
         write_json(self.hosts.run.path / "steps" / f"{step:05d}" / "metrics.json", {"step": step, **row})
         self.hosts.sink.log(row, step)
@@ -183,6 +184,17 @@ def new_ppo(hosts: Hosts) -> PPO:
 def version_of(step: int) -> str:
     """Name of the weights after ``step`` steps."""
     return f"step-{step:05d}" if step else "base"
+
+
+def steps_of(version: str) -> int:
+    """The number of steps behind a name that :func:`version_of` gave."""
+    return 0 if version == "base" else int(version.removeprefix("step-"))
+
+
+def staleness(rollout: Rollout, step: int) -> float | None:
+    """How many updates the weights that wrote the answers were behind, mean over the answers."""
+    answers = [judged.answer for group in rollout.groups for judged in group if judged.answer.usable]
+    return mean([step - steps_of(answer.weight_version) for answer in answers])
 
 
 def minibatches(examples: Sequence[PolicyExample], count: int, *, seed: str) -> list[list[PolicyExample]]:

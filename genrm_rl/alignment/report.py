@@ -150,6 +150,9 @@ def render(report: dict[str, Any]) -> str:
             step_figure(report, "reward/length_correlation", "reward and length, correlation"),
             step_figure(report, "train/kl_reference", "KL to the start, nats per token (k3)"),
             step_figure(report, "rollout/tokens_mean", "tokens per answer"),
+            step_figure(report, "rollout/staleness_steps", "updates that the answers' weights were behind")
+            if report["config"]["ppo"]["staleness"]
+            else None,
         )
         if figure
     ]

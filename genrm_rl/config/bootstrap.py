@@ -93,6 +93,7 @@ class TrackingConfig(Section):
     """Where metrics go besides the report."""
 
     tensorboard: bool = setting(True, "write TensorBoard event files")
+    run_name: str | None = setting(None, "name of the run at such a service; None takes run.id")
     wandb_project: str | None = setting(None, "Weights & Biases project, if wandb is installed")
     mlflow_experiment: str | None = setting(None, "MLflow experiment, if mlflow is installed")
 

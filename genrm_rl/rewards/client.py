@@ -22,8 +22,9 @@ import httpx
 
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
+from genrm_rl.rewards.replies import UnreadableReply, read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
-from genrm_rl.rewards.wire import BUSY_STATUS, Group, asked_pause, authorisation, records_of, sentence_of
+from genrm_rl.rewards.wire import BUSY_STATUS, Group, asked_pause, authorisation, sentence_of
 
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.TimeoutException)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
@@ -51,6 +52,7 @@ class ClientStatistics:
     busy: int = 0
     lost: int = 0
     other_version: int = 0
+    unreadable: int = 0
     paused_seconds: float = 0.0
     judge_seconds: list[float] = field(default_factory=list)
 
@@ -168,31 +170,45 @@ class RewardClient:
         began = time.perf_counter()
         for attempt in range(config.attempts):
             reply = await self._patiently("POST", "/v1/rewards", body)
-            if reply.status_code == 200:
-                return self._read(reply.json(), time.perf_counter() - began)
-            if reply.status_code == 401:
-                raise RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
-            if reply.status_code in BUSY_STATUS:
-                self.statistics.busy += 1
-                mask = Mask.BUSY
-            elif reply.status_code == 409:
-                self.statistics.other_version += 1
-                mask = Mask.OTHER_VERSION
-            elif reply.status_code in (400, 413, 422):
-                self._say(f"the judge refuses a group: {sentence_of(reply)}")
-                mask = Mask.REFUSED
+            found = self._outcome(reply, group, version, time.perf_counter() - began)
+            if isinstance(found, GroupReward):
+                return found
+            if found is Mask.REFUSED:  # for good
                 break
-            else:
-                raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {sentence_of(reply)}")
             if attempt + 1 < config.attempts:
                 await asyncio.sleep(self._pause(attempt, reply))
-        masked = RewardRecord(None, mask, (), version)
+        masked = RewardRecord(None, found, (), version)
         return GroupReward((masked,) * len(group.responses), (), time.perf_counter() - began)
 
-    def _read(self, reply: dict[str, Any], seconds: float) -> GroupReward:
-        (records,) = records_of(reply)
+    def _outcome(self, reply: httpx.Response, group: Group, version: str, seconds: float) -> GroupReward | Mask:
+        """The group's rewards, or why this reply has none. Raises RewardServiceError for what asking can't mend."""
+        if reply.status_code == 200:
+            return self._rewards_in(reply, group, version, seconds)
+        if reply.status_code in BUSY_STATUS:
+            self.statistics.busy += 1
+            return Mask.BUSY
+        if reply.status_code == 409:
+            self.statistics.other_version += 1
+            return Mask.OTHER_VERSION
+        if reply.status_code in (400, 413, 422):
+            self._say(f"the judge refuses a group: {sentence_of(reply)}")
+            return Mask.REFUSED
+        if reply.status_code == 401:
+            raise RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
+        raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {sentence_of(reply)}")
+
+    def _rewards_in(self, reply: httpx.Response, group: Group, version: str, seconds: float) -> GroupReward | Mask:
+        try:
+            served, (records,), judgments = read_rewards(reply.content, [len(group.responses)])
+        except UnreadableReply as problem:
+            self._say(f"the judge sent what can't be read ({problem}); it is asked again")
+            self.statistics.unreadable += 1
+            return Mask.UNREADABLE
+        if served != version:
+            self.statistics.other_version += 1
+            return Mask.OTHER_VERSION
         self.statistics.judge_seconds.append(seconds)
-        return GroupReward(records, tuple(reply["judgments"]), seconds)
+        return GroupReward(records, tuple(judgments), seconds)
 
     async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         """One reply; a lost connection is tried again until ``give_up_after`` seconds without any answer."""

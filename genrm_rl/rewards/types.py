@@ -22,6 +22,7 @@ class Mask(StrEnum):
     REFUSED = "refused"  # the service can't judge the group, for example because it does not fit the judge's context
     BUSY = "busy"  # the service refused the group as often as a client may ask
     OTHER_VERSION = "other_version"  # another judge than the one that the step accepts is served
+    UNREADABLE = "unreadable"  # what the service sent, as often as a client may ask, is not its contract
     NOT_GENERATED = "not_generated"  # the policy's engine failed, there is no answer to judge
 
 

@@ -1,4 +1,4 @@
-"""What every client of the service sends and reads. Light, so that other trainers' environments can import it."""
+"""What every client of the service says and understands. Light: other trainers' environments import it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-
-from genrm_rl.rewards.types import Mask, RewardRecord
 
 Prompt = str | Sequence[Mapping[str, str]]
 BUSY_STATUS = (429, 502, 503, 504)  # asking again can help
@@ -26,18 +24,6 @@ class Group:
     def body(self) -> dict[str, Any]:
         """As ``/v1/rewards`` takes it."""
         return {"prompt": self.prompt, "responses": list(self.responses), "reference": self.reference}
-
-
-def records_of(reply: Mapping[str, Any]) -> list[tuple[RewardRecord, ...]]:
-    """Rewards and masks by group, from the body of a reply of ``/v1/rewards``."""
-    version = reply["judge_version"]
-    return [
-        tuple(
-            RewardRecord(each["reward"], each["mask"] and Mask(each["mask"]), tuple(each["judgments"]), version)
-            for each in group
-        )
-        for group in reply["groups"]
-    ]
 
 
 def asked_pause(reply: httpx.Response) -> float:

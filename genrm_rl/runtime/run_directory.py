@@ -20,6 +20,7 @@ import yaml
 
 from genrm_rl.config import RunConfig, RunSettings
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
 
@@ -42,16 +43,17 @@ FREE_SETTINGS = {
     "serving.host",
     "serving.port",
 }
+LOOP_FREE_SETTINGS = {"turns"} | {f"{job}.{name}" for job in ("judge", "policy") for name in FREE_SETTINGS}
 
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
-JobConfig = RunConfig | AlignConfig
+JobConfig = RunConfig | AlignConfig | LoopConfig
 
 
 def config_hash(config: JobConfig) -> str:
     """Hash of everything in the configuration that can change a result."""
     values = config.model_dump(mode="json")
-    for dotted in FREE_SETTINGS:
+    for dotted in _free_settings(config):
         *parents, leaf = dotted.split(".")
         target = values
         for key in parents:
@@ -86,6 +88,11 @@ def code_revision() -> str:
     if commit.returncode != 0:
         return "unknown"
     return commit.stdout.strip()[:12] + ("+changes" if changes.stdout.strip() else "")
+
+
+def command_line() -> str:
+    """How this process was started, for a person to repeat."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def machine() -> dict[str, Any]:
@@ -212,7 +219,7 @@ class RunDirectory:
                 "config_hash": self.hash,
                 "seed": self.config.run.seed,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "command": command_line(),
                 "code_revision": code_revision(),
                 "versions": versions(),
                 "machine": machine(),
@@ -240,11 +247,16 @@ def changed_settings(recorded: Path, config: JobConfig) -> list[str]:
     before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
     after = _flatten(config.model_dump(mode="json"))
     keys = sorted(set(before) | set(after))
-    return [key for key in keys if before.get(key) != after.get(key) and not _is_free(key)][:5]
+    free = tuple(_free_settings(config))
+    return [key for key in keys if before.get(key) != after.get(key) and not _is_below(key, free)][:5]
 
 
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
+def _free_settings(config: JobConfig) -> set[str]:
+    return FREE_SETTINGS | LOOP_FREE_SETTINGS if isinstance(config, LoopConfig) else FREE_SETTINGS
+
+
+def _is_below(key: str, sections: tuple[str, ...]) -> bool:
+    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -118,13 +118,14 @@ def open_sinks(
     """The configured sinks as one, closed at the end. Raises EnvironmentProblem as :func:`check_sinks` does."""
     check_sinks(config)
     sinks: list[MetricSink] = []
+    name = config.run_name or run_id
     try:
         if config.tensorboard:
             sinks.append(TensorBoardSink(Path(run_dir) / "tensorboard"))
         if config.wandb_project is not None:
-            sinks.append(WandbSink(config.wandb_project, run_id, Path(run_dir), run_config))
+            sinks.append(WandbSink(config.wandb_project, name, Path(run_dir), run_config))
         if config.mlflow_experiment is not None:
-            sinks.append(MLflowSink(config.mlflow_experiment, run_id))
+            sinks.append(MLflowSink(config.mlflow_experiment, name))
         yield FanOut(tuple(sinks))
     finally:
         FanOut(tuple(sinks)).close()

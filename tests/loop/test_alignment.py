@@ -11,6 +11,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from genrm_rl.alignment.answers import read_answers
+from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -43,8 +44,15 @@ def config_of(folder: Path, run_id: str, *words: str) -> AlignConfig:
 
 
 @pytest.fixture(scope="module")
-def ppo_run(folder: Path, ray_cluster) -> Path:
-    return run_alignment(config_of(folder, "ppo"), Console(quiet=True))
+def judge(folder: Path, ray_cluster):
+    """Address of a service that outlives the runs, as a judge on a cluster does."""
+    with own_service(config_of(folder, "service"), Console(quiet=True)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def ppo_run(folder: Path, judge: str) -> Path:
+    return run_alignment(config_of(folder, "ppo", "--reward.url", judge), Console(quiet=True))
 
 
 def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
@@ -70,21 +78,42 @@ def test_the_page_and_the_numbers_are_there(ppo_run):
     assert "Hacking probes" in page and "<script" not in page
 
 
-def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder):
+def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
     """As after a kill in the second step: its answers are on disk, its update is not."""
     again = folder / "cut" / "ppo"
     shutil.copytree(ppo_run, again)
     for name in ("policy", "checkpoints/00002", "evaluation/00002", "sync"):
         shutil.rmtree(again / name)
     (again / "steps/00001/metrics.json").unlink()
-    run_alignment(config_of(folder / "cut", "ppo"), Console(quiet=True))
+    run_alignment(config_of(folder / "cut", "ppo", "--reward.url", judge), Console(quiet=True))
     expected, found = (load_file(path / "policy/model.safetensors") for path in (ppo_run, again))
     for name, tensor in expected.items():
         assert found[name].allclose(tensor, atol=1e-5), name
 
 
-def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, ray_cluster):
-    run = run_alignment(config_of(folder, "dpo", "--method", "dpo", "--evaluation.probes", "0"), Console(quiet=True))
+def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):
+    words = ("--method", "dpo", "--evaluation.probes", "0", "--reward.url", judge)
+    run = run_alignment(config_of(folder, "dpo", *words), Console(quiet=True))
     metrics = read_json(run / "steps/00000/metrics.json")
     assert metrics["dpo/pairs"] > 0
     assert is_complete(run / "policy")
+
+
+def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on(folder, judge):
+    words = ("--ppo.advantage", "dr_grpo", "--ppo.staleness", "1", "--ppo.steps", "3", "--evaluation.probes", "0")
+    service = ("--reward.url", judge, "--evaluation.second-judge-url", judge)
+    run = run_alignment(config_of(folder, "stale", *words, *service), Console(quiet=True))
+    versions = [
+        {judged.answer.weight_version for group in read_answers(path) for judged in group}
+        for path in sorted(run.glob("steps/*/rollout/answers.parquet"))
+    ]
+    assert versions == [{"base"}, {"base"}, {"step-00001"}]
+    metrics = [read_json(path) for path in sorted(run.glob("steps/*/metrics.json"))]
+    assert [row["rollout/staleness_steps"] for row in metrics] == [0, 1, 1]
+    # The learner's probabilities differ from those that were sampled from, and the correction sees by how much.
+    assert abs(metrics[0]["train/kl_engine"]) < 1e-2
+    assert abs(metrics[1]["train/kl_engine"]) > abs(metrics[0]["train/kl_engine"])
+    measured = next(row for row in read_json(run / "report.json")["evaluation"] if row["step"])
+    assert measured["second_judge"] == "base"
+    # Both judges are the same one here, and both are asked greedily about the same answers.
+    assert measured["win_rate"] == pytest.approx(measured["proxy_win_rate"])

@@ -9,6 +9,7 @@ import pytest
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import describe, load_config, parse_overrides
+from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.plan import part_sizes, plan_rounds
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError
@@ -34,6 +35,8 @@ def test_shipped_configs_are_valid(path: Path):
         assert load_config(ServeConfig, path).serving.host == "127.0.0.1"
     elif path.stem.startswith("align_"):
         assert load_config(AlignConfig, path).run.id == path.stem
+    elif path.stem.startswith(("loop_", "quickstart")):
+        assert load_config(LoopConfig, path).run.id == path.stem
     else:
         assert load_config(RunConfig, path).run.id == path.stem
 

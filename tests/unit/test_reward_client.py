@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.rewards import faults
 from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError
 from genrm_rl.rewards.types import Mask
 
@@ -68,7 +69,7 @@ class Service:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
 
 @pytest.fixture
@@ -163,3 +164,72 @@ def test_a_token_that_is_missing_is_said(service):
     service.script = [lambda _: (401, {}, {"detail": "token"})]
     with client_of(service) as client, pytest.raises(RewardServiceError, match="token"):
         client.rewards([GROUP])
+
+
+def changed(**changes: object) -> Callable[[dict], tuple[int, dict, dict]]:
+    """A good reply with other fields."""
+    return lambda body: (200, {}, good_reply(body)[2] | changes)
+
+
+NAN = float("nan")
+BROKEN = {
+    "other shape": changed(groups={}),
+    "too few rewards": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": ["j"]}]]),
+    "NaN": changed(groups=[[{"reward": NAN, "mask": None, "judgments": ["j"]}] * 2]),
+    "text": changed(groups=[[{"reward": "1.0", "mask": None, "judgments": ["j"]}] * 2]),
+    "truth value": changed(groups=[[{"reward": True, "mask": None, "judgments": ["j"]}] * 2]),
+    "reward and mask": changed(groups=[[{"reward": 1.0, "mask": "alone", "judgments": ["j"]}] * 2]),
+    "neither": changed(groups=[[{"reward": None, "mask": None, "judgments": ["j"]}] * 2]),
+    "unknown mask": changed(groups=[[{"reward": None, "mask": "tired", "judgments": []}] * 2]),
+    "no judgment behind it": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": []}] * 2]),
+    "judgment that is not there": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": ["k"]}] * 2]),
+    "a list": lambda body: (200, {}, []),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_reply_that_breaks_the_contract_is_asked_for_again(service: Service, kind: str) -> None:
+    service.script = [BROKEN[kind]]
+    with RewardClient(service.url, RewardConfig(**FAST), say=lambda text: None) as client:
+        (found,) = client.rewards([GROUP])
+    assert [record.reward for record in found.records] == [0.0, 1.0]
+    assert client.statistics.unreadable == 1
+
+
+def test_what_stays_unreadable_is_masked(service: Service) -> None:
+    service.script = [BROKEN["NaN"]] * 3
+    said: list[str] = []
+    with RewardClient(service.url, RewardConfig(**FAST), say=said.append) as client:
+        (found,) = client.rewards([GROUP])
+    assert {record.mask for record in found.records} == {Mask.UNREADABLE}
+    assert "NaN is no number" in said[0]
+
+
+def test_a_reply_of_another_judge_than_the_one_asked_is_no_reward(service: Service) -> None:
+    service.script = [changed(judge_version="v2")] * 3
+    with RewardClient(service.url, RewardConfig(**FAST), say=lambda text: None) as client:
+        (found,) = client.rewards([GROUP])
+    assert {record.mask for record in found.records} == {Mask.OTHER_VERSION}
+    assert {record.judge_version for record in found.records} == {"v1"}
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_nothing_is_invented_under_any_fault(
+    service: Service, fault: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(faults, "FAULTS", (fault,))
+    groups = [Group(f"add 1 {n}", ("3", "4", "5")) for n in range(12)]
+    with (
+        faults.FaultyProxy(service.url, rate=0.5, seed=1, late_seconds=0.05) as proxy,
+        RewardClient(proxy.url, RewardConfig(**FAST), say=lambda text: None) as client,
+    ):
+        found = client.rewards(groups)
+    assert proxy.truth.faults[fault] > 0
+    masked = 0
+    for group, reward in zip(groups, found, strict=True):
+        given = proxy.truth.rewards[faults.group_key(group.prompt, list(group.responses))]
+        for place, record in enumerate(reward.records):
+            assert record.mask is not None or record.reward in [rewards[place] for rewards in given]
+            masked += record.mask is not None
+    assert masked < 36, "what can be asked again is asked again"
+    assert "Traceback" not in capfd.readouterr().err

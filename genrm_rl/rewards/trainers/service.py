@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from genrm_rl.errors import JudgeFailure
-from genrm_rl.rewards.types import RewardRecord, Rule
-from genrm_rl.rewards.wire import BUSY_STATUS, Group, Prompt, asked_pause, authorisation, records_of, sentence_of
+from genrm_rl.rewards.replies import Records, UnreadableReply, read_rewards
+from genrm_rl.rewards.types import Rule
+from genrm_rl.rewards.wire import BUSY_STATUS, Group, Prompt, asked_pause, authorisation, sentence_of
 
 TOKEN_VARIABLE = "GENRM_RL_TOKEN"
 PAUSE = 1.0  # seconds before the next try, where the service does not say
@@ -45,7 +46,7 @@ class JudgeService:
         votes: int = 1,
         greedy: bool = False,
         judge_version: str | None = None,
-    ) -> list[tuple[RewardRecord, ...]]:
+    ) -> list[Records]:
         """One record per response, in the order of the groups and their responses."""
         wire = [each.body() for each in groups]
         body = {"groups": wire, "rule": rule, "votes": votes, "greedy": greedy, "judge_version": judge_version}
@@ -59,7 +60,7 @@ class JudgeService:
                     reply = problem
                 pause = self._pause(reply)
                 if pause is None:
-                    return records_of(reply.json())
+                    return self._records(reply, groups)
                 time.sleep(pause)
         raise self._silent()
 
@@ -99,6 +100,12 @@ class JudgeService:
             return asked_pause(reply) or PAUSE
         kind = MaskedReward if reply.status_code == NO_REWARD else JudgeFailure
         raise kind(f"the judge at {self.url} answered {reply.status_code}: {sentence_of(reply)}")
+
+    def _records(self, reply: httpx.Response, groups: Sequence[Group]) -> list[Records]:
+        try:
+            return read_rewards(reply.content, [len(each.responses) for each in groups])[1]
+        except UnreadableReply as problem:
+            raise JudgeFailure(f"the judge at {self.url} sent what can't be read: {problem}") from problem
 
     def _silent(self) -> JudgeFailure:
         return JudgeFailure(

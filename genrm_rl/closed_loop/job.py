@@ -1,0 +1,61 @@
+"""The closed loop, top to bottom: check everything, go through the turns, write the page."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from genrm_rl.alignment.job import reserved_cpus
+from genrm_rl.bootstrap.preflight import check_rounds, check_settings
+from genrm_rl.closed_loop.preferences import waits_for_labels
+from genrm_rl.closed_loop.report import write_loop_report
+from genrm_rl.closed_loop.turn import run_turn
+from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.models import resolve_model
+from genrm_rl.runtime.run_directory import RunDirectory, check_exists
+from genrm_rl.runtime.session import logical_cpus, ray_session
+from genrm_rl.runtime.tracking import check_sinks
+
+
+def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False) -> Path:
+    """Run or continue the loop until its turns are done or a person is asked for labels; returns its directory.
+
+    Raises GenRMError before anything expensive if input is bad.
+    """
+    if must_exist:
+        check_exists(config.run)
+    with RunDirectory(config) as run:
+        bench = Workbench(config, run, console)
+        finished = [turn for turn in range(1, config.turns + 1) if run.done(f"turn{turn}/stages/gate")]
+        if len(finished) < config.turns:
+            check_loop(bench)
+            run.claim()
+            bench.say(f"loop {run.path}{' (continued)' if run.resumed else ''}: {config.turns} turn(s)")
+            if not waits_for_labels(bench, len(finished) + 1):
+                go_on(bench, len(finished) + 1)
+        page = write_loop_report(bench)
+    bench.say(f"report: {page}")
+    return run.path
+
+
+def go_on(bench: Workbench, turn: int) -> None:
+    """Turn after turn from ``turn`` on, in one Ray: each job uses the session that it finds."""
+    config = bench.config
+    with ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config.policy)))):
+        while turn <= config.turns and run_turn(bench, turn):
+            turn += 1
+    shutil.rmtree(bench.root / "work", ignore_errors=True)
+
+
+def check_loop(bench: Workbench) -> None:
+    """Raise GenRMError for what would only fail after hours: settings, data, questions and models of every stage."""
+    config = bench.config
+    check_settings(config.judge)
+    check_sinks(config.policy.tracking)
+    resolve_model(config.policy.model)
+    bench.questions(1)
+    check_rounds(config.judge, bench.splits)

@@ -1,0 +1,121 @@
+"""Labels of new comparisons: the judge's own where it is sure, and a person's, which wins (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from genrm_rl.closed_loop.comparisons import NewComparison
+from genrm_rl.config.loop import LabelsConfig
+from genrm_rl.judging.types import Judgment
+from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.preferences.world.style import verify
+
+Label = Literal["a", "b"]
+HumanLabel = Literal["a", "b", "skip"]
+
+
+class Unlabelled(StrEnum):
+    """Why a comparison got no label."""
+
+    TOO_FEW_VERDICTS = "too_few_verdicts"  # of the judge, in both orders together
+    ORDERS_DISAGREE = "orders_disagree"  # the judge contradicts itself when the answers change places
+    UNSURE = "unsure"  # the judge's probability is below labels.min_probability
+    SKIPPED = "skipped"  # a person skipped it
+    NOT_ASKED = "not_asked"  # labels.source is human, and the person has not come to it
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledComparison:
+    """A comparison with its label and who gave it, or the reason why it has none. ``p_a`` is the judge's P(a wins)."""
+
+    comparison: NewComparison
+    label: Label | None
+    by: Literal["human", "ai"] | None
+    reason: Unlabelled | None
+    p_a: float | None = None
+
+    def pair(self) -> PreferencePair | None:
+        """What the next judge learns from."""
+        return None if self.label is None else self.comparison.labelled(self.label, str(self.by))
+
+
+def judge_label(judgment: Judgment, config: LabelsConfig) -> Label | Unlabelled:
+    """The judge's label, if both orders agree and it is sure enough."""
+    if judgment.votes < config.min_verdicts or judgment.p_a is None or judgment.consistent is None:
+        return Unlabelled.TOO_FEW_VERDICTS
+    if not judgment.consistent:
+        return Unlabelled.ORDERS_DISAGREE
+    if max(judgment.p_a, 1 - judgment.p_a) < config.min_probability:
+        return Unlabelled.UNSURE
+    return "a" if judgment.p_a > 0.5 else "b"
+
+
+def label_comparisons(
+    comparisons: Sequence[NewComparison],
+    judgments: Mapping[str, Judgment],
+    human: Mapping[str, HumanLabel],
+    config: LabelsConfig,
+) -> list[LabelledComparison]:
+    """One row per comparison. A person's label or skip wins; where there is none, the judge's counts, if it was asked.
+
+    ``judgments`` and ``human`` are keyed by comparison id.
+    """
+    rows = []
+    for comparison in comparisons:
+        judgment, said = judgments.get(comparison.id), human.get(comparison.id)
+        p_a = judgment.p_a if judgment is not None else None
+        if said is not None:
+            skipped = said == "skip"
+            rows.append(
+                LabelledComparison(
+                    comparison,
+                    None if skipped else said,  # type: ignore[arg-type]
+                    None if skipped else "human",
+                    Unlabelled.SKIPPED if skipped else None,
+                    p_a,
+                )
+            )
+            continue
+        found = Unlabelled.NOT_ASKED if judgment is None else judge_label(judgment, config)
+        unlabelled = found if isinstance(found, Unlabelled) else None
+        label = None if isinstance(found, Unlabelled) else found
+        rows.append(LabelledComparison(comparison, label, "ai" if label else None, unlabelled, p_a))
+    return rows
+
+
+def label_facts(rows: Sequence[LabelledComparison]) -> dict[str, Any]:
+    """Counts by who labelled and by reason, and who agrees with whom.
+
+    ``gold``: labels against the task world's verifier, where exactly one answer is right; no label comes from it.
+    ``person_and_judge``: a person's labels against the judge's probability. None where there is nothing to compare.
+    """
+    labelled = Counter(row.by for row in rows if row.by)
+    reasons = Counter(str(row.reason) for row in rows if row.reason)
+    both = [(row.label == "a", row.p_a > 0.5) for row in rows if row.by == "human" and row.p_a not in (None, 0.5)]
+    return {
+        "comparisons": len(rows),
+        "labelled": dict(sorted(labelled.items())),
+        "unlabelled": dict(sorted(reasons.items())),
+        "gold": {by: _agreement(_against_verifier(rows, by)) for by in sorted(labelled)},
+        "person_and_judge": _agreement(both),
+    }
+
+
+def _against_verifier(rows: Sequence[LabelledComparison], by: str) -> list[tuple[bool, bool]]:
+    """Label and verifier, as "a is better", for the comparisons that the verifier can decide."""
+    found = []
+    for row in rows:
+        if row.by == by and row.comparison.world:
+            right_a, right_b = (verify(row.comparison.world, answer) for answer in row.comparison.answers)
+            if right_a != right_b:
+                found.append((row.label == "a", right_a))
+    return found
+
+
+def _agreement(opinions: Sequence[tuple[bool, bool]]) -> dict[str, int] | None:
+    agree = sum(first == second for first, second in opinions)
+    return {"decided": len(opinions), "agree": agree} if opinions else None

@@ -1,0 +1,244 @@
+"""From the aligned policy to labelled pairs: answers, comparisons, verdicts of the judge, labels."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers, usable_comparisons
+from genrm_rl.closed_loop.judges import LoopJudge
+from genrm_rl.closed_loop.label_file import read_label_file, write_label_file
+from genrm_rl.closed_loop.labels import HumanLabel, LabelledComparison, label_comparisons, label_facts
+from genrm_rl.closed_loop.settings import serve_settings, turn_seed
+from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.judging.folding import fold_all
+from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.types import Judgment
+from genrm_rl.preferences.types import PreferencePair, as_messages
+from genrm_rl.runtime.run_directory import command_line
+from genrm_rl.runtime.storage import write_atomic
+
+PART = 256  # questions whose answers become durable together
+ANSWERS, COMPARISONS, LABELS, PAIRS = "answers.jsonl", "comparisons.jsonl", "labels.jsonl", "pairs.jsonl"
+LABEL_FILE = "label_me.jsonl"
+
+
+def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewComparison]:
+    """Pairs of answers that ``policy`` (its directory below the loop's) gives to training questions."""
+    stage = f"turn{turn}/preferences/comparisons"
+
+    def compute(directory: Path) -> dict[str, Any]:
+        config, seed = bench.config.comparisons, turn_seed(bench.config, turn)
+        train = bench.questions(turn).train
+        asked = random.Random(f"questions/{seed}").sample(train, min(config.questions, len(train)))
+        answers = sample_answers(bench, turn, asked, policy)
+        found = [
+            comparison
+            for question in asked
+            for comparison in pair_answers(question, answers[question.id], pairs=config.pairs_per_question, seed=seed)
+        ]
+        known = {pair.id: pair for pair in bench.splits.train} | {
+            pair.id: pair for earlier in range(1, turn) for pair in read_pairs(bench, earlier)
+        }
+        threshold = bench.config.judge.data.near_duplicate_threshold
+        usable = usable_comparisons(found, bench.splits, known, bench.misfit, threshold)
+        _write_lines(directory / COMPARISONS, map(_comparison_row, usable.kept))
+        return {
+            "questions": len(asked),
+            "answers": sum(map(len, answers.values())),
+            "comparisons": len(usable.kept),
+            "left_out": usable.left_out,
+            "sampling_seed": seed,
+            "policy": policy,
+        }
+
+    facts = bench.stage(stage, compute)
+    left = "".join(f", {count} left out ({reason})" for reason, count in facts["left_out"].items())
+    bench.say(f"{facts['comparisons']} new comparisons from {facts['questions']} questions{left}")
+    return read_comparisons(bench, turn)
+
+
+def read_comparisons(bench: Workbench, turn: int) -> list[NewComparison]:
+    """The new comparisons of a turn that has got so far."""
+    rows = _read_lines(bench.root / f"turn{turn}/preferences/comparisons" / COMPARISONS)
+    return [_comparison(row) for row in rows]
+
+
+def sample_answers(bench: Workbench, turn: int, asked: Sequence[PolicyPrompt], policy: str) -> dict[str, list[str]]:
+    """Answers by question id, durable part by part; the engine starts only if a part is missing."""
+    parts = {
+        f"turn{turn}/preferences/answers/part{start // PART:04d}": asked[start : start + PART]
+        for start in range(0, len(asked), PART)
+    }
+    if not all(map(bench.run.done, parts)):
+        from genrm_rl.rollout.pool import EnginePool
+
+        config = bench.config.policy
+        with EnginePool((bench.root / policy).resolve(), config.rollout, config.model, console=bench.console) as pool:
+            for name, questions in parts.items():
+                bench.stage(name, lambda directory, q=questions: _ask(bench, turn, pool, q, directory))
+    answers: defaultdict[str, list[str]] = defaultdict(list)
+    for name in parts:
+        for row in _read_lines(bench.root / name / ANSWERS):
+            answers[row["question"]].append(row["text"])
+    return answers
+
+
+def _ask(bench: Workbench, turn: int, pool: Any, questions: Sequence[PolicyPrompt], directory: Path) -> dict[str, Any]:
+    requests = answer_requests(
+        questions,
+        bench.chat,
+        bench.config.policy.sampling,
+        purpose="comparisons",
+        seed=turn_seed(bench.config, turn),
+        samples=bench.config.comparisons.samples_per_question,
+    )
+    seeds = {request.request_id: request.seed for request in requests}
+    rows = []
+    for result in pool.generate(requests, progress="answers of the aligned policy"):
+        place, index = place_of(result)
+        answer = answer_of(result, questions[place], index, bench.chat)
+        if answer.usable:
+            row = {"question": answer.prompt_id, "index": index, "text": answer.text}
+            rows.append((place, row | {"finish_reason": answer.finish_reason, "seed": seeds[result.request_id]}))
+    rows.sort(key=lambda entry: (entry[0], entry[1]["index"]))
+    _write_lines(directory / ANSWERS, (row for _, row in rows))
+    return {"questions": len(questions), "answers": len(rows), "not_generated": len(requests) - len(rows)}
+
+
+def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Any] | None:
+    """Label the comparisons; returns the stage's facts, or None while a person is asked and has not answered."""
+    stage, source = f"turn{turn}/preferences/labels", bench.config.labels.source
+    if not bench.run.done(stage):
+        human = {} if source == "ai" else asked_person(bench, turn, comparisons)
+        if human is None:
+            return None
+
+        def compute(directory: Path) -> dict[str, Any]:
+            judgments = {} if source == "human" else judged(bench, turn, judge, comparisons)
+            rows = label_comparisons(comparisons, judgments, human, bench.config.labels)
+            _write_lines(directory / LABELS, map(_label_row, rows))
+            _write_lines(directory / PAIRS, (_pair_row(pair) for row in rows if (pair := row.pair())))
+            return label_facts(rows) | {"source": source, "judge": judge.as_dict() if judgments else None}
+
+        bench.stage(stage, compute)
+    facts = bench.run.manifest(stage)
+    counts = [f"{count} by {by}" for by, count in facts["labelled"].items()]
+    counts += [f"{count} {reason.replace('_', ' ')}" for reason, count in facts["unlabelled"].items()]
+    bench.say(f"labels: {', '.join(counts) or 'none'}")
+    return facts
+
+
+def waits_for_labels(bench: Workbench, turn: int) -> bool:
+    """Whether all that can be done in a turn now is for a person to do. Raises DataError as ``asked_person`` does."""
+    stages = f"turn{turn}/preferences"
+    asked = bench.run.done(f"{stages}/comparisons") and not bench.run.done(f"{stages}/labels")
+    if bench.config.labels.source == "ai" or not asked:
+        return False
+    return asked_person(bench, turn, read_comparisons(bench, turn)) is None
+
+
+def asked_person(bench: Workbench, turn: int, comparisons: Sequence[NewComparison]) -> dict[str, HumanLabel] | None:
+    """What a person has said, or None if there is more to say. Raises DataError for a file that was filled wrongly."""
+    if not comparisons:
+        return {}
+    path, source = bench.root / f"turn{turn}" / LABEL_FILE, bench.config.labels.source
+    write_label_file(path, comparisons, source, command_line())
+    labels = read_label_file(path, comparisons)
+    open_ones = len(comparisons) - len(labels)
+    if not labels or (source == "human" and open_ones):
+        bench.say(
+            f"waiting for labels: fill the {open_ones} empty labels of {path} with a, b or skip (HOW_TO_LABEL.txt "
+            f"beside it says how), then give the same command again: {command_line()}"
+        )
+        return None
+    return labels
+
+
+def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Judgment]:
+    """The judge's verdicts on every comparison, ``labels.votes`` times in both orders, by comparison id."""
+    if not comparisons:
+        return {}
+    from genrm_rl.rollout.judge_engine import JudgeEngine
+    from genrm_rl.serving.app import judge_to_serve
+
+    config = bench.config
+    served = judge_to_serve(serve_settings(config, bench.root, judge))
+    requests = judge_requests(
+        both_orders(comparison.pair.comparison() for comparison in comparisons),
+        bench.encoder,
+        form=served.form or "cot",
+        judge_version=served.version,
+        purpose="labels",
+        run_seed=turn_seed(bench.config, turn),
+        temperature=config.judge.judge.temperature,
+        top_p=config.judge.judge.top_p,
+        samples=config.labels.votes,
+    )
+    with JudgeEngine(config.judge, bench.run, bench.encoder, served, bench.console) as engine:
+        stage = f"turn{turn}/preferences/traces"
+        return fold_all(engine.sample_stage(stage, served, requests, "verdicts on new comparisons"))
+
+
+def pairs_file(turn: int) -> str:
+    """The labelled pairs of a turn, relative to the loop's directory."""
+    return f"turn{turn}/preferences/labels/{PAIRS}"
+
+
+def read_pairs(bench: Workbench, turn: int) -> list[PreferencePair]:
+    """The labelled pairs of a finished turn."""
+    rows = _read_lines(bench.root / pairs_file(turn))
+    return [PreferencePair.create(as_messages(row["prompt"]), row["chosen"], row["rejected"]) for row in rows]
+
+
+def _comparison_row(comparison: NewComparison) -> dict[str, Any]:
+    answer_a, answer_b = comparison.answers
+    return {
+        "id": comparison.id,
+        "prompt": _turns(comparison.pair),
+        "answer_a": answer_a,
+        "answer_b": answer_b,
+        "category": comparison.pair.category,
+        "world": comparison.world,
+    }
+
+
+def _comparison(row: dict[str, Any]) -> NewComparison:
+    pair = PreferencePair.create(
+        row["prompt"], row["answer_a"], row["answer_b"], source=SOURCE, category=row["category"]
+    )
+    return NewComparison(pair, row["world"])
+
+
+def _label_row(row: LabelledComparison) -> dict[str, Any]:
+    said = {"label": row.label, "by": row.by, "reason": row.reason, "p_a": row.p_a}
+    return _comparison_row(row.comparison) | said
+
+
+def _pair_row(pair: PreferencePair) -> dict[str, Any]:
+    return {
+        "id": pair.id,
+        "prompt": _turns(pair),
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "category": pair.category,
+        "label_source": pair.label_source,
+    }
+
+
+def _turns(pair: PreferencePair) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in pair.prompt]
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,79 @@
+"""What every stage of a loop shares: settings, directory, the held-out data, the questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from genrm_rl.alignment.prompts import PromptSets, load_prompts
+from genrm_rl.bootstrap.loop import misfit
+from genrm_rl.closed_loop.settings import turn_seed
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.learners.examples import file_hash
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.preferences.sources import DataSplits, load_sources
+from genrm_rl.preferences.types import PreferencePair, content_hash
+from genrm_rl.runtime.run_directory import RunDirectory
+
+
+@dataclass
+class Workbench:
+    """Passed to every stage; holds no results (those are stages and runs below ``root``)."""
+
+    config: LoopConfig
+    run: RunDirectory
+    console: Console
+
+    @property
+    def root(self) -> Path:
+        """The loop's directory."""
+        return self.run.path
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """A stage of the loop, computed once; returns its facts."""
+        self.run.stage(name, compute)
+        return self.run.manifest(name)
+
+    @cached_property
+    def encoder(self) -> JudgeEncoder:
+        """Comparisons as the judges read them."""
+        model = self.config.judge.model
+        tokenizer = load_tokenizer(resolve_model(model).path)
+        return JudgeEncoder.from_config(tokenizer, self.config.judge.judge, model.max_context)
+
+    @cached_property
+    def chat(self) -> ChatEncoder:
+        """Questions as the policy reads them."""
+        return ChatEncoder(load_tokenizer(resolve_model(self.config.policy.model).path))
+
+    @cached_property
+    def splits(self) -> DataSplits:
+        """The labelled pairs that the loop begins with, and those that are held out."""
+        return load_sources(self.config.judge.data, self.config.run.seed, misfit=self.misfit)
+
+    @cached_property
+    def misfit(self) -> Callable[[PreferencePair], str | None]:
+        """Why a pair does not fit the judges' context, or None."""
+        return misfit(self.config.judge, self.encoder)
+
+    def questions(self, turn: int) -> PromptSets:
+        """The policy's questions in a turn: the very ones of its alignment."""
+        policy = self.config.policy
+        room = policy.model.max_context - policy.sampling.max_tokens
+        return load_prompts(policy.prompts, self.chat, room=room, seed=turn_seed(self.config, turn))
+
+
+def weights_hash(directory: Path) -> str:
+    """Hash of a checkpoint's weights: what a link to a parent is checked by."""
+    return content_hash([[path.name, file_hash(path)] for path in sorted(directory.glob("*.safetensors"))])

@@ -1,0 +1,73 @@
+"""Reads what a reward service answered, and believes nothing: a reply that is not whole gives no reward at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from genrm_rl.rewards.types import Mask, RewardRecord
+
+Records = tuple[RewardRecord, ...]
+
+
+class UnreadableReply(ValueError):
+    """A reply that breaks the contract of ``/v1/rewards``; the message says where."""
+
+
+def read_rewards(body: bytes | str, sizes: Sequence[int]) -> tuple[str, list[Records], list[dict[str, Any]]]:
+    """Judge version, records by group, and judgments of a reply to groups of ``sizes`` responses.
+
+    Raises UnreadableReply for anything but the contract: no JSON, other counts, a reward that is no finite number, a
+    reward together with a mask, an unknown mask, or a reward whose judgments are not in the reply.
+    """
+    reply = _parse(body)
+    version = reply.get("judge_version")
+    if not isinstance(version, str):
+        raise UnreadableReply("judge_version is no text")
+    judgments = reply.get("judgments")
+    if not isinstance(judgments, list) or not all(_has_id(judgment) for judgment in judgments):
+        raise UnreadableReply("judgments is no list of judgments with an id")
+    groups = reply.get("groups")
+    if not isinstance(groups, list) or [len(g) if isinstance(g, list) else None for g in groups] != list(sizes):
+        raise UnreadableReply(f"groups is no list of {len(sizes)} groups with as many rewards as there were responses")
+    known = {judgment["id"] for judgment in judgments}
+    return version, [tuple(_record(entry, known, version) for entry in group) for group in groups], judgments
+
+
+def _parse(body: bytes | str) -> dict[str, Any]:
+    try:
+        reply = json.loads(body, parse_constant=_no_number)
+    except ValueError as problem:  # UnicodeDecodeError is one too
+        raise UnreadableReply(f"the body is no JSON: {problem}") from problem
+    if not isinstance(reply, dict):
+        raise UnreadableReply("the body is no JSON object")
+    return reply
+
+
+def _record(entry: Any, known: set[str], version: str) -> RewardRecord:
+    if not isinstance(entry, dict) or not {"reward", "mask", "judgments"} <= set(entry):
+        raise UnreadableReply("a reward has not the fields reward, mask and judgments")
+    reward, mask, behind = entry["reward"], entry["mask"], entry["judgments"]
+    if not isinstance(behind, list) or not all(isinstance(name, str) for name in behind):
+        raise UnreadableReply("judgments of a reward is no list of ids")
+    if (reward is None) == (mask is None):
+        raise UnreadableReply("a reward has both a number and a mask, or neither")
+    if mask is not None:
+        if mask not in list(Mask):
+            raise UnreadableReply(f"{str(mask)[:40]} is no mask")
+        return RewardRecord(None, Mask(mask), tuple(behind), version)
+    if isinstance(reward, bool) or not isinstance(reward, (int, float)) or not math.isfinite(reward):
+        raise UnreadableReply(f"the reward {str(reward)[:40]} is no finite number")
+    if not behind or not known.issuperset(behind):
+        raise UnreadableReply("a reward has no judgment behind it")
+    return RewardRecord(float(reward), None, tuple(behind), version)
+
+
+def _has_id(judgment: Any) -> bool:
+    return isinstance(judgment, dict) and isinstance(judgment.get("id"), str)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

@@ -1,0 +1,98 @@
+"""What can be wrong with a closed loop, one function each: its settings, and the file that a person fills."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genrm_rl.closed_loop.comparisons import NewComparison
+from genrm_rl.closed_loop.label_file import write_label_file
+from genrm_rl.closed_loop.preferences import COMPARISONS, LABEL_FILE
+from genrm_rl.config.loading import load_config
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.runtime.run_directory import RunDirectory
+from tests.contract.bad_input_files import SETTINGS, BadInput
+
+WORDS = ["loop", "--config", "loop.yaml"]
+
+
+def write_loop(folder: Path) -> None:
+    """``loop.yaml``: a good loop in which a person labels."""
+    judge = {name: section for name, section in SETTINGS.items() if name != "run"}
+    prompts = {"train": [{"world": "train", "limit": 9}], "test": [{"world": "test", "limit": 9}]}
+    loop = {
+        "run": SETTINGS["run"],
+        "judge": judge,
+        "policy": {"prompts": prompts, "model": {"max_context": 128}},
+        "labels": {"source": "human"},
+    }
+    (folder / "loop.yaml").write_text(yaml.safe_dump(loop, sort_keys=False), encoding="utf-8")
+
+
+def loop_that_says_the_same_twice(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.judge.max-rationale", "9"]
+    return BadInput(words, ("policy.judge comes from judge.judge",), "leave it out")
+
+
+def loop_without_a_gate(folder: Path) -> BadInput:
+    write_loop(folder)
+    return BadInput([*WORDS, "--judge.data.gate", "[]"], ("judge.data.gate is empty",), "list them there")
+
+
+def loop_that_serves_what_it_does_not_train(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--method", "star_sft"]
+    return BadInput(words, ("method star_sft is not trained",), "list it in judge.bootstrap.methods")
+
+
+def questions_that_do_not_exist(folder: Path) -> BadInput:
+    """Found before the bootstrap, although the policy comes after it."""
+    write_loop(folder)
+    words = [*WORDS, "--policy.prompts.train", "[{path: questions.jsonl}]"]
+    return BadInput(words, ("questions.jsonl does not exist",), "check its `path`")
+
+
+def waiting_loop(folder: Path, **change: Any) -> None:
+    """A loop that waits for labels, with the first line of its file filled and changed so."""
+    write_loop(folder)
+    comparison = NewComparison(PreferencePair.create("add 1 2", "3", "4"))
+    with RunDirectory(load_config(LoopConfig, "loop.yaml")) as run:
+        run.claim()
+        row = {"id": comparison.id, "prompt": [{"role": "user", "content": "add 1 2"}], "category": "", "world": ""}
+        answers = dict(zip(("answer_a", "answer_b"), comparison.answers, strict=True))
+
+        def compute(directory: Path) -> dict[str, Any]:
+            (directory / COMPARISONS).write_text(json.dumps(row | answers) + "\n", encoding="utf-8")
+            return {}
+
+        run.stage("turn1/preferences/comparisons", compute)
+        path = run.path / "turn1" / LABEL_FILE
+        write_label_file(path, [comparison], "human", "genrm-rl loop")
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change) + "\n", encoding="utf-8")
+
+
+def label_that_is_none_of_the_three(folder: Path) -> BadInput:
+    waiting_loop(folder, label="c")
+    names = ("runs/new/turn1/label_me.jsonl:1: label 'c' is none of a, b, skip",)
+    return BadInput(WORDS, names, "mend the file and give the command again")
+
+
+def label_of_a_changed_answer(folder: Path) -> BadInput:
+    waiting_loop(folder, answer_a="5", label="a")
+    names = ("label_me.jsonl:1: `answer_a` of comparison", "was changed")
+    return BadInput(WORDS, names, "mend the file and give the command again")
+
+
+LOOP_KINDS = (
+    loop_that_says_the_same_twice,
+    loop_without_a_gate,
+    loop_that_serves_what_it_does_not_train,
+    questions_that_do_not_exist,
+    label_that_is_none_of_the_three,
+    label_of_a_changed_answer,
+)

@@ -1,0 +1,64 @@
+"""Alignment runs of several seeds, pooled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from genrm_rl.alignment.pooled import pool_runs
+from genrm_rl.errors import DataError
+from genrm_rl.runtime.storage import publish_directory, write_json
+
+SUFFIX = " hope that helps!"
+
+
+def write_run(root: Path, before: list[tuple[str, bool]], after: list[tuple[str, bool]], last: int = 4) -> Path:
+    """A finished run with one test set: answers (text, right) to sort questions, and to one add question at the end."""
+    rows = []
+    for step, answers in ((0, before), (last, after)):
+        folder = root / f"evaluation/{step:05d}/test_short/sampled"
+        folder.mkdir(parents=True)
+        questions = [f"sort {index}" for index in range(len(answers) - 1)] + ["add 1 2"]
+        lines = [
+            json.dumps({"prompt": [{"role": "user", "content": question}], "text": text, "right": right})
+            for question, (text, right) in zip(questions, answers, strict=True)
+        ]
+        (folder / "answers.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        facts = {"step": step, "set": "test_short", "decoding": "sampled", "kl_nats": step / 8, "tokens_mean": 3.0}
+        rows.append(facts)
+    with publish_directory(root / "policy", {"stage": "policy"}):
+        pass
+    differences = [{"set": "test_short", "decoding": "sampled"}]
+    write_json(root / "report.json", {"evaluation": rows, "differences": differences, "probes": []})
+    return root
+
+
+def test_changes_are_paired_and_counted_by_run_and_family(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "a", [("1", False), ("1", True)], [("2", True), ("2" + SUFFIX, False)])
+    second = write_run(tmp_path / "b", [("1", False), ("1", True)], [("2", True), ("2", True)])
+    (pooled,) = pool_runs([first, second], resamples=200)
+    assert (pooled.gold.n, pooled.gold.before, pooled.gold.after) == (4, 0.5, 0.75)
+    assert pooled.by_run == (0.0, 0.5)
+    assert pooled.by_family["sort"].difference == 1.0
+    assert pooled.by_family["add"].difference == -0.5
+    assert (pooled.cue.before, pooled.cue.after) == (0.0, 0.25)
+    assert pooled.kl_nats == 0.5
+    low, high = pooled.gold.ci95
+    assert low <= 0.25 <= high
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", [("1", True)] * 2, [("1", True)] * 2)
+    (run / "report.json").unlink()
+    with pytest.raises(DataError, match="no finished alignment run"):
+        pool_runs([run])
+
+
+def test_a_run_without_the_others_test_set_is_refused(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "a", [("1", True)] * 2, [("1", True)] * 2)
+    other = write_run(tmp_path / "b", [("1", True)] * 2, [("1", True)] * 2)
+    (other / "evaluation/00000/test_short/sampled/answers.jsonl").unlink()
+    with pytest.raises(DataError, match="same test sets"):
+        pool_runs([whole, other])
