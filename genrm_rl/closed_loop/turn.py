@@ -11,8 +11,9 @@ from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.closed_loop.judges import LoopJudge, judge_of_run, pass_gate
 from genrm_rl.closed_loop.preferences import label, new_comparisons, pairs_file
 from genrm_rl.closed_loop.settings import align_settings, bootstrap_settings, next_judge_settings
-from genrm_rl.closed_loop.workbench import Workbench, weights_hash
+from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config import RunConfig
+from genrm_rl.learners.checkpoint import weights_hash
 from genrm_rl.runtime.storage import read_manifest, write_json
 
 FIRST = "turn1/bootstrap"  # the run of the first judges

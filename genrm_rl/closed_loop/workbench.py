@@ -16,10 +16,9 @@ from genrm_rl.closed_loop.settings import turn_seed
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.learners.examples import file_hash
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, load_sources
-from genrm_rl.preferences.types import PreferencePair, content_hash
+from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.runtime.run_directory import RunDirectory
 
 
@@ -72,8 +71,3 @@ class Workbench:
         policy = self.config.policy
         room = policy.model.max_context - policy.sampling.max_tokens
         return load_prompts(policy.prompts, self.chat, room=room, seed=turn_seed(self.config, turn))
-
-
-def weights_hash(directory: Path) -> str:
-    """Hash of a checkpoint's weights: what a link to a parent is checked by."""
-    return content_hash([[path.name, file_hash(path)] for path in sorted(directory.glob("*.safetensors"))])

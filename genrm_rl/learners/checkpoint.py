@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrm_rl.learners.examples import file_hash
+from genrm_rl.preferences.types import content_hash
+
 if TYPE_CHECKING:
     import torch
 
@@ -71,3 +74,9 @@ def copy_tokenizer_files(parent: Path, directory: Path) -> None:
             and not file.name.endswith(".index.json")
         ):
             shutil.copyfile(file, directory / file.name)
+
+
+def weights_hash(directory: str | Path) -> str:
+    """Hash of what the weight files of a checkpoint hold, wherever it lies."""
+    files = sorted(Path(directory).glob("*.safetensors"))
+    return content_hash([[path.name, file_hash(path)] for path in files])

@@ -172,11 +172,8 @@ def read_examples(path: str | Path) -> list[Example]:
 
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, for manifests."""
-    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _check(path: Path, index: int, example: Example) -> None:
