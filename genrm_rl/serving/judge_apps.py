@@ -16,7 +16,6 @@ from ray.serve.schema import ApplicationStatus
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.judging.judge import Judge
-from genrm_rl.learners.checkpoint import weights_hash
 from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
@@ -31,14 +30,11 @@ STARTED = (ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY)
 
 
 def served_judge(config: ServeConfig, judge: Judge) -> ServedJudge:
-    """What the replicas of ``judge`` are told. Raises ModelError for a context that the model was not made for.
-
-    A trained judge's version gets a piece of the hash of its weights: each run has a ``star_dpo-1`` of its own.
-    """
+    """What the replicas of ``judge`` are told. Raises ModelError for a context that the model was not made for."""
     serving = config.serving
     return ServedJudge(
         engine_settings(judge.path, config.rollout, config.model, choose_device()),
-        judge.version if judge.version == "base" else f"{judge.version}.{weights_hash(judge.path)[:8]}",
+        judge.version,
         judge.form,
         config.judge,
         config.seed,

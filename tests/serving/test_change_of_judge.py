@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from genrm_rl.config.alignment import RewardConfig
-from genrm_rl.learners.checkpoint import weights_hash
 from genrm_rl.models import ResolvedModel
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.rewards.types import Mask
 from genrm_rl.runtime.storage import publish_directory
 from genrm_rl.serving.judge_apps import APP, judge_apps
 
+OTHER = "star_sft-1"
 GROUPS = [{"prompt": f"add {n} 5 1", "responses": [f"{n + 6}", f"{n + 5}", f"the answer is {n}"]} for n in range(4)]
 RULES = ("round_robin", "knockout")  # all at once; round after round
 
@@ -32,7 +32,7 @@ def checkpoint(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFacto
     """The shipped model with every weight a little off, so that its probabilities tell it from the shipped one."""
     path = tmp_path_factory.mktemp("methods") / "star_sft" / "round1" / "checkpoint"
     generator = torch.Generator().manual_seed(0)
-    with publish_directory(path, {"objective": "sft", "version": "star_sft-1"}) as directory:
+    with publish_directory(path, {"objective": "sft", "version": OTHER}) as directory:
         shutil.copytree(tiny_model.path, directory, dirs_exist_ok=True)
         for file in directory.glob("*.safetensors"):
             weights = load_file(file).items()
@@ -88,20 +88,18 @@ def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, se
             reply = changing.result()
             stop.set()
         replies = [reply for each in asking for reply in each.result()]
-        assert reply.status_code == 200, reply.text
-        other = reply.json()["judge_version"]
-        assert other == f"star_sft-1.{weights_hash(checkpoint)[:8]}", "other weights may have this name too"
-        known[other] = probabilities(client, other)
+        assert (reply.status_code, reply.json()) == (200, {"judge_version": OTHER}), reply.text
+        known[OTHER] = probabilities(client, OTHER)
         (group,) = trainer.rewards([Group("add 1 5 1", ("7", "6"))], judge_version="base")
         assert {record.mask for record in group.records} == {Mask.OTHER_VERSION}
-    assert {reply["judge_version"] for reply in replies} == {"base", other}
-    same = [key for key in known["base"] if known["base"][key] == pytest.approx(known[other].get(key), abs=1e-3)]
+    assert {reply["judge_version"] for reply in replies} == {"base", OTHER}
+    same = [key for key in known["base"] if known["base"][key] == pytest.approx(known[OTHER].get(key), abs=1e-3)]
     assert len(same) < len(known["base"]) / 2, "else this test could not tell them apart"
     for reply in replies:
         judge = known[reply["judge_version"]]
         assert found(reply) == pytest.approx({key: judge[key] for key in found(reply)}, abs=1e-3)
     shown = client.get(f"/v1/judgments/{replies[0]['judgments'][0]['id']}").json()
-    assert shown["judge_version"] == other, "the judge of the last judgment with this id"
+    assert shown["judge_version"] == OTHER, "the judge of the last judgment with this id"
     wait_for_the_old_judge(client)
     assert len(judge_apps(APP)) == 1
 
