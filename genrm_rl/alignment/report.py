@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,7 @@ from genrm_rl.alignment.rollouts import read_rollout
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.intervals import paired_difference
+from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest, write_atomic, write_json
 
@@ -124,25 +124,6 @@ def examples(run: RunDirectory, steps: Sequence[dict[str, Any]]) -> list[dict[st
 
 def render(report: dict[str, Any]) -> str:
     """The page; every text of a model or a data set is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("genrm_rl.alignment", "templates"),
-                jinja2.PackageLoader("genrm_rl.evaluation", "templates"),
-            ]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": view.percent,
-        "points": view.points,
-        "points_interval": view.points_interval,
-        "percent_interval": view.percent_interval,
-        "decimals": view.decimals,
-    }
     figures = [
         figure
         for figure in (
@@ -156,10 +137,14 @@ def render(report: dict[str, Any]) -> str:
         )
         if figure
     ]
-    return environment.get_template("align.html.j2").render(
-        report=report,
-        figures=[Markup(figure) for figure in figures],
-        config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+    return (
+        page_environment("genrm_rl.alignment")
+        .get_template("align.html.j2")
+        .render(
+            report=report,
+            figures=[Markup(figure) for figure in figures],
+            config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+        )
     )
 
 

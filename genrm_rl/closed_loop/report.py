@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
@@ -16,6 +15,7 @@ from genrm_rl.closed_loop.preferences import LABEL_FILE, LABELS
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.metrics import compare, summarise
+from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 
@@ -138,25 +138,15 @@ def first_comparison(bench: Workbench) -> Any:
 
 def render(report: dict[str, Any], bootstrap: Any) -> str:
     """The page; every text of a model or a data set is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("genrm_rl.closed_loop", "templates"),
-                jinja2.PackageLoader("genrm_rl.evaluation", "templates"),
-            ]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("percent", "percent_interval", "points", "points_interval", "decimals", "direction", "duration", "words")
-    environment.filters |= {name: getattr(view, name) for name in names}
-    return environment.get_template("loop.html.j2").render(
-        report=report,
-        bootstrap=bootstrap,
-        blocks=view.comparison_blocks(bootstrap) if bootstrap else (),
-        config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+    return (
+        page_environment("genrm_rl.closed_loop")
+        .get_template("loop.html.j2")
+        .render(
+            report=report,
+            bootstrap=bootstrap,
+            blocks=view.comparison_blocks(bootstrap) if bootstrap else (),
+            config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+        )
     )
 
 

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import jinja2
 from markupsafe import Markup
 
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.plots import (
     SERIES,
     calibration_panel,
@@ -24,7 +24,6 @@ from genrm_rl.evaluation.plots import (
 )
 from genrm_rl.evaluation.schema import ExampleTrace, Report, StageRow
 
-LONGEST_TEXT = 6000  # characters of one text on the page; the JSON keeps it whole
 MOST_TRACES = 400  # traces on the page; the JSON keeps all
 OUTCOME_WORDS = {"right": "right", "wrong": "wrong", "non_verdict": "no verdict"}
 
@@ -53,46 +52,37 @@ class StageGroup:
 
 def render_html(report: Report) -> str:
     """The page. Raises jinja2 errors only for a broken template: every report that validates can be shown."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("genrm_rl.evaluation", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": view.percent, "percent_interval": view.percent_interval, "points": view.points,
-        "points_interval": view.points_interval, "direction": view.direction, "count": view.count,
-        "compact": view.compact_count, "duration": view.duration, "decimals": view.decimals, "p_value": view.p_value,
-        "words": view.words, "shorten": _shorten,
-    }  # fmt: skip
     order = judge_order(report)
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        blocks=[
-            (block, Figure(Markup(forest_plot(report, block)), ""))
-            for block in view.comparison_blocks(report)
-            if block.lines
-        ],
-        judge_label=lambda name: view.judge_label(report, name),
-        set_label=lambda name: view.test_set_label(report, name),
-        series=lambda name: order.get(name, 0) % SERIES,
-        facts=_facts(report),
-        learning_figure=_learning_figure(report),
-        calibration_figures=_calibration_figures(report),
-        calibration_set=view.test_set_label(report, _calibration_set(report) or ""),
-        majority_figures=_majority_figures(report),
-        majority_rows=[row for row in report.results if row.majority_curve],
-        category_rows=[row for row in report.results if row.by_category],
-        benchmark_rows=[row for row in report.results if row.benchmark],
-        baseline_differences=[row for row in report.differences if row.baseline == report.baseline],
-        other_differences=[row for row in report.differences if row.baseline != report.baseline],
-        reasons=list(dict.fromkeys(reason for row in report.selection for reason in row.reasons)),
-        stage_groups=stage_groups(report.stages),
-        traces=_spread(report.traces, MOST_TRACES),
-        trace_judges=list(dict.fromkeys(trace.judge for trace in report.traces)),
-        outcome_words=OUTCOME_WORDS,
-        config_text=json.dumps(report.config, indent=2, ensure_ascii=False),
+    return (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            blocks=[
+                (block, Figure(Markup(forest_plot(report, block)), ""))
+                for block in view.comparison_blocks(report)
+                if block.lines
+            ],
+            judge_label=lambda name: view.judge_label(report, name),
+            set_label=lambda name: view.test_set_label(report, name),
+            series=lambda name: order.get(name, 0) % SERIES,
+            facts=_facts(report),
+            learning_figure=_learning_figure(report),
+            calibration_figures=_calibration_figures(report),
+            calibration_set=view.test_set_label(report, _calibration_set(report) or ""),
+            majority_figures=_majority_figures(report),
+            majority_rows=[row for row in report.results if row.majority_curve],
+            category_rows=[row for row in report.results if row.by_category],
+            benchmark_rows=[row for row in report.results if row.benchmark],
+            baseline_differences=[row for row in report.differences if row.baseline == report.baseline],
+            other_differences=[row for row in report.differences if row.baseline != report.baseline],
+            reasons=list(dict.fromkeys(reason for row in report.selection for reason in row.reasons)),
+            stage_groups=stage_groups(report.stages),
+            traces=_spread(report.traces, MOST_TRACES),
+            trace_judges=list(dict.fromkeys(trace.judge for trace in report.traces)),
+            outcome_words=OUTCOME_WORDS,
+            config_text=json.dumps(report.config, indent=2, ensure_ascii=False),
+        )
     )
 
 
@@ -178,12 +168,6 @@ def _spread(traces: Sequence[ExampleTrace], most: int) -> list[ExampleTrace]:
     if len(traces) <= most:
         return list(traces)
     return [traces[i * len(traces) // most] for i in range(most)]
-
-
-def _shorten(text: str) -> str:
-    if len(text) <= LONGEST_TEXT:
-        return text
-    return f"{text[:LONGEST_TEXT]}\n\u2026 {len(text) - LONGEST_TEXT:,} more characters in report.json"
 
 
 def _total(values: Iterable[int | None]) -> int | None:
