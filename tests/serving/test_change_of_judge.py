@@ -24,6 +24,7 @@ from genrm_rl.serving.judge_apps import APP, judge_apps
 
 OTHER = "star_sft-1"
 GROUPS = [{"prompt": f"add {n} 5 1", "responses": [f"{n + 6}", f"{n + 5}", f"the answer is {n}"]} for n in range(4)]
+BREATH = 0.25  # seconds between two calls of a thread: the judge that starts needs a core too
 RULES = ("round_robin", "knockout")  # all at once; round after round
 
 
@@ -78,7 +79,10 @@ def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, se
 
     def keep_asking(first: int) -> list[dict]:
         asked = itertools.islice(itertools.cycle(itertools.product(GROUPS, RULES)), first, None)
-        return [rewarded(client, *next(asked)) for _ in iter(stop.is_set, True)]
+        replies = []
+        while not stop.wait(BREATH):
+            replies.append(rewarded(client, *next(asked)))
+        return replies
 
     with ThreadPoolExecutor(4) as threads, RewardClient(str(client.base_url), RewardConfig(attempts=2)) as trainer:
         try:
