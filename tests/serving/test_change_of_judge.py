@@ -84,7 +84,7 @@ def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, se
             replies.append(rewarded(client, *next(asked)))
         return replies
 
-    with ThreadPoolExecutor(4) as threads, RewardClient(str(client.base_url), RewardConfig(attempts=2)) as trainer:
+    with ThreadPoolExecutor(5) as threads, RewardClient(str(client.base_url), RewardConfig(attempts=2)) as trainer:
         try:
             asking = [threads.submit(keep_asking, first) for first in range(4)]
             changing = threads.submit(client.post, "/v1/judge", json={"checkpoint": str(checkpoint)}, timeout=600)
