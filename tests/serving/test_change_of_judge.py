@@ -30,14 +30,15 @@ RULES = ("round_robin", "knockout")  # all at once; round after round
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model with every weight a little off, so that its probabilities tell it from the shipped one."""
+    """The shipped model with every weight far off: greedily, the shipped one is torn between the orders (P(A) is one half)
+    and this one writes nothing that is a verdict, which tells them apart."""
     path = tmp_path_factory.mktemp("methods") / "star_sft" / "round1" / "checkpoint"
     generator = torch.Generator().manual_seed(0)
     with publish_directory(path, {"objective": "sft", "version": OTHER}) as directory:
         shutil.copytree(tiny_model.path, directory, dirs_exist_ok=True)
         for file in directory.glob("*.safetensors"):
             weights = load_file(file).items()
-            noisy = {name: each * (1 + 0.02 * torch.randn(each.shape, generator=generator)) for name, each in weights}
+            noisy = {name: each * (1 + 0.5 * torch.randn(each.shape, generator=generator)) for name, each in weights}
             save_file(noisy, file, metadata={"format": "pt"})
     return path
 
