@@ -30,8 +30,8 @@ RULES = ("round_robin", "knockout")  # all at once; round after round
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model with every weight far off: greedily, the shipped one is torn between the orders (P(A) is one half)
-    and this one writes nothing that is a verdict, which tells them apart."""
+    """The shipped model with every weight far off. Greedily the shipped one always names the first answer (P(A) is one
+    half), and this one writes nothing that is a verdict: that tells them apart."""
     path = tmp_path_factory.mktemp("methods") / "star_sft" / "round1" / "checkpoint"
     generator = torch.Generator().manual_seed(0)
     with publish_directory(path, {"objective": "sft", "version": OTHER}) as directory:
