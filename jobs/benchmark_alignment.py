@@ -118,7 +118,7 @@ def write_tables(root: Path, arms: dict[Arm, list[Path]], seeds: list[int]) -> N
         "",
         f"Seeds {', '.join(map(str, seeds))}; {where['cpu']}, {where['cores']} cores. Right answers in percent, pooled "
         "over the seeds' held-out questions; differences in points with 95 % intervals over questions. Share of the "
-        "ceiling: the gain divided by the verifier's gain with the same method.",
+        "ceiling: the gain divided by the verifier's gain with the same method, where that is above zero.",
     ]
     for name, decoding in dict.fromkeys((row.name, row.decoding) for rows in pooled.values() for row in rows):
         rows = {
@@ -143,7 +143,7 @@ def accuracy_table(rows: dict[Arm, PooledSet]) -> list[str]:
     for (method, reward), row in rows.items():
         ceiling = rows.get((method, "verifier"))
         share = "-"
-        if ceiling is not None and reward != "verifier" and ceiling.gold.difference > 0:
+        if ceiling is not None and reward != "verifier" and ceiling.gold.ci95[0] > 0:
             share = f"{100 * row.gold.difference / ceiling.gold.difference:.0f} %"
         seeds = ", ".join(f"{100 * value:+.1f}" for value in row.by_run)
         lines.append(
