@@ -83,7 +83,7 @@ def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, se
         replies = []
         while not stop.wait(BREATH):
             replies.append(rewarded(client, *next(asked)))
-        return replies
+        return [*replies, rewarded(client, *next(asked))]  # the last one after the change
 
     with ThreadPoolExecutor(5) as threads, RewardClient(str(client.base_url), RewardConfig(attempts=2)) as trainer:
         try:
