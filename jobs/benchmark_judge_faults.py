@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -56,7 +55,7 @@ def main() -> None:
     audit = audit_run(run, proxy.truth.rewards)
     write_json(
         run / "faults.json",
-        {"rate": arguments.rate, "calls": proxy.truth.calls, "faults": proxy.truth.faults, "audit": asdict(audit)},
+        {"rate": arguments.rate, "calls": proxy.truth.calls, "faults": proxy.truth.faults, "audit": vars(audit)},
     )
     console.print(fault_table(proxy.truth))
     console.print(audit_table(audit, read_json(run / "reward_client.json")))
