@@ -25,6 +25,7 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
+CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = (
     "Every setting can be overridden: --section.key value, e.g. --run.seed 3 --data.on-bad-row skip. "
@@ -41,13 +42,14 @@ app = typer.Typer(
 console = Console()
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml")
+    list[Path] | None,
+    typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
 
 
-def config_from(context: typer.Context, path: Path | None) -> RunConfig:
+def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
     """The configuration of a command: file plus the dotted overrides that typer left over."""
     return load_config(RunConfig, path, context.args)
 
@@ -128,6 +130,23 @@ def loop(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = 
     """The closed loop: bootstrap, serve, align, label the policy's answers, train the next judge, gate. The same
     --run.id continues it."""
     _loop(load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args), dry_run=dry_run, resume=resume)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def plan(
+    context: typer.Context,
+    cluster: Annotated[Path, typer.Option(help="cluster file: `ray up` YAML or KubeRay")] = CLUSTER,
+    config: ConfigOption = None,
+    suggest: Annotated[
+        str, typer.Option(help="propose sizes: `split` (GPUs of its own for every role), `colocated`, or `any`")
+    ] = "",
+) -> None:
+    """What a job needs, role by role, and whether the node types of a cluster file can ever hold it (exit status 2
+    if not)."""
+    from placement.command import plan_job
+
+    if not plan_job(config or [CONFIGS / "align_tiny.yaml"], context.args, cluster, suggest=suggest, console=console):
+        raise typer.Exit(2)
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)

@@ -1,6 +1,7 @@
 """Votes saved by early stopping, at what accuracy, and the hit rate of the prefix cache.
 
     python jobs/benchmark_votes.py --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
+    python jobs/benchmark_votes.py --pairs FILE --model.name smollm2 --model.max-context 2048 --judge.template mt_bench
 
 Labelled comparisons of the controlled world are judged by the running service with ``--votes`` votes per order: once
 with all of them, then with every error rate of ``--errors``. Votes are sampled with the same seeds each time, so the
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,16 @@ def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=200, help="labelled comparisons")
+    parser.add_argument("--pairs", help="preference pair file instead of the task world's pairs (longer prompts)")
     parser.add_argument("--votes", type=int, default=16, help="votes per order at most")
     parser.add_argument("--errors", type=float, nargs="*", default=[0.0, 0.01, 0.05, 0.1], help="error rates")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark_votes.json"), help="where figures go")
     arguments, overrides = parser.parse_known_args()
     config = load_config(ServeConfig, CONFIG, overrides)
     judge = judge_to_serve(config)
-    (pairs,) = load_sources(DataConfig(test=(SourceConfig(world="id", limit=arguments.comparisons),)), 0).test.values()
+    origin = {"path": arguments.pairs} if arguments.pairs else {"world": "id"}
+    data = DataConfig(test=(SourceConfig(**origin, limit=arguments.comparisons),))
+    (pairs,) = load_sources(data, 0).test.values()
     found: dict[str, list[dict[str, Any]]] = {}
     with (
         ray_session(),
@@ -75,7 +80,11 @@ def judged(
     for start in range(0, len(pairs), 8):
         shown = [pair.comparison() for pair in pairs[start : start + 8]]
         comparisons = [
-            {"prompt": each.prompt[0].content, "response_a": each.response_a, "response_b": each.response_b}
+            {
+                "prompt": [asdict(message) for message in each.prompt],
+                "response_a": each.response_a,
+                "response_b": each.response_b,
+            }
             for each in shown
         ]
         reply = client.post("/v1/judgments", json={"comparisons": comparisons, "votes": votes, "stop_error": error})

@@ -16,7 +16,7 @@ from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewa
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
-from genrm_rl.learners.group import LearnerGroup
+from genrm_rl.learners.group import LearnerGroup, LearnerRoom
 from genrm_rl.learners.packing import Segment
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rollout.pool import EnginePool
@@ -24,6 +24,7 @@ from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import MetricSink
+from placement.roles import learner_models
 
 
 @dataclass
@@ -114,20 +115,22 @@ def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
 
 @contextmanager
 def learners_of(
-    config: AlignConfig, model_path: Path
+    config: AlignConfig, model_path: Path, console: Console
 ) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
     """Policy, frozen reference, and critic (with GAE); all start loading at once."""
     with ExitStack() as stack:
         seed = config.run.seed
+        models = learner_models(config)
+        room = LearnerRoom(config.learner, len(models), lambda line: console.print(line, highlight=False))
+        stack.callback(room.close)
 
         def group(role: str, **options: object) -> LearnerGroup:
-            made = LearnerGroup(role, model_path, config.learner, seed=seed, **options)  # type: ignore[arg-type]
+            made = LearnerGroup(role, model_path, config.learner, seed=seed, room=room, **options)  # type: ignore[arg-type]
             stack.callback(made.close)
             made.start()
             return made
 
         policy = group("policy")
         reference = group("reference", trainable=False)
-        with_critic = config.method == "ppo" and config.ppo.advantage == "gae"
-        critic = group("critic", head="score") if with_critic else None
+        critic = group("critic", head="score") if "critic" in models else None
         yield policy, reference, critic

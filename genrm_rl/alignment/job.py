@@ -17,6 +17,7 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import open_sinks
+from placement.roles import learner_models
 
 
 def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = False) -> Path:
@@ -55,7 +56,7 @@ def _work(
     with (
         ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
-        learners_of(config, model_path) as (policy, reference, critic),
+        learners_of(config, model_path, console) as (policy, reference, critic),
         rewarder_of(config, console) as rewarder,
         EnginePool(model_path, config.rollout, config.model, console=console) as pool,
     ):
@@ -79,7 +80,7 @@ def _work(
 def reserved_cpus(config: AlignConfig) -> float:
     """CPUs that all roles of a run reserve together on a machine without GPUs: they live side by side and take turns,
     so a Ray of our own hands out as many as they need."""
-    learners = 3 if config.method == "ppo" and config.ppo.advantage == "gae" else 2
+    learners = len(learner_models(config))
     judge = config.serving.max_replicas * config.judge_rollout.cpus_per_engine + 1.0  # and the ingress
     return (
         learners * config.learner.workers * config.learner.cpus_per_worker

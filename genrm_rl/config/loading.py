@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,16 +29,20 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def load_config(model: type[SectionT], path: str | Path | None, overrides: Sequence[str] = ()) -> SectionT:
-    """Read ``path`` (None: defaults only), apply dotted ``overrides``, validate.
+def load_config(
+    model: type[SectionT], path: str | Path | Sequence[str | Path] | None, overrides: Sequence[str] = ()
+) -> SectionT:
+    """Read ``path`` (None: defaults only; several files: each over the ones before), apply dotted ``overrides``,
+    validate.
 
     ``overrides`` are command-line words: ``--run.seed 3``, ``--run.seed=3``, ``--data.on-bad-row skip``; values are
     YAML. A relative ``data.root`` in a file is left as it is: it is relative to the working directory.
     Raises ConfigError with one sentence for a missing file, bad YAML, an unknown key (with the nearest one) or a bad
     value.
     """
-    values, places = ({}, {}) if path is None else _read_yaml(Path(path))
-    where = "defaults" if path is None else str(path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(file) for file in path or ()]
+    where = ", ".join(map(str, paths)) or "defaults"
+    values, places = _read_files(paths)
     for keys in _walk(values):
         _check_known(model, keys, where=_place(where, keys, places))
     _check_shapes(model, values, where, places)
@@ -54,6 +58,24 @@ def load_config(model: type[SectionT], path: str | Path | None, overrides: Seque
         return model.model_validate(_over_defaults(model().model_dump(), values))
     except ValidationError as problem:
         raise ConfigError(_explain(problem, where, places)) from None
+
+
+def _read_files(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """The files' values, later over earlier ones section by section (a list is replaced), and where each is set."""
+    values: dict[str, Any] = {}
+    places: dict[KeyPath, str] = {}
+    for path in paths:
+        found, lines = _read_yaml(path)
+        values = _over_defaults(values, found)
+        places = {key: line for key, line in places.items() if not _replaced(key, lines)} | lines
+    return values, places
+
+
+def _replaced(key: KeyPath, lines: Mapping[KeyPath, str]) -> bool:
+    """True if a later file set this very key, or replaced the list in which it is."""
+    return any(
+        key[: len(other)] == other and (len(other) == len(key) or isinstance(key[len(other)], int)) for other in lines
+    )
 
 
 def _over_defaults(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from pydantic import model_validator
 
 from genrm_rl.config.base import Section, setting
 
+PLACEMENT_DEADLINE = 1800.0  # cloud nodes with GPUs take minutes to come and to be set up
+
 
 class ModelConfig(Section):
     """Where the base model comes from."""
@@ -37,12 +39,27 @@ class RolloutConfig(Section):
     """The vLLM engines."""
 
     engines: int = setting(1, "engine actors", unit="actors", ge=1)
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto",
+        "`auto` is cuda if the cluster has a GPU now; say `cuda` where GPU nodes only come when they are asked for",
+    )
+    pool: str | None = setting(None, "runs on nodes with this label `pool`; None: on any node")
+    gpu_share: float = setting(
+        1.0,
+        "share of a GPU that an engine without tensor parallelism occupies; below 1 other roles live beside it",
+        unit="GPUs",
+        gt=0,
+        le=1,
+    )
     tensor_parallel: int = setting(1, "GPUs per engine (ignored on CPU)", unit="GPUs", ge=1)
     cpus_per_engine: float = setting(1.0, "CPUs reserved per engine on a CPU machine", unit="CPUs", gt=0)
     max_in_flight: int = setting(
         256, "unfinished requests per engine; half of them decode, the others stand ready", unit="requests", ge=1
     )
     deadline: float = setting(600.0, "longest time from dispatch to result of one request", unit="seconds", gt=0)
+    placement_deadline: float = setting(
+        PLACEMENT_DEADLINE, "longest wait for nodes that have room for the engines", unit="seconds", gt=0
+    )
     startup_deadline: float = setting(600.0, "longest time until an engine answers first", unit="seconds", gt=0)
     kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
     gpu_memory_utilization: float = setting(0.85, "share of GPU memory an engine may take", gt=0, le=1)
@@ -58,13 +75,29 @@ class RolloutConfig(Section):
         unit="nats",
     )
 
+    @model_validator(mode="after")
+    def _fits_its_share(self) -> RolloutConfig:
+        if self.gpu_share < 1 and self.tensor_parallel > 1:
+            raise ValueError(f"gpu_share {self.gpu_share} can't be combined with tensor_parallel; set one of them to 1")
+        if self.gpu_memory_utilization > self.gpu_share:
+            raise ValueError(
+                f"gpu_memory_utilization {self.gpu_memory_utilization} is above gpu_share {self.gpu_share}; lower it"
+            )
+        return self
+
 
 class LearnerConfig(Section):
     """DeepSpeed and optimizer settings that all fits share."""
 
     workers: int = setting(1, "Ray Train workers", unit="workers", ge=1)
     cpus_per_worker: float = setting(2.0, "CPUs per worker, also the number of torch threads on CPU", unit="CPUs", gt=0)
-    gpus_per_worker: float = setting(0.0, "GPUs per worker; 0 runs on CPU with gloo", unit="GPUs", ge=0)
+    gpus_per_worker: float = setting(
+        0.0, "GPUs per worker; 0 runs on CPU with gloo; below 1 other roles live beside it", unit="GPUs", ge=0
+    )
+    pool: str | None = setting(None, "runs on nodes with this label `pool`; None: on any node")
+    placement_deadline: float = setting(
+        PLACEMENT_DEADLINE, "longest wait for nodes that have room for the workers", unit="seconds", gt=0
+    )
     zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
     offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting("none", "what ZeRO keeps on the CPU")
     precision: Literal["bfloat16", "float32"] = setting("bfloat16", "compute format; master weights are float32")

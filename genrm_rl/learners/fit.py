@@ -25,6 +25,7 @@ from genrm_rl.learners.examples import file_hash, read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
 from genrm_rl.models.inspection import inspect_directory
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from placement.roles import learner_bundle
 
 HISTORY_FILE = "fit_history.jsonl"
 # Ray Train polls its workers every 2 s by default, which is seen as a delay at the end of every fit.
@@ -185,6 +186,7 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
         raise EnvironmentProblem("a fit needs a connected Ray; wrap the call in genrm_rl.runtime.session.ray_session()")
     learner = spec.learner
     cuda = learner.gpus_per_worker > 0
+    _wait_for_nodes(learner)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"spec": _absolute(spec), "state_dir": str(state_dir), "called": called},
@@ -192,7 +194,8 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
         scaling_config=ScalingConfig(
             num_workers=learner.workers,
             use_gpu=cuda,
-            resources_per_worker={"CPU": learner.cpus_per_worker} | ({"GPU": learner.gpus_per_worker} if cuda else {}),
+            resources_per_worker=learner_bundle(learner),
+            label_selector={"pool": learner.pool} if learner.pool else None,
         ),
         run_config=RunConfig(
             name="ray-train",
@@ -208,6 +211,25 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
             f"the fit {spec.title} failed more often than learner.max_failures ({learner.max_failures}): "
             f"{last.strip()}; its events are in {state_dir}, and a repeated call continues from its last checkpoint"
         ) from error
+
+
+def _wait_for_nodes(learner: LearnerConfig) -> None:
+    """On a cluster that grows, see the nodes come before Ray Train starts, which would wait without a word and give up.
+
+    Ray Train makes a group of its own at once after; the nodes stay for at least their idle time-out.
+    """
+    from genrm_rl.runtime.room import on_a_cluster
+
+    if not on_a_cluster():
+        return
+    from ray.util.placement_group import remove_placement_group
+    from rich.console import Console
+
+    from placement.acquire import Request, acquire
+
+    request = Request("fit", learner.workers, learner_bundle(learner), learner.pool, "learner.workers")
+    say = Console(stderr=True).print
+    remove_placement_group(acquire(request, deadline=learner.placement_deadline, grows=True, say=say))
 
 
 def _finished(spec: FitSpec, output: Path) -> FitResult:

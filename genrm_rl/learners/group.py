@@ -6,11 +6,13 @@ run instead: its workers join one process group, and every call goes to all of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.placement_group import remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.objectives import Objective
@@ -93,6 +95,35 @@ class LearnerActor:
         self._learner.load_state(Path(directory), tag)
 
 
+class LearnerRoom:
+    """Bundles for the workers of several models that take turns: worker ``i`` of each lives in bundle ``i``, so they
+    share its GPU. Raises EnvironmentProblem if the cluster gives no room in time; close it after the groups in it.
+    """
+
+    def __init__(self, config: LearnerConfig, models: int, say: Callable[[str], None]) -> None:
+        from genrm_rl.runtime.room import on_a_cluster
+        from placement.acquire import Request, acquire
+        from placement.roles import learner_bundle
+
+        self._options = _own_options(config) | {"num_gpus": config.gpus_per_worker / models}
+        bundle = learner_bundle(config, models)
+        request = Request("learners", config.workers, bundle, config.pool, "learner.workers or learner.cpus_per_worker")
+        self._group = acquire(request, deadline=config.placement_deadline, grows=on_a_cluster(), say=say)
+
+    def options(self, rank: int) -> dict[str, Any]:
+        """Ray options of a model's worker."""
+        strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+        return self._options | {"scheduling_strategy": strategy}
+
+    def close(self) -> None:
+        """Give the bundles back."""
+        remove_placement_group(self._group)
+
+
+def _own_options(config: LearnerConfig) -> dict[str, Any]:
+    return {"num_cpus": config.cpus_per_worker, "num_gpus": config.gpus_per_worker}
+
+
 class LearnerGroup:
     """All workers of one model. ``role`` names it in errors; close it (or use it as a context manager) to end them."""
 
@@ -105,10 +136,11 @@ class LearnerGroup:
         head: HeadKind = "language",
         seed: int = 0,
         trainable: bool = True,
+        room: LearnerRoom | None = None,
     ) -> None:
         self.role = role
-        actor = LearnerActor.options(num_cpus=config.cpus_per_worker, num_gpus=config.gpus_per_worker)
-        self._actors = [actor.remote() for _ in range(config.workers)]
+        options = [room.options(rank) if room else _own_options(config) for rank in range(config.workers)]
+        self._actors = [LearnerActor.options(**chosen).remote() for chosen in options]
         self._setup = [
             (rank, config.workers, str(model_dir), config, head, seed, trainable) for rank in range(config.workers)
         ]

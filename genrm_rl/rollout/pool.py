@@ -21,7 +21,7 @@ from genrm_rl.rollout.engine_actor import EngineActor
 from genrm_rl.rollout.errors import EngineLostError, PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import ENGINE_GONE, WeightPublisher, last_line
-from genrm_rl.rollout.resources import choose_device, reserve
+from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve
 from genrm_rl.rollout.settings import Device, engine_settings
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
 
@@ -57,7 +57,7 @@ class EnginePool:
     ) -> None:
         self._console = console or Console(stderr=True)
         self._rollout = rollout
-        self.settings = engine_settings(model_path, rollout, model, device or choose_device())
+        self.settings = engine_settings(model_path, rollout, model, device or choose_device(rollout))
         self._group = reserve(rollout, self.settings.device, self._console)
         self._actors: list[ActorHandle | None] = [None] * rollout.engines
         self._reports: list[EngineReport | None] = [None] * rollout.engines
@@ -217,12 +217,11 @@ class EnginePool:
             self._console.print(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
 
     def _create(self, index: int) -> ActorHandle:
-        gpus = self.settings.tensor_parallel if self.settings.device == "cuda" else 0
-        cpus = 1.0 if gpus else self._rollout.cpus_per_engine
+        bundle = engine_bundle(self._rollout, self.settings.device)
         strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
-        return EngineActor.options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy=strategy).remote(
-            self.settings, index
-        )
+        return EngineActor.options(
+            num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
+        ).remote(self.settings, index)
 
     def _restart(self, index: int) -> None:
         """Replace a dead engine; it serves the last published weights before this returns."""

@@ -33,7 +33,7 @@ def served_judge(config: ServeConfig, judge: Judge) -> ServedJudge:
     """What the replicas of ``judge`` are told. Raises ModelError for a context that the model was not made for."""
     serving = config.serving
     return ServedJudge(
-        engine_settings(judge.path, config.rollout, config.model, choose_device()),
+        engine_settings(judge.path, config.rollout, config.model, choose_device(config.rollout)),
         judge.version,
         judge.form,
         config.judge,
@@ -109,5 +109,6 @@ def _application(config: ServeConfig, served: ServedJudge) -> serve.Application:
         health_check_period_s=2,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=serving.deadline,
-        ray_actor_options={"num_cpus": bundle["CPU"], "num_gpus": bundle.get("GPU", 0)},
+        ray_actor_options={"num_cpus": bundle["CPU"], "num_gpus": bundle.get("GPU", 0)}
+        | ({"label_selector": {"pool": config.rollout.pool}} if config.rollout.pool else {}),
     ).bind(served)

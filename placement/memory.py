@@ -1,0 +1,103 @@
+"""How much GPU memory a role takes: a written model, one function per role.
+
+Bytes per parameter follow DeepSpeed's ZeRO paper (arXiv 1910.02054); activations follow Korthikanti et al.
+(arXiv 2205.05198, 34 bytes per token and hidden unit in a layer without attention scores, which flash attention and
+SDPA don't keep). All amounts are GiB per GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genrm_rl.config.model import LearnerConfig, ModelConfig, RolloutConfig
+from placement.shapes import ModelShape
+
+GIB = 2**30
+LAYER_BYTES = 34  # activations of one layer, per token and hidden unit, 2-byte numbers
+LOGIT_BYTES = 4 + 4 + 2  # float32 logits, their gradient, and the output head's own copy
+RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack
+NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one GPU holds. ``parts`` in GiB; ``host`` is memory of the node per process, GiB."""
+
+    parts: dict[str, float]
+    host: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """GiB on the GPU."""
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        return " + ".join(f"{name} {amount:.1f}" for name, amount in self.parts.items() if amount >= 0.05)
+
+
+def effective_stage(config: LearnerConfig) -> int:
+    """The ZeRO stage that the learner gives DeepSpeed: in bfloat16 never 0, and 2 with one worker."""
+    if config.precision == "float32" or config.zero_stage >= 2:
+        return config.zero_stage
+    return 2 if config.workers == 1 else 1
+
+
+def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
+    """One worker of a model that learns: weights, float32 gradients, AdamW's master weights and moments, activations.
+
+    Each worker loads the whole model before ZeRO-3 shards it, so weights count whole at every stage.
+    """
+    parameters, number = shape.parameters, NUMBER_BYTES[config.precision]
+    stage, workers = effective_stage(config), config.workers
+    optimizer_parameters = _lora_parameters(shape, config.lora_rank) if config.lora_rank else parameters
+    states = optimizer_parameters * (12 if number == 2 else 8) / (workers if stage >= 1 else 1)
+    gradients = optimizer_parameters * 4 / (workers if stage >= 2 else 1)
+    offloaded = states if config.offload != "none" else 0.0
+    parts = {
+        "weights": parameters * number,
+        "gradients": gradients,
+        "optimizer": states - offloaded,
+        "activations": _activations(shape, config, number),
+    }
+    return Memory({name: amount / GIB for name, amount in parts.items()}, host=offloaded / GIB)
+
+
+def frozen_model(shape: ModelShape, config: LearnerConfig) -> Memory:
+    """One worker of a reference: whole weights on every worker, and one layer's activations with the logits."""
+    number = NUMBER_BYTES[config.precision]
+    layer = config.tokens_per_microbatch * shape.hidden * LAYER_BYTES * number / 2
+    logits = config.tokens_per_microbatch * shape.vocabulary * LOGIT_BYTES / 2
+    return Memory({"weights": shape.parameters * number / GIB, "activations": (layer + logits) / GIB})
+
+
+def engine(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig) -> Memory:
+    """The least that an engine must hold on each of its GPUs: its part of the weights and one whole sequence."""
+    number = NUMBER_BYTES[model.dtype]
+    parts = {
+        "weights": shape.parameters * number / rollout.tensor_parallel,
+        "one sequence": shape.kv_bytes(number) * model.max_context / rollout.tensor_parallel,
+    }
+    return Memory({name: amount / GIB for name, amount in parts.items()}, host=shape.parameters * number / GIB)
+
+
+def sequences(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig, gpu_gib: float) -> int:
+    """Sequences of full length whose keys and values fit beside the weights, within ``gpu_memory_utilization``."""
+    need = engine(shape, rollout, model).parts
+    left = rollout.gpu_memory_utilization * gpu_gib - RUNTIME_GIB - need["weights"]
+    return max(0, int(left / need["one sequence"]))
+
+
+def _activations(shape: ModelShape, config: LearnerConfig, number: int) -> float:
+    tokens = config.tokens_per_microbatch
+    layer = tokens * shape.hidden * LAYER_BYTES * number / 2
+    kept = (
+        tokens * shape.hidden * number * shape.layers + layer if config.gradient_checkpointing else layer * shape.layers
+    )
+    return kept + tokens * shape.vocabulary * LOGIT_BYTES
+
+
+def _lora_parameters(shape: ModelShape, rank: int) -> int:
+    """Two factors for each of the seven projections of a layer."""
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    widths = 2 * (shape.hidden + q) + 2 * (shape.hidden + kv) + 3 * (shape.hidden + shape.intermediate)
+    return shape.layers * rank * widths

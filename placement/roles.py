@@ -1,0 +1,160 @@
+"""From a configuration to the groups of bundles that its job will ask Ray for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genrm_rl.config import RunConfig
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.config.model import LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.serving import ServeConfig
+from placement.memory import Memory, engine, frozen_model, sequences, trained_model
+from placement.shapes import ModelShape, shape_of
+
+JobConfig = RunConfig | AlignConfig | LoopConfig | ServeConfig
+
+
+@dataclass(frozen=True)
+class Role:
+    """Bundles that are wanted together. ``section`` is the configuration section that sizes them.
+
+    ``bundle`` holds Ray resources; all ``count`` bundles of a role are equal. ``memory`` is per GPU; on CPU its total
+    counts as memory of the node. ``gpu_share`` is the share of one GPU that ``memory`` may take.
+    """
+
+    name: str
+    section: str
+    count: int
+    bundle: dict[str, float]
+    pool: str | None
+    memory: Memory
+    gpu_share: float
+    learns: bool = False
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all bundles."""
+        return self.count * self.bundle.get("GPU", 0.0)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Roles that are alive at the same time."""
+
+    name: str
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True)
+class PlacementPlan:
+    """All phases of a job, one after the other; each must fit by itself."""
+
+    phases: tuple[Phase, ...]
+
+    @property
+    def roles(self) -> list[Role]:
+        """Every role of every phase."""
+        return [role for phase in self.phases for role in phase.roles]
+
+
+def engine_bundle(rollout: RolloutConfig, device: str) -> dict[str, float]:
+    """What one engine occupies. Its GPUs are in one bundle: tensor parallelism does not leave a node."""
+    if device == "cuda":
+        return {"GPU": float(rollout.tensor_parallel) * rollout.gpu_share, "CPU": 1.0}
+    return {"CPU": float(rollout.cpus_per_engine)}
+
+
+def learner_bundle(learner: LearnerConfig, models: int = 1) -> dict[str, float]:
+    """What worker ``i`` of all ``models`` together occupies: CPUs each, one GPU (or share of it) for all."""
+    bundle = {"CPU": float(learner.cpus_per_worker) * models}
+    return bundle | {"GPU": float(learner.gpus_per_worker)} if learner.gpus_per_worker else bundle
+
+
+def plan(config: JobConfig) -> PlacementPlan:
+    """The plan of a job. Pure: looks at no cluster. Raises ModelError if a model's sizes are not known."""
+    if isinstance(config, RunConfig):
+        return PlacementPlan((bootstrap_phase(config),))
+    if isinstance(config, AlignConfig):
+        return PlacementPlan((align_phase(config),))
+    if isinstance(config, ServeConfig):
+        judge = judge_role(config.model, config.rollout, config.serving.max_replicas, "")
+        return PlacementPlan((Phase("serve", (judge,)),))
+    judged = config.policy.model_copy(update={"judge_model": config.judge.model})
+    return PlacementPlan((bootstrap_phase(config.judge, "judge."), align_phase(judged, "policy.")))
+
+
+def bootstrap_phase(config: RunConfig, prefix: str = "") -> Phase:
+    """Engines stay while a learner fits, so both count."""
+    shape = shape_of(config.model)
+    return Phase(
+        "bootstrap",
+        (
+            _engines("judge engines", config.rollout, config.model, shape, prefix),
+            _learners("judge learner", config.learner, trained_model(shape, config.learner), prefix),
+        ),
+    )
+
+
+def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
+    """Policy, reference and critic share the learner's bundles and take turns; engines and judge have their own."""
+    shape = shape_of(config.model)
+    models = learner_models(config)
+    parts: dict[str, float] = {}
+    host = 0.0
+    for name, trained in models.items():
+        memory = (trained_model if trained else frozen_model)(shape, config.learner)
+        parts[name] = memory.total - memory.parts["activations"]
+        parts["activations"] = max(parts.get("activations", 0.0), memory.parts["activations"])
+        host += memory.host
+    roles = [
+        _learners(", ".join(models), config.learner, Memory(parts, host), prefix, len(models)),
+        _engines("policy engines", config.rollout, config.model, shape, prefix),
+    ]
+    if config.reward.source == "service" and config.reward.url is None:
+        roles.append(
+            judge_role(config.judge_model, config.judge_rollout, config.serving.max_replicas, prefix, "judge_rollout")
+        )
+    return Phase("align", tuple(roles))
+
+
+def learner_models(config: AlignConfig) -> dict[str, bool]:
+    """Models in the learner's bundles, and whether they learn."""
+    critic = {"critic": True} if config.method == "ppo" and config.ppo.advantage == "gae" else {}
+    return {"policy": True, **critic, "reference": False}
+
+
+def judge_role(
+    model: ModelConfig, rollout: RolloutConfig, replicas: int, prefix: str, section: str = "rollout"
+) -> Role:
+    """The judge's replicas at full load."""
+    found = _engines("judge", rollout, model, shape_of(model), prefix, section)
+    return Role(found.name, found.section, replicas, found.bundle, found.pool, found.memory, found.gpu_share)
+
+
+def concurrent_sequences(config: AlignConfig, gpu_gib: float) -> tuple[int, int]:
+    """Full-length sequences that one policy engine and one judge replica can hold."""
+    return (
+        sequences(shape_of(config.model), config.rollout, config.model, gpu_gib),
+        sequences(shape_of(config.judge_model), config.judge_rollout, config.judge_model, gpu_gib),
+    )
+
+
+def _engines(
+    name: str, rollout: RolloutConfig, model: ModelConfig, shape: ModelShape, prefix: str, section: str = "rollout"
+) -> Role:
+    return Role(
+        name,
+        prefix + section,
+        rollout.engines,
+        engine_bundle(rollout, "cuda" if rollout.device == "cuda" else "cpu"),
+        rollout.pool,
+        engine(shape, rollout, model),
+        rollout.gpu_memory_utilization,
+    )
+
+
+def _learners(name: str, learner: LearnerConfig, memory: Memory, prefix: str, models: int = 1) -> Role:
+    share = min(1.0, learner.gpus_per_worker or 1.0)
+    bundle = learner_bundle(learner, models)
+    return Role(name, f"{prefix}learner", learner.workers, bundle, learner.pool, memory, share, learns=True)

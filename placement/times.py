@@ -1,0 +1,112 @@
+"""Where the time of one alignment step goes on GPUs: a model from data sheets, not a measurement.
+
+Decoding is limited by memory bandwidth (weights once per token of the batch, keys and values of each sequence), prefill
+and training by arithmetic: 2 N floating-point operations per token forward, 6 N forward and backward, 8 N with
+recomputation (Kaplan et al., arXiv 2001.08361). The efficiencies below are assumptions, stated with every table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.model import ModelConfig, RolloutConfig
+from genrm_rl.rewards.rules import comparisons
+from placement.hardware import Gpu
+from placement.memory import NUMBER_BYTES, sequences
+from placement.shapes import ModelShape, shape_of
+
+BANDWIDTH_SHARE = 0.6  # of the data sheet, while decoding
+MATRIX_SHARE = 0.4  # of the data sheet's dense bf16, in prefill and training
+FILL = 0.5  # mean length, as a share of the configured maximum
+PUBLISH_GB_PER_SECOND = {"shared_memory": 1.0, "auto": 1.0, "ipc": 100.0, "nccl": 10.0}
+ASSUMPTIONS = (
+    f"assumed: {BANDWIDTH_SHARE:.0%} of memory bandwidth when decoding, {MATRIX_SHARE:.0%} of dense bf16 in prefill "
+    "and training, texts half as long as allowed"
+)
+ORDERS = 2
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of one PPO step. Judging overlaps with generating; on GPUs of its own it takes no time beside it."""
+
+    generate: float
+    judge: float
+    train: float
+    publish: float
+    colocated: bool
+
+    @property
+    def step(self) -> float:
+        """Seconds from one step to the next."""
+        both = self.generate + self.judge if self.colocated else max(self.generate, self.judge)
+        return both + self.train + self.publish
+
+
+def colocated(config: AlignConfig) -> bool:
+    """True if roles live beside each other on a GPU, and so take turns."""
+    return min(config.rollout.gpu_share, config.judge_rollout.gpu_share, config.learner.gpus_per_worker or 1.0) < 1.0
+
+
+def step_times(config: AlignConfig, policy_gpu: Gpu, judge_gpu: Gpu, learner_gpu: Gpu) -> StepTimes:
+    """Seconds of one step of ``config`` (``ppo``), by the model above."""
+    policy, judge = shape_of(config.model), shape_of(config.judge_model)
+    answers = config.ppo.prompts_per_step * config.ppo.samples_per_prompt
+    answer = FILL * config.sampling.max_tokens
+    question = FILL * (config.model.max_context - config.sampling.max_tokens)
+    generate = decoding_seconds(policy, config.rollout, config.model, policy_gpu, answers, question, answer)
+    judgments = (
+        config.ppo.prompts_per_step
+        * comparisons(config.reward.rule, config.ppo.samples_per_prompt)
+        * ORDERS
+        * (1 if config.reward.greedy else config.reward.votes)
+    )
+    judged = decoding_seconds(
+        judge, config.judge_rollout, config.judge_model, judge_gpu, judgments,
+        question + 2 * answer, FILL * config.judge.max_rationale, engines=config.serving.max_replicas,
+    )  # fmt: skip
+    train = _training(config, policy, learner_gpu, answers * (question + answer))
+    return StepTimes(generate, judged, train, _publish(config, policy), colocated(config))
+
+
+def decoding_seconds(
+    shape: ModelShape,
+    rollout: RolloutConfig,
+    model: ModelConfig,
+    gpu: Gpu,
+    requests: float,
+    prompt: float,
+    completion: float,
+    engines: int | None = None,
+) -> float:
+    """Seconds in which the engines answer ``requests`` of ``prompt`` tokens with ``completion`` tokens each."""
+    engines = engines or rollout.engines
+    number = NUMBER_BYTES[model.dtype]
+    gpus = rollout.tensor_parallel  # a share limits memory; the arithmetic is the whole GPU's while others rest
+    fitting = sequences(shape, rollout, model, gpu.memory) * model.max_context / (prompt + completion)
+    batch = max(1.0, min((rollout.max_in_flight + 1) // 2, requests / engines, fitting))
+    bandwidth = gpu.bandwidth * 1e9 * BANDWIDTH_SHARE * gpus
+    arithmetic = gpu.bf16 * 1e12 * MATRIX_SHARE * gpus
+    context = prompt + completion / 2
+    token = max(
+        (shape.parameters * number + batch * context * shape.kv_bytes(number)) / bandwidth,
+        2 * shape.parameters * batch / arithmetic,
+    )
+    prefill = 2 * shape.parameters * prompt * requests / engines / arithmetic
+    return prefill + requests / engines / batch * completion * token
+
+
+def _training(config: AlignConfig, shape: ModelShape, gpu: Gpu, tokens: float) -> float:
+    """Policy update, critic update, and the passes that only read: old log-probabilities, reference, values."""
+    learner = config.learner
+    update = 8 if learner.gradient_checkpointing else 6
+    critic = config.ppo.advantage == "gae"
+    passes = (1 + critic) * update * config.ppo.epochs + 2 * (2 + critic)
+    speed = gpu.bf16 * 1e12 * MATRIX_SHARE * learner.workers
+    return passes * shape.parameters * tokens / speed
+
+
+def _publish(config: AlignConfig, shape: ModelShape) -> float:
+    size = shape.parameters * NUMBER_BYTES[config.model.dtype] / 1e9
+    return size / PUBLISH_GB_PER_SECOND[config.rollout.weight_backend]

@@ -1,0 +1,240 @@
+"""Plans of all presets against their cluster files, the memory model, and twenty plans that can never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genrm_rl.config import ModelConfig
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.errors import ConfigError, EnvironmentProblem, GenRMError, ModelError
+from placement.check import check
+from placement.cluster_file import read_cluster
+from placement.command import load_job
+from placement.hardware import ACCELERATOR_LABEL, GPUS
+from placement.memory import engine, sequences, trained_model
+from placement.roles import plan
+from placement.shapes import shape_of
+from placement.suggest import overlay, suggest, times_on
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "jobs" / "configs"
+PRESETS = ROOT / "placement" / "presets"
+CLUSTERS = PRESETS / "clusters"
+AWS = ROOT / "ray_cluster.yaml"
+LAUNCHER_FILES = [AWS, *(path for path in sorted(CLUSTERS.glob("*.yaml")) if path.name != "kuberay.yaml")]
+
+
+def first_line(preset: Path) -> list[str]:
+    """The words of the command that made a preset."""
+    return preset.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").split()
+
+
+def options(words: list[str], name: str) -> list[str]:
+    return [words[index + 1] for index, word in enumerate(words) if word == name]
+
+
+@pytest.mark.parametrize("path", LAUNCHER_FILES, ids=lambda path: path.stem)
+def test_cluster_files_are_valid_for_ray(path):
+    import json
+
+    import jsonschema
+    import ray.autoscaler
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
+
+
+def test_every_gpu_pool_has_a_label_by_which_roles_find_it_and_a_known_gpu():
+    for path in (AWS, CLUSTERS / "gcp.yaml", CLUSTERS / "kuberay.yaml"):
+        pools = {node.pool: node for node in read_cluster(path).node_types if node.resources.get("GPU")}
+        assert set(pools) == {"learner", "rollout", "judge"}, path
+        assert all(node.gpu is not None and node.least == 0 and node.most > 0 for node in pools.values()), path
+        assert not pools["learner"].spot
+
+
+def test_the_cloud_pools_are_the_same_in_every_file():
+    for name in ("learner", "rollout", "judge"):
+        counts = {
+            path.name: next(node.most for node in read_cluster(path).node_types if node.pool == name)
+            for path in (AWS, CLUSTERS / "gcp.yaml", CLUSTERS / "kuberay.yaml")
+        }
+        assert len(set(counts.values())) == 1, counts
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_fits_its_cluster_and_is_what_its_command_prints(preset):
+    words = first_line(preset)
+    files = [ROOT / file for file in options(words, "--config")]
+    cluster = read_cluster(ROOT / options(words, "--cluster")[0])
+    laid_over = load_job([*files, preset], [])
+    assert check(plan(laid_over), cluster).problems == []
+    chosen, _ = suggest(load_config(AlignConfig, files), cluster, options(words, "--suggest")[0])
+    assert yaml.safe_load(preset.read_text(encoding="utf-8")) == overlay(chosen)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "bootstrap_tiny", "align_tiny", "loop_tiny", "serve_tiny"])
+def test_the_small_jobs_fit_a_laptop(name):
+    verdict = check(plan(load_job([CONFIGS / f"{name}.yaml"], [])), read_cluster(CLUSTERS / "laptop.yaml"))
+    assert verdict.problems == []
+
+
+@pytest.mark.parametrize("cluster", ["one_gpu", "one_node", "four_nodes"])
+def test_a_policy_of_70b_is_refused_with_the_memory_that_it_lacks(cluster):
+    config = load_config(AlignConfig, CONFIGS / "align_llama70b.yaml")
+    with pytest.raises(EnvironmentProblem, match=r"need \d+ GiB per GPU .*reference 131"):
+        suggest(config, read_cluster(CLUSTERS / f"{cluster}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 0.1345),
+        ("Qwen/Qwen2.5-7B-Instruct", 7.62),
+        ("meta-llama/Llama-3.2-1B-Instruct", 1.236),
+        ("meta-llama/Llama-3.1-8B-Instruct", 8.03),
+        ("meta-llama/Llama-3.1-70B-Instruct", 70.55),
+    ],
+)
+def test_parameters_of_well_known_models(name, billions):
+    assert shape_of(ModelConfig(name=name)).parameters / 1e9 == pytest.approx(billions, rel=0.001)
+
+
+def test_the_shipped_model_has_the_parameters_that_its_files_say(tiny_model):
+    assert shape_of(ModelConfig(name="tiny")).parameters == pytest.approx(tiny_model.parameters, rel=0.001)
+
+
+def test_memory_of_a_learner_follows_zero():
+    config = load_config(AlignConfig, CONFIGS / "align_llama8b.yaml")
+    shape = shape_of(config.model)
+    four = config.learner.model_copy(update={"workers": 4, "zero_stage": 3})
+    alone = trained_model(shape, config.learner.model_copy(update={"workers": 1}))
+    sharded = trained_model(shape, four)
+    assert alone.parts["optimizer"] == pytest.approx(12 * shape.parameters / 2**30)
+    assert sharded.parts["optimizer"] == pytest.approx(alone.parts["optimizer"] / 4)
+    assert sharded.parts["gradients"] == pytest.approx(alone.parts["gradients"] / 4)
+    assert sharded.parts["weights"] == alone.parts["weights"], "each worker loads the whole model first"
+    offloaded = trained_model(shape, four.model_copy(update={"offload": "optimizer"}))
+    assert offloaded.parts["optimizer"] == 0
+    assert offloaded.host == pytest.approx(sharded.parts["optimizer"])
+
+
+def test_keys_and_values_of_llama_8b():
+    config = load_config(AlignConfig, CONFIGS / "align_llama8b.yaml")
+    shape = shape_of(config.model)
+    assert shape.kv_bytes(2) == 128 * 1024
+    two = config.rollout.model_copy(update={"tensor_parallel": 2})
+    whole, half = engine(shape, config.rollout, config.model), engine(shape, two, config.model)
+    assert half.total == pytest.approx(whole.total / 2)
+    assert sequences(shape, two, config.model, 80.0) > 2 * sequences(shape, config.rollout, config.model, 80.0)
+
+
+def test_more_engines_shorten_generation_only():
+    config = load_config(AlignConfig, [CONFIGS / "align_llama8b.yaml", PRESETS / "aws_llama8b.yaml"])
+    cluster = read_cluster(AWS)
+    before = times_on(config, cluster)
+    engines = config.rollout.model_copy(update={"engines": 2 * config.rollout.engines})
+    after = times_on(config.model_copy(update={"rollout": engines}), cluster)
+    assert after.generate < before.generate
+    assert (after.judge, after.train, after.publish) == (before.judge, before.train, before.publish)
+
+
+def test_every_accelerator_of_a_cluster_file_is_a_known_name():
+    for path in LAUNCHER_FILES:
+        labels = [node.labels.get(ACCELERATOR_LABEL) for node in read_cluster(path).node_types]
+        assert {label for label in labels if label} <= set(GPUS)
+
+
+ALIGN = CONFIGS / "align_llama8b.yaml"
+SPLIT = PRESETS / "aws_llama8b.yaml"
+BOOTSTRAP = CONFIGS / "llama8b_ultrafeedback.yaml"
+BROKEN = [
+    (
+        "engine wider than a node",
+        SPLIT,
+        "--rollout.tensor-parallel 16",
+        r"16 GPU on one node .*`rollout`, has 4; lower",
+    ),
+    (
+        "judge wider than a node",
+        SPLIT,
+        "--judge-rollout.tensor-parallel 8",
+        r"judge need 8 GPU .*judge_rollout.tensor_p",
+    ),
+    ("too many engines", SPLIT, "--rollout.engines 64", r"8 of `rollout` \(max_workers 8\).*lower rollout.engines"),
+    ("too many replicas", SPLIT, "--serving.max-replicas 20", r"do not hold all judge; lower serving.max_replicas"),
+    ("too many workers", SPLIT, "--learner.workers 64", r"max_workers 4\).*lower learner.workers"),
+    ("unknown pool", SPLIT, "--learner.pool lerner", r"learner.pool is 'lerner'.*did you mean learner\?"),
+    ("unknown engine pool", SPLIT, "--rollout.pool gpu", r"rollout.pool is 'gpu'.*its pools: "),
+    ("unknown judge pool", SPLIT, "--judge-rollout.pool jugde", r"judge_rollout.pool is 'jugde'.*did you mean judge\?"),
+    ("too many CPUs", SPLIT, "--learner.cpus-per-worker 150", r"need 300 CPU .*`learner`, has 192; lower learner.cpus"),
+    (
+        "learner on small GPUs",
+        SPLIT,
+        "--learner.pool rollout",
+        r"need 50 GiB per GPU .*`rollout` gives them 44; try learn",
+    ),
+    ("unsharded", SPLIT, "--learner.workers 1 --learner.zero-stage 0", r"need 162 GiB per GPU .*zero_stage 3"),
+    ("microbatch", SPLIT, "--learner.tokens-per-microbatch 65536", r"activations \d+.*a lower tokens_per_microbatch"),
+    ("no checkpointing", SPLIT, "--learner.gradient-checkpointing false", r"activations .*gradient_checkpointing"),
+    ("context", SPLIT, "--model.max-context 262144", r"policy engines need .*one sequence 32.*shorter max_context"),
+    ("little memory", SPLIT, "--rollout.gpu-memory-utilization 0.3", r"need 15 GiB .*gives them 13; try .*utilization"),
+    ("two ranks on a GPU", SPLIT, "--learner.gpus-per-worker 0.5", r"lets two workers land on one GPU, which NCCL"),
+    ("two GPUs for a rank", SPLIT, "--learner.gpus-per-worker 2", r"a worker drives one GPU; raise workers"),
+    ("a judge of 70B", SPLIT, "--judge-model.name meta-llama/Llama-3.1-70B-Instruct", r"judge need 67 GiB .*gives"),
+    ("unknown model", SPLIT, "--model.name acme/mystery-8b", r"sizes of acme/mystery-8b are not known here; give"),
+    (
+        "share and parallel",
+        SPLIT,
+        "--rollout.tensor-parallel 2 --rollout.gpu-share 0.5",
+        r"can't be combined with tensor",
+    ),
+    ("memory over share", SPLIT, "--rollout.gpu-share 0.5", r"gpu_memory_utilization 0.85 is above gpu_share 0.5"),
+    (
+        "bootstrap of 70B",
+        BOOTSTRAP,
+        "--model.name meta-llama/Llama-3.1-70B-Instruct",
+        r"judge learner need \d+ GiB per",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "file", "words", "sentence"), BROKEN, ids=[case[0] for case in BROKEN])
+def test_a_plan_that_can_never_run_is_named_in_one_sentence(what, file, words, sentence):
+    files = [ALIGN, file] if file == SPLIT else [file]
+    try:
+        problems = check(plan(load_job(files, words.split())), read_cluster(AWS)).problems
+    except (ConfigError, ModelError) as problem:
+        problems = [str(problem)]
+    assert len(problems) == 1, problems
+    import re
+
+    assert re.search(sentence, problems[0]), problems[0]
+    assert "\n" not in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [1", "is not valid YAML"),
+        ("a: 1", "is no cluster file"),
+        ("head_node_type: h\navailable_node_types: {x: {resources: {}, node_config: {}}}", "'h' is not among x"),
+        ("kind: RayCluster\nspec: {}", "has no headGroupSpec"),
+    ],
+)
+def test_a_file_that_is_no_cluster_file_is_named(tmp_path, text, sentence):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(GenRMError, match=sentence):
+        read_cluster(path)
+
+
+def test_a_learner_on_spot_nodes_is_a_warning():
+    config = load_config(
+        AlignConfig, [ALIGN, SPLIT], ["--learner.pool", "rollout", "--learner.tokens-per-microbatch", "1024"]
+    )
+    verdict = check(plan(config), read_cluster(AWS))
+    assert any("spot" in warning for warning in verdict.warnings)
