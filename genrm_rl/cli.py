@@ -132,6 +132,17 @@ def loop(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = 
     _loop(load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args), dry_run=dry_run, resume=resume)
 
 
+@app.command()
+def status(
+    run: Annotated[str, typer.Argument(help="run directory, or run id")],
+    root: Annotated[str, typer.Option(help="folder of all run directories")] = "runs",
+) -> None:
+    """What a run has finished, what it is doing, and whether anybody drives it; reads its directory only."""
+    from genrm_rl.runtime.status import read_status, show_status
+
+    show_status(read_status(run, root), console)
+
+
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
 def plan(
     context: typer.Context,

@@ -14,6 +14,7 @@ from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.runtime.room import check_plan
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import open_sinks
@@ -25,6 +26,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     bad."""
     if must_exist:
         check_exists(config.run)
+    check_plan(config)
     model = resolve_model(config.model)
     chat = ChatEncoder(load_tokenizer(model.path))
     room = config.model.max_context - config.sampling.max_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from genrm_rl.config import ITERATED, LearnerConfig, RolloutConfig, RunConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem
 from genrm_rl.preferences.sources import DataSplits, check_test_sets
-from genrm_rl.runtime.room import check_room, on_a_cluster
+from genrm_rl.runtime.room import check_plan, check_room, on_a_cluster
 from genrm_rl.runtime.tracking import check_sinks
 
 
@@ -19,6 +19,7 @@ def check_settings(config: RunConfig) -> None:
     if learned:
         check_attention(config.learner)
         check_weight_backend(config.rollout)
+    check_plan(config)
     check_room(config.rollout, config.learner)
 
 

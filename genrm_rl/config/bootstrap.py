@@ -104,6 +104,9 @@ class RunSettings(Section):
     id: str = setting("default", "name of the run directory; the same id continues the same run")
     root: str = setting("runs", "folder of all run directories")
     seed: int = setting(0, "every random choice comes from it", ge=0)
+    cluster: str | None = setting(
+        None, "cluster file against whose node types the job's plan is checked before anything starts"
+    )
 
     @field_validator("id")
     @classmethod

@@ -1,10 +1,12 @@
-"""Whether a Ray of our own could ever place what a run asks for; asked before Ray is started."""
+"""Whether a cluster, or a Ray of our own, could ever place what a run asks for; asked before anything starts."""
 
 from __future__ import annotations
 
 import os
 
-from genrm_rl.config import LearnerConfig, RolloutConfig
+from genrm_rl.config import LearnerConfig, RolloutConfig, RunConfig
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.runtime.session import logical_cpus
 
@@ -12,6 +14,19 @@ from genrm_rl.runtime.session import logical_cpus
 def on_a_cluster() -> bool:
     """True if RAY_ADDRESS names a cluster, which may have, or get, more than this machine."""
     return os.environ.get("RAY_ADDRESS", "local") != "local"
+
+
+def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
+    """Raise EnvironmentProblem if ``run.cluster`` is given and its node types can never hold the job."""
+    if config.run.cluster is None:
+        return
+    from placement.check import check
+    from placement.cluster_file import read_cluster
+    from placement.roles import plan
+
+    problems = check(plan(config), read_cluster(config.run.cluster)).problems
+    if problems:
+        raise EnvironmentProblem(problems[0])
 
 
 def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:

