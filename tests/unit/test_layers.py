@@ -70,6 +70,11 @@ def test_importing_a_pure_package_loads_no_engine_and_no_trainer(package):
     assert not loaded_by(modules) & HEAVY
 
 
+def test_planning_needs_neither_ray_nor_torch():
+    modules = [module_name(path) for path in SOURCES if relative(path).startswith("placement/")]
+    assert not loaded_by([name for name in modules if name != "placement.acquire"]) & (HEAVY | LEARNING)
+
+
 def test_reward_functions_for_other_trainers_need_neither_an_engine_nor_torch():
     assert not loaded_by(modules_of("rewards/trainers")) & (HEAVY | LEARNING | {"numpy", "fastapi", "pydantic"})
 
