@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def work(run: RunDirectory, step: int) -> None:
 
 
 def shown(run: str, root: Path) -> str:
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))
+    console = Console(width=200, record=True, file=io.StringIO())
     show_status(read_status(run, str(root)), console)
     return console.export_text()
 
