@@ -31,5 +31,9 @@ class WeightSyncError(GenRMError):
     """A weight publication was refused: the engine does not compute what the learner computes."""
 
 
+class StallError(GenRMError):
+    """Workers did not answer within their deadline."""
+
+
 class RunDirectoryError(GenRMError):
     """A run directory belongs to another configuration, is locked, or is incomplete."""

@@ -114,6 +114,15 @@ class LearnerConfig(Section):
     max_grad_norm: float = setting(1.0, "gradient clipping", gt=0)
     warmup_ratio: float = setting(0.1, "share of the steps with rising learning rate; the paper says 0.1", ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "learning-rate schedule after the warm-up")
+    startup_deadline: float = setting(
+        1800.0, "longest time until the workers of a model have loaded it", unit="seconds", gt=0
+    )
+    stall_deadline: float = setting(
+        1800.0,
+        "longest time for one call of a learner that lives as long as the run, such as a step",
+        unit="seconds",
+        gt=0,
+    )
     max_failures: int = setting(2, "restarts of a fit from its last checkpoint", ge=0)
     checkpoint_every: int = setting(
         0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", ge=0

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from rich.console import Console
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.objectives import Objective
 from genrm_rl.learners.packing import Segment
+from genrm_rl.runtime.stalls import Whereabouts, answers, stand_by_for_stacks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from genrm_rl.learners.learner import StepMetrics
     from genrm_rl.learners.network import HeadKind
 
-SETUP_SECONDS = 1800.0
-
 
 @ray.remote(max_restarts=0)
 class LearnerActor:
     """One worker of a group: a :class:`~genrm_rl.learners.learner.Learner` behind Ray calls."""
+
+    def whereabouts(self) -> Whereabouts:
+        """Its process, ready to show its stacks."""
+        return stand_by_for_stacks()
 
     def address(self) -> tuple[str, int]:
         """Where the workers of the group can meet."""
@@ -58,7 +62,7 @@ class LearnerActor:
 
         if size > 1:
             os.environ["LOCAL_RANK"] = "0"  # Ray shows each worker its own GPU only
-            join(rank, size, *meeting, "nccl" if torch.cuda.is_available() else "gloo", SETUP_SECONDS)
+            join(rank, size, *meeting, "nccl" if torch.cuda.is_available() else "gloo", config.startup_deadline)
         from genrm_rl.learners.learner import Learner
 
         self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
@@ -139,12 +143,16 @@ class LearnerGroup:
         room: LearnerRoom | None = None,
     ) -> None:
         self.role = role
+        self._config = config
         options = [room.options(rank) if room else _own_options(config) for rank in range(config.workers)]
         self._actors = [LearnerActor.options(**chosen).remote() for chosen in options]
         self._setup = [
             (rank, config.workers, str(model_dir), config, head, seed, trainable) for rank in range(config.workers)
         ]
         self._starting: list[ray.ObjectRef] | None = None
+        self._loading = True
+        self._processes = [actor.whereabouts.remote() for actor in self._actors]
+        self._workers: list[Whereabouts] = []
 
     def start(self) -> None:
         """Begin loading without waiting; :meth:`ready` (or the first call) waits."""
@@ -155,10 +163,20 @@ class LearnerGroup:
         ]
 
     def ready(self) -> None:
-        """Wait until every worker has loaded. Raises what a worker raised."""
+        """Wait until every worker has loaded. Raises what a worker raised, and StallError."""
+        if self._starting is not None and not self._loading:
+            return
+        deadline = self._config.startup_deadline
+        self._workers = self._answers(self._processes, "the processes of the", deadline, "learner.startup_deadline")
         if self._starting is None:
             self.start()
-        ray.get(self._starting)
+        self._answers(self._starting, "the loading of the", deadline, "learner.startup_deadline")
+        self._loading = False
+
+    def processes(self) -> list[Whereabouts]:
+        """Where the workers live, by rank."""
+        self.ready()
+        return self._workers
 
     def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """See :meth:`Learner.logprobs`."""
@@ -201,4 +219,9 @@ class LearnerGroup:
 
     def _first(self, method: str, *arguments: Any) -> Any:
         self.ready()
-        return ray.get([getattr(actor, method).remote(*arguments) for actor in self._actors])[0]
+        calls = [getattr(actor, method).remote(*arguments) for actor in self._actors]
+        return self._answers(calls, f"`{method}` of the", self._config.stall_deadline, "learner.stall_deadline")[0]
+
+    def _answers(self, calls: list[ray.ObjectRef], what: str, deadline: float, setting: str) -> list[Any]:
+        say = Console(stderr=True).print
+        return answers(calls, f"{what} {self.role}", deadline=deadline, setting=setting, workers=self._workers, say=say)

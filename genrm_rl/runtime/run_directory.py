@@ -40,6 +40,8 @@ FREE_SETTINGS = {
     "learner.max_failures",
     "learner.pool",
     "learner.placement_deadline",
+    "learner.startup_deadline",
+    "learner.stall_deadline",
     "judge_rollout.device",
     "judge_rollout.pool",
     "judge_rollout.gpu_share",
