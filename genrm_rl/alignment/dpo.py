@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ class OnlineDPO:
         self.hosts.say(
             f"round {number + 1}: {len(prompts)} questions answered and judged in {time.perf_counter() - began:.1f} s"
         )
-        return row, judged_pairs(prompts, rollout.groups, self.config.min_margin)
+        seed = None if self.config.choose == "extremes" else f"pairs/{self.hosts.seed}/{number}"
+        return row, judged_pairs(prompts, rollout.groups, self.config.min_margin, seed)
 
     def rollout(self, number: int, prompts: Sequence[PolicyPrompt]) -> Rollout:
         """Judged answers of a round, as a stage of the run."""
@@ -118,22 +120,32 @@ class OnlineDPO:
 
 
 def judged_pairs(
-    prompts: Sequence[PolicyPrompt], groups: Sequence[Sequence[JudgedAnswer]], min_margin: float
+    prompts: Sequence[PolicyPrompt], groups: Sequence[Sequence[JudgedAnswer]], min_margin: float, seed: str | None
 ) -> list[PairExample]:
-    """Best and worst rewarded answer of each group whose rewards differ by ``min_margin`` or more; masked answers take
-    no part."""
+    """One pair of different answers from each group, whose rewards differ by ``min_margin`` or more: any of them at
+    random from ``seed``, or with None the best and the worst answer. Masked answers take no part."""
     pairs = []
     for prompt, group in zip(prompts, groups, strict=True):
         rewarded = [judged for judged in group if judged.record.reward is not None]
-        if len(rewarded) < 2:
+        found = [
+            (better, worse)
+            for better, worse in permutations(rewarded, 2)
+            if _margin(better, worse) >= min_margin and better.answer.token_ids != worse.answer.token_ids
+        ]
+        if not found:
             continue
-        best = max(rewarded, key=lambda judged: judged.record.reward)
-        worst = min(rewarded, key=lambda judged: judged.record.reward)
-        if best.record.reward - worst.record.reward >= min_margin and best.answer.token_ids != worst.answer.token_ids:
-            pairs.append(
-                PairExample.from_completions(prompt.token_ids, best.answer.token_ids, worst.answer.token_ids, prompt.id)
-            )
+        if seed is None:
+            better, worse = max(found, key=lambda pair: _margin(*pair))
+        else:
+            better, worse = random.Random(f"{seed}/{prompt.id}").choice(found)
+        pairs.append(
+            PairExample.from_completions(prompt.token_ids, better.answer.token_ids, worse.answer.token_ids, prompt.id)
+        )
     return pairs
+
+
+def _margin(better: JudgedAnswer, worse: JudgedAnswer) -> float:
+    return better.record.reward - worse.record.reward
 
 
 def file_pairs(hosts: Hosts) -> list[PairExample]:

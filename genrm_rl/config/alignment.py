@@ -120,6 +120,11 @@ class DPOConfig(Section):
     prompts_per_round: int = setting(400, "questions per round", unit="prompts", ge=1)
     samples_per_prompt: int = setting(4, "answers per question", unit="answers", ge=2)
     min_margin: float = setting(0.3, "smallest difference of reward between chosen and rejected", gt=0)
+    choose: Literal["any", "extremes"] = setting(
+        "any",
+        "one pair of each group: `any` of those with the margin, at random; `extremes`: the best and the worst answer, "
+        "which also teaches what the judge likes among answers that are equally right",
+    )
     pairs: str | None = setting(None, "offline: a preference pair file (JSONL or Parquet) instead of sampling")
     loss: Literal["dpo", "ipo"] = setting("dpo", "DPO, or IPO (arXiv 2310.12036)")
     beta: float = setting(0.1, "temperature", gt=0)
