@@ -9,6 +9,9 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.runtime.session import logical_cpus
+from placement.check import check
+from placement.cluster_file import read_cluster
+from placement.roles import engine_bundle, plan
 
 
 def on_a_cluster() -> bool:
@@ -20,10 +23,6 @@ def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
     """Raise EnvironmentProblem if ``run.cluster`` is given and its node types can never hold the job."""
     if config.run.cluster is None:
         return
-    from placement.check import check
-    from placement.cluster_file import read_cluster
-    from placement.roles import plan
-
     problems = check(plan(config), read_cluster(config.run.cluster)).problems
     if problems:
         raise EnvironmentProblem(problems[0])
@@ -40,11 +39,11 @@ def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:
 
     here = torch.cuda.device_count()
     learners = learner.workers * learner.gpus_per_worker
-    engines = rollout.engines * rollout.tensor_parallel if here else 0
+    engines = rollout.engines * engine_bundle(rollout, "cuda")["GPU"] if here else 0
     if learners + engines > here:
         raise EnvironmentProblem(
-            f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for {engines}, "
-            f"and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"
+            f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for "
+            f"{engines:g}, and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"
         )
     per_engine = 1.0 if here else rollout.cpus_per_engine  # on a GPU an engine holds one CPU
     cpus = rollout.engines * per_engine + learner.workers * learner.cpus_per_worker
