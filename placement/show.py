@@ -10,7 +10,7 @@ from placement.check import Verdict, hosts_of
 from placement.cluster_file import ClusterFile
 from placement.roles import PlacementPlan
 from placement.suggest import times_on
-from placement.times import ASSUMPTIONS, StepTimes
+from placement.times import ASSUMPTIONS, StepTimes, comparisons_per_step, judge_gpu_hours_per_million
 
 UNBALANCED = 2.0
 
@@ -56,6 +56,11 @@ def show_times(config: AlignConfig, cluster: ClusterFile, console: Console) -> N
     how = "roles take turns" if times.colocated else "judging overlaps with generating"
     table.add_row(f"step ({how})", f"{times.step:.1f}", "")
     console.print(table)
+    console.print(
+        f"{comparisons_per_step(config):,} comparisons a step; a million of them: "
+        f"{judge_gpu_hours_per_million(config, times):.0f} GPU-hours of the judge",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     console.print(ASSUMPTIONS, highlight=False, soft_wrap=True)
     if warning := imbalance(times):
         console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)

@@ -56,18 +56,24 @@ def step_times(config: AlignConfig, policy_gpu: Gpu, judge_gpu: Gpu, learner_gpu
     answer = FILL * config.sampling.max_tokens
     question = FILL * (config.model.max_context - config.sampling.max_tokens)
     generate = decoding_seconds(policy, config.rollout, config.model, policy_gpu, answers, question, answer)
-    judgments = (
-        config.ppo.prompts_per_step
-        * comparisons(config.reward.rule, config.ppo.samples_per_prompt)
-        * ORDERS
-        * (1 if config.reward.greedy else config.reward.votes)
-    )
+    judgments = comparisons_per_step(config) * ORDERS * (1 if config.reward.greedy else config.reward.votes)
     judged = decoding_seconds(
         judge, config.judge_rollout, config.judge_model, judge_gpu, judgments,
         question + 2 * answer, FILL * config.judge.max_rationale, engines=config.serving.max_replicas,
     )  # fmt: skip
     train = _training(config, policy, learner_gpu, answers * (question + answer))
     return StepTimes(generate, judged, train, _publish(config, policy), colocated(config))
+
+
+def comparisons_per_step(config: AlignConfig) -> int:
+    """Pairs of answers that the judge compares in a step, each in both orders and with all its votes."""
+    return config.ppo.prompts_per_step * comparisons(config.reward.rule, config.ppo.samples_per_prompt)
+
+
+def judge_gpu_hours_per_million(config: AlignConfig, times: StepTimes) -> float:
+    """GPU-hours of the judge's replicas for a million comparisons, if they never wait."""
+    gpus = config.serving.max_replicas * config.judge_rollout.tensor_parallel * config.judge_rollout.gpu_share
+    return times.judge * gpus / 3600 * 1e6 / comparisons_per_step(config)
 
 
 def decoding_seconds(

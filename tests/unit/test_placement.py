@@ -19,6 +19,7 @@ from placement.memory import engine, sequences, trained_model
 from placement.roles import plan
 from placement.shapes import shape_of
 from placement.suggest import overlay, suggest, times_on
+from placement.times import comparisons_per_step, judge_gpu_hours_per_million
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "jobs" / "configs"
@@ -140,6 +141,20 @@ def test_more_engines_shorten_generation_only():
     after = times_on(config.model_copy(update={"rollout": engines}), cluster)
     assert after.generate < before.generate
     assert (after.judge, after.train, after.publish) == (before.judge, before.train, before.publish)
+
+
+def test_the_judges_cost_grows_with_votes_and_not_with_questions():
+    config = load_config(AlignConfig, [CONFIGS / "align_llama8b.yaml", PRESETS / "aws_llama8b.yaml"])
+
+    def cost(**changed: dict) -> float:
+        other = config.model_copy(
+            update={name: getattr(config, name).model_copy(update=to) for name, to in changed.items()}
+        )
+        return judge_gpu_hours_per_million(other, times_on(other, read_cluster(AWS)))
+
+    assert comparisons_per_step(config) == 128 * 8, "circular: each answer meets the next one"
+    assert cost(reward={"votes": 4}) == pytest.approx(4 * cost(), rel=0.01)
+    assert cost(ppo={"prompts_per_step": 256}) == pytest.approx(cost(), rel=0.01)
 
 
 def test_every_accelerator_of_a_cluster_file_is_a_known_name():
