@@ -164,7 +164,7 @@ class LearnerGroup:
 
     def ready(self) -> None:
         """Wait until every worker has loaded. Raises what a worker raised, and StallError."""
-        if self._starting is not None and not self._loading:
+        if not self._loading:
             return
         deadline = self._config.startup_deadline
         self._workers = self._answers(self._processes, "the processes of the", deadline, "learner.startup_deadline")

@@ -38,9 +38,10 @@ class Whereabouts:
 
 def stand_by_for_stacks() -> Whereabouts:
     """Called in a worker: from now on SIGUSR1 writes the Python stacks of all its threads, whatever it is stuck in."""
-    handle = tempfile.NamedTemporaryFile("w", prefix="genrm-stacks-", suffix=".txt", delete=False)  # noqa: SIM115
+    handle = tempfile.TemporaryFile("w")  # noqa: SIM115 - without a name, so that a killed worker leaves nothing behind
     faulthandler.register(signal.SIGUSR1, file=handle, all_threads=True)
-    return Whereabouts(ray.get_runtime_context().get_node_id(), os.getpid(), handle.name)
+    seen_by_others = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
+    return Whereabouts(ray.get_runtime_context().get_node_id(), os.getpid(), seen_by_others)
 
 
 def answers(
