@@ -35,11 +35,16 @@ class Memory:
         return " + ".join(f"{name} {amount:.1f}" for name, amount in self.parts.items() if amount >= 0.05)
 
 
-def effective_stage(config: LearnerConfig) -> int:
-    """The ZeRO stage that the learner gives DeepSpeed: in bfloat16 never 0, and 2 with one worker."""
+def effective_stage(config: LearnerConfig, workers: int) -> int:
+    """The ZeRO stage that DeepSpeed is given.
+
+    In bfloat16 DeepSpeed without ZeRO accumulates gradients in bfloat16, and its first update was seen to differ from
+    all other stages. So stages 0 and 1 become 2 with one worker (nothing is there to be sharded, the arithmetic is the
+    same, and it starts 5 s sooner than 1), and stage 0 becomes 1 with several.
+    """
     if config.precision == "float32" or config.zero_stage >= 2:
         return config.zero_stage
-    return 2 if config.workers == 1 else 1
+    return 2 if workers == 1 else 1
 
 
 def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
@@ -48,7 +53,8 @@ def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
     Each worker loads the whole model before ZeRO-3 shards it, so weights count whole at every stage.
     """
     parameters, number = shape.parameters, NUMBER_BYTES[config.precision]
-    stage, workers = effective_stage(config), config.workers
+    workers = config.workers
+    stage = effective_stage(config, workers)
     optimizer_parameters = _lora_parameters(shape, config.lora_rank) if config.lora_rank else parameters
     states = optimizer_parameters * (12 if number == 2 else 8) / (workers if stage >= 1 else 1)
     gradients = optimizer_parameters * 4 / (workers if stage >= 2 else 1)

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
+from placement.memory import effective_stage
 
 # DeepSpeed warns on every import when it has to find out by itself that there is no GPU.
 if not torch.cuda.is_available():
@@ -35,18 +36,6 @@ def ensure_process_group() -> torch.device:
         os.environ.setdefault("LOCAL_RANK", "0")
     deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False, verbose=False)
     return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
-
-
-def effective_stage(config: LearnerConfig, workers: int) -> int:
-    """The ZeRO stage that DeepSpeed is given.
-
-    In bfloat16 DeepSpeed without ZeRO accumulates gradients in bfloat16, and its first update was seen to differ from
-    all other stages. So stages 0 and 1 become 2 with one worker (nothing is there to be sharded, the arithmetic is the
-    same, and it starts 5 s sooner than 1), and stage 0 becomes 1 with several.
-    """
-    if config.precision == "float32" or config.zero_stage >= 2:
-        return config.zero_stage
-    return 2 if workers == 1 else 1
 
 
 def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[str, Any]:

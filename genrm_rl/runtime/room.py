@@ -39,14 +39,14 @@ def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:
 
     here = torch.cuda.device_count()
     learners = learner.workers * learner.gpus_per_worker
-    engines = rollout.engines * engine_bundle(rollout, "cuda")["GPU"] if here else 0
+    bundle = engine_bundle(rollout, "cuda" if here else "cpu")
+    engines = rollout.engines * bundle.get("GPU", 0.0)
     if learners + engines > here:
         raise EnvironmentProblem(
             f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for "
             f"{engines:g}, and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"
         )
-    per_engine = 1.0 if here else rollout.cpus_per_engine  # on a GPU an engine holds one CPU
-    cpus = rollout.engines * per_engine + learner.workers * learner.cpus_per_worker
+    cpus = rollout.engines * bundle["CPU"] + learner.workers * learner.cpus_per_worker
     if cpus > logical_cpus():
         raise EnvironmentProblem(
             f"the run asks for {cpus:g} CPUs at once and Ray may hand out {logical_cpus()} here; lower "

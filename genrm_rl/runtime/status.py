@@ -58,16 +58,20 @@ def read_status(run: str, root: str) -> RunStatus:
         provenance = read_json(path / PROVENANCE)
     except ValueError as problem:
         raise RunDirectoryError(f"{path / PROVENANCE} is not the record of a run ({problem})") from problem
-    markers = sorted(path.rglob(MARKER), key=lambda marker: marker.stat().st_mtime)
-    written = [file.stat().st_mtime for file in path.rglob("*") if file.is_file()]
+    written = {file: file.stat().st_mtime for file in path.rglob("*") if file.is_file()}
+    files = sorted(written, key=written.__getitem__)
     return RunStatus(
         path=path,
         provenance=provenance,
         driver=_driver(path / LOCK),
         finished=(path / "report.html").is_file(),
-        stages=[_stage(path, marker) for marker in markers if not INSIDE_A_STEP & set(marker.parts)],
-        last_write=max(written),
-        **_steps(path),
+        stages=[
+            _stage(path, file, written[file])
+            for file in files
+            if file.name == MARKER and not INSIDE_A_STEP & set(file.parts)
+        ],
+        last_write=max(written.values()),
+        **_steps([file for file in files if file.match("steps/*/metrics.json")]),
     )
 
 
@@ -84,17 +88,15 @@ def _driver(lock: Path) -> str | None:
     return None
 
 
-def _stage(run: Path, marker: Path) -> Stage:
-    facts = read_json(marker)
-    return Stage(str(marker.parent.relative_to(run)), facts.get("seconds"), marker.stat().st_mtime)
+def _stage(run: Path, marker: Path, ended: float) -> Stage:
+    return Stage(str(marker.parent.relative_to(run)), read_json(marker).get("seconds"), ended)
 
 
-def _steps(run: Path) -> dict[str, Any]:
-    """Progress of the alignment that was written to last, if there is one."""
-    files = sorted(run.rglob("steps/*/metrics.json"), key=lambda file: file.stat().st_mtime)
-    if not files:
+def _steps(metrics: list[Path]) -> dict[str, Any]:
+    """Progress of the alignment whose metrics, oldest first, were written to last, if there is one."""
+    if not metrics:
         return {}
-    owner = files[-1].parents[2]
+    owner = metrics[-1].parents[2]
     done = [read_json(file) for file in sorted(owner.glob("steps/*/metrics.json"))]
     seconds = [step["seconds/step"] for step in done if "seconds/step" in step]
     masked: Counter[str] = Counter()

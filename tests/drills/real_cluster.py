@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from genrm_rl.runtime.machine_checks import free_port
+
 RAY = str(Path(sys.executable).with_name("ray"))
 STARTED = "Ray runtime started"
 OBJECT_STORE = 150_000_000
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class RealCluster:
@@ -58,8 +53,6 @@ class RealCluster:
 
     def close(self) -> None:
         """Workers first, then the head."""
-        import shutil
-
         for process in reversed(self._processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self._processes):
