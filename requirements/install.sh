@@ -65,6 +65,7 @@ if [ "$EXTRA" = cpu ] && ! install "$torch" 2>/dev/null; then
             "PIP_EXTRA_INDEX_URL=$TORCH_CPU_INDEX make setup"
 fi
 install -r "$lock"
+unset PIP_BUILD_CONSTRAINT PIP_CONSTRAINT # without isolation the installed setuptools builds, and newer pips refuse the variable
 install --no-build-isolation --editable .
 # Byte code now and on all cores: else every process compiles it again where PYTHONDONTWRITEBYTECODE is set. A template
 # among the packages that is no valid Python is no reason to stop.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import is_complete, read_manifest
+from genrm_rl.runtime.storage import is_complete, read_manifest, remove_tree
 
 KEPT = 2
 
@@ -27,7 +26,7 @@ def save_checkpoint(hosts: Hosts, step: int, memory: dict[str, Any]) -> Path:
 
     path = hosts.run.stage(f"checkpoints/{step:05d}", compute)
     for old in _complete(hosts.run)[:-KEPT]:
-        shutil.rmtree(old)
+        remove_tree(old)
     return path
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrm_rl.learners.examples import file_hash
 from genrm_rl.preferences.types import content_hash
+from genrm_rl.runtime.object_store import fetch
 
 if TYPE_CHECKING:
     import torch
@@ -78,5 +79,6 @@ def copy_tokenizer_files(parent: Path, directory: Path) -> None:
 
 def weights_hash(directory: str | Path) -> str:
     """Hash of what the weight files of a checkpoint hold, wherever it lies."""
+    fetch(directory)
     files = sorted(Path(directory).glob("*.safetensors"))
     return content_hash([[path.name, file_hash(path)] for path in files])

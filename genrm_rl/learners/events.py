@@ -18,6 +18,9 @@ from typing import Any, TextIO
 
 from genrm_rl import errors
 from genrm_rl.errors import GenRMError
+from genrm_rl.runtime.object_store import fetch, upload
+
+STORE_SECONDS = 2.0  # between uploads of the steps
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,27 @@ class EventWriter:
     def __init__(self, state_dir: Path) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.attempt = len(event_files(state_dir)) + 1
-        self._handle: TextIO = open(state_dir / f"events-{self.attempt:03d}.jsonl", "x", encoding="utf-8")  # noqa: SIM115
+        self._file = state_dir / f"events-{self.attempt:03d}.jsonl"
+        self._handle: TextIO = open(self._file, "x", encoding="utf-8")  # noqa: SIM115
+        self._stored = time.monotonic()
 
     def write(self, type: str, **facts: Any) -> None:
         """Append one event."""
         self._handle.write(json.dumps({"type": type, "time": time.time(), **facts}) + "\n")
         self._handle.flush()
+        if type != "step" or time.monotonic() - self._stored > STORE_SECONDS:
+            self.store()
+
+    def store(self) -> None:
+        """Where the run is kept in an object store, the driver on another machine sees the events from now on."""
+        upload(self._file)
+        self._stored = time.monotonic()
 
     def close(self) -> None:
         """Push the events to the disk."""
         os.fsync(self._handle.fileno())
         self._handle.close()
+        self.store()
 
 
 class FitEvents:
@@ -61,6 +74,7 @@ class FitEvents:
 
     def refusal(self) -> GenRMError | None:
         """The error for people that a worker of the last attempt ran into, as the exception to raise."""
+        fetch(self.state_dir, is_event_file)
         files = event_files(self.state_dir)
         for event in read_events(files[-1]) if files else []:
             if event["type"] == "refused":
@@ -70,6 +84,7 @@ class FitEvents:
 
     def progress(self, title: str) -> FitProgress:
         """Where the fit stands now."""
+        fetch(self.state_dir, is_event_file)
         files = event_files(self.state_dir)
         if not files:
             return FitProgress(title, "starting workers")
@@ -118,6 +133,11 @@ class FitEvents:
                 stop.set()
                 thread.join()
                 draw(self.progress(title))
+
+
+def is_event_file(name: str, size: int) -> bool:
+    """Choice for `fetch`."""
+    return name.startswith("events-")
 
 
 def event_files(state_dir: Path) -> list[Path]:

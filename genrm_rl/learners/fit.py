@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ from genrm_rl.learners.events import FitEvents, FitProgress
 from genrm_rl.learners.examples import file_hash, read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
 from genrm_rl.models.inspection import inspect_directory
-from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from genrm_rl.runtime.object_store import stored
+from genrm_rl.runtime.storage import is_complete, read_json, read_manifest, remove_tree
 from placement.roles import learner_bundle
 
 HISTORY_FILE = "fit_history.jsonl"
@@ -128,7 +128,7 @@ def fit(spec: FitSpec, *, progress: Callable[[FitProgress], None] | None = None,
         raise refusal
     if not is_complete(output):
         raise FitFailed(f"the fit {spec.title} ended without a checkpoint; its events are in {state_dir}")
-    shutil.rmtree(state_dir.parent)
+    remove_tree(state_dir.parent)
     result = load_result(output)
     end = max(0.0, time.time() - read_manifest(output)["finished"])
     return FitResult(**{**result.__dict__, "seconds": result.seconds | {"end": end, "total": time.time() - called}})
@@ -187,6 +187,7 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
     learner = spec.learner
     cuda = learner.gpus_per_worker > 0
     _wait_for_nodes(learner)
+    kept = stored(state_dir)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"spec": _absolute(spec), "state_dir": str(state_dir), "called": called},
@@ -199,7 +200,8 @@ def _run_trainer(spec: FitSpec, state_dir: Path, called: float) -> None:
         ),
         run_config=RunConfig(
             name="ray-train",
-            storage_path=str(state_dir),
+            storage_path=kept.path if kept else str(state_dir),
+            storage_filesystem=kept.filesystem if kept else None,
             failure_config=FailureConfig(max_failures=learner.max_failures, controller_failure_limit=3),
         ),
     )
@@ -239,7 +241,7 @@ def _finished(spec: FitSpec, output: Path) -> FitResult:
             f"{output} holds the result of another fit (other data, model, settings or seed); "
             "remove it or choose another output directory"
         )
-    shutil.rmtree(spec.state_dir().parent, ignore_errors=True)
+    remove_tree(spec.state_dir().parent)
     return load_result(output)
 
 
@@ -248,7 +250,7 @@ def _drop_other_states(state_dir: Path) -> None:
     if state_dir.parent.is_dir():
         for other in state_dir.parent.iterdir():
             if other != state_dir:
-                shutil.rmtree(other)
+                remove_tree(other)
 
 
 def _absolute(spec: FitSpec) -> FitSpec:

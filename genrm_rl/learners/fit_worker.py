@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from genrm_rl.learners.events import EventWriter, merged_history
 from genrm_rl.learners.examples import Example, read_examples
 from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
-from genrm_rl.runtime.storage import is_complete, publish_directory, write_atomic
+from genrm_rl.runtime.object_store import fetch, light
+from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic
 
 if TYPE_CHECKING:
     from genrm_rl.learners.fit import FitSpec
@@ -32,6 +32,8 @@ def train_loop(payload: dict[str, Any]) -> None:
 
     spec: FitSpec = payload["spec"]
     state_dir = Path(payload["state_dir"])
+    for path in (state_dir, Path(spec.examples_path)):
+        fetch(path, light)
     events = EventWriter(state_dir) if dist.get_rank() == 0 else None
     try:
         FitRun(spec, state_dir, events, Clock(payload["called"])).run()
@@ -133,11 +135,13 @@ class FitRun:
     def _checkpoint(self, learner: Learner, step: int) -> None:
         """Weights and optimizer after ``step``: every worker writes its part, worker 0 marks the whole complete."""
         target = self.state_dir / f"step-{step + 1:07d}"
+        if self.events is not None:
+            self.events.store()  # a successor that starts at this state needs the history up to it
         with published(learner, target, {"step": step + 1, "digest": self.spec.digest()}) as directory:
             learner.save_state(directory, "state", {"step": step + 1})
         if self.events is not None:
             for old in complete_states(self.state_dir)[: -self.spec.learner.keep_checkpoints]:
-                shutil.rmtree(old)
+                remove_tree(old)
         self._event("checkpoint", step=step)
 
     def _restore(self, learner: Learner) -> int:

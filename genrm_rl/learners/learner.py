@@ -22,6 +22,7 @@ from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, e
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
+from genrm_rl.runtime.object_store import fetch, upload_tree
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,19 @@ class Learner:
             with self.engine.gathered([self.network.score_head.weight]):
                 score_weight = self.network.score_head.weight.detach().cpu().clone()
         if self.rank == 0:
+            directory.mkdir(parents=True, exist_ok=True)  # the caller may be on another node
             write_hf_checkpoint(directory, self.network.language, weights.items(), score_weight, parent_dir)
+            upload_tree(directory)
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
         """Weights and optimizer, to go on training from (every worker must call)."""
+        directory.mkdir(parents=True, exist_ok=True)
         self.engine.save_state(directory, tag, client_state)
+        upload_tree(directory)
 
     def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
         """Go on from :meth:`save_state`; returns its ``client_state``."""
+        fetch(directory)
         return self.engine.load_state(directory, tag)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.errors import ModelError
+from genrm_rl.runtime.object_store import fetch
 
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -39,6 +40,7 @@ def inspect_directory(path: Path) -> ModelFacts:
 
     Raises ModelError with one sentence that names the file.
     """
+    fetch(path)
     try:
         return _inspect(path)
     except PermissionError as problem:

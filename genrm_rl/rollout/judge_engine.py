@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from genrm_rl.judging.requests import JudgeRequest, collect_traces
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.rollout.types import SyncReceipt
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import write_json
+from genrm_rl.runtime.storage import remove_tree, write_json
 from genrm_rl.runtime.trace_store import TraceJournal, read_traces, write_traces
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class JudgeEngine:
             return sampling_facts(traces, judge) | {"recovered_traces": before, "sampling_seconds": round(seconds, 3)}
 
         path = self.run.stage(name, compute)
-        shutil.rmtree(work, ignore_errors=True)
+        remove_tree(work)
         return read_traces(path / "traces.parquet")
 
     def serve(self, judge: Judge) -> None:

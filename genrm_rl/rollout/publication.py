@@ -20,6 +20,7 @@ from genrm_rl.errors import GenRMError
 from genrm_rl.rollout.errors import EngineProcessDied, PublicationError
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import ParityProbe, SyncReceipt
+from genrm_rl.runtime.object_store import fetch
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +110,8 @@ class WeightPublisher:
         from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
         from genrm_rl.rollout.shared_weights import SharedWeights, weight_source
 
+        if isinstance(source, str | Path):
+            fetch(source)
         begun = time.perf_counter()
         try:
             if reference is None:

@@ -26,6 +26,7 @@ from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, executor_class, process_tree
+from genrm_rl.runtime.object_store import fetch
 
 CPU_BLOCK = 32  # tokens
 
@@ -117,6 +118,7 @@ class VllmEngine:
     async def start(self) -> EngineReport:
         """Start vLLM's processes and load the model."""
         begun = time.perf_counter()
+        fetch(self._settings.model_path)
         self._llm = bare_llm(self._settings)
         return await self.report(seconds=time.perf_counter() - begun)
 

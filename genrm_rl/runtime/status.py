@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.lease import EXPIRES_SECONDS, read_lease
+from genrm_rl.runtime.object_store import fetch, stored, working_path
 from genrm_rl.runtime.run_directory import LOCK, PROVENANCE, no_such_run
 from genrm_rl.runtime.storage import MARKER, read_json
 
@@ -51,7 +53,8 @@ class RunStatus:
 
 def read_status(run: str, root: str) -> RunStatus:
     """The status of the run in directory ``run``, or with that id below ``root``. Raises RunDirectoryError."""
-    path = Path(run) if (Path(run) / PROVENANCE).is_file() else Path(root) / run
+    path = Path(run) if (Path(run) / PROVENANCE).is_file() else working_path(root) / run
+    fetch(path, lambda name, size: name.endswith((".json", ".yaml", ".html")))
     if not (path / PROVENANCE).is_file():
         raise RunDirectoryError(f"{no_such_run(root, run)}; give its directory, or --root")
     try:
@@ -63,7 +66,7 @@ def read_status(run: str, root: str) -> RunStatus:
     return RunStatus(
         path=path,
         provenance=provenance,
-        driver=_driver(path / LOCK),
+        driver=_lessee(path) if stored(path) else _driver(path / LOCK),
         finished=(path / "report.html").is_file(),
         stages=[
             _stage(path, file, written[file])
@@ -73,6 +76,13 @@ def read_status(run: str, root: str) -> RunStatus:
         last_write=max(written.values()),
         **_steps([file for file in files if file.match("steps/*/metrics.json")]),
     )
+
+
+def _lessee(run: Path) -> str | None:
+    """Who holds the lease of a run on an object store, unless it has not been renewed for long."""
+    lease = read_lease(run)
+    alive = lease is not None and time.time() - lease["renewed"] < 2 * EXPIRES_SECONDS
+    return lease["owner"] or None if lease is not None and alive else None
 
 
 def _driver(lock: Path) -> str | None:

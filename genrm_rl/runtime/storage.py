@@ -1,7 +1,8 @@
 """Durable writes: temporary name, fsync, rename, and a completion marker that is written last.
 
 A file or directory without its marker is unfinished by definition and never read, so a kill at any point loses at most
-the piece that was being written.
+the piece that was being written. Paths in the working copy of a run on an object store are uploaded as they become
+durable (`object_store`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MARKER = "_COMPLETE.json"
+from genrm_rl.runtime import object_store
+from genrm_rl.runtime.lease import check_lease
+from genrm_rl.runtime.object_store import MARKER
 
 
 def fsync_directory(path: Path) -> None:
@@ -38,6 +41,7 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
         os.fsync(handle.fileno())
     os.replace(temporary, path)
     fsync_directory(path.parent)
+    object_store.upload(path)
     return path
 
 
@@ -56,14 +60,17 @@ def publish_directory(path: str | Path, manifest: dict[str, Any]) -> Iterator[Pa
     """Yield a temporary sibling directory; on success mark it complete and rename it to ``path``.
 
     ``manifest`` (which the body may still extend) becomes the completion marker. An unfinished directory of an earlier
-    attempt at the same ``path`` is replaced; a complete one is replaced only after the new one is complete.
+    attempt at the same ``path`` is replaced; a complete one is replaced only after the new one is complete (in an
+    object store it is removed first). Raises RunDirectoryError if another driver has taken the run meanwhile.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    object_store.remove(path)
     yield temporary
+    check_lease(path)
     sync_tree(temporary)
     write_json(temporary / MARKER, manifest)
     if path.exists():
@@ -75,6 +82,13 @@ def publish_directory(path: str | Path, manifest: dict[str, Any]) -> Iterator[Pa
     else:
         os.replace(temporary, path)
     fsync_directory(path.parent)
+    object_store.upload_tree(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory of a run for good, also from its object store; nothing happens if there is none."""
+    object_store.remove(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def sync_tree(path: Path) -> None:
@@ -89,8 +103,14 @@ def sync_tree(path: Path) -> None:
 
 
 def is_complete(path: str | Path) -> bool:
-    """True if the directory carries its completion marker."""
-    return (Path(path) / MARKER).is_file()
+    """True if the directory carries its completion marker; one that another node completed is brought here."""
+    path = Path(path)
+    if (path / MARKER).is_file():
+        return True
+    if not object_store.exists(path / MARKER):
+        return False
+    object_store.fetch(path, object_store.light)
+    return True
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:

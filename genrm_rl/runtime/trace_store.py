@@ -3,7 +3,6 @@ seconds."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Trace, Verdict
-from genrm_rl.runtime.storage import fsync_directory
+from genrm_rl.runtime.storage import write_atomic
 
 SCHEMA = pa.schema(
     [
@@ -44,13 +43,9 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> Path:
     rows = [
         asdict(trace) | {"verdict": trace.verdict.value} for trace in sorted(traces, key=lambda trace: trace.trace_id)
     ]
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd")
-    with open(temporary, "rb+") as handle:
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
-    fsync_directory(path.parent)
-    return path
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
+    return write_atomic(path, buffer.getvalue().to_pybytes())
 
 
 def read_traces(path: Path) -> list[Trace]:

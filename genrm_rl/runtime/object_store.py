@@ -1,0 +1,306 @@
+"""Runs on an object store (``--run.root s3://bucket/runs``): the store holds the run, every machine a working copy.
+
+The working copy is an ordinary directory whose path names the store (``~/.cache/genrm_rl/runs/s3/bucket/runs/ID``), so
+any process on any node knows from a path alone whether it is backed by a store and where. What is made durable locally
+(`storage`) is uploaded at once, completion markers last; whoever needs a path that another node wrote calls `fetch`.
+For paths that are no working copy every function here does nothing. Credentials, region and endpoint come from where
+the store's own tools look (AWS_* variables, instance roles, application default credentials).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+
+from genrm_rl.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+SCHEMES = ("s3", "gs", "abfs")
+URI = re.compile(r"([a-z0-9+]+)://(.*)")
+SCRATCH_VARIABLE = "GENRM_RL_SCRATCH"
+DEADLINE_VARIABLE = "GENRM_RL_STORAGE_DEADLINE"
+MARKER = "_COMPLETE.json"
+WEIGHTS = (".safetensors", ".pt")  # brought only to those who load them
+SMALL_BYTES = 2**20  # smaller files may be rewritten in place and are always taken anew; larger ones never change
+PARTIAL = re.compile(r"\.(.+)\.partial")
+TEMPORARY = re.compile(r"\..+\.(partial|tmp|replaced)|\.lock")
+# Waiting does not cure these; the words are those of Arrow's messages.
+HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "status 403")
+LOCAL_PROBLEMS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT}
+THREADS = 16
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A place in a store: ``path`` is bucket and key."""
+
+    filesystem: fs.FileSystem
+    scheme: str
+    path: str
+
+    @property
+    def uri(self) -> str:
+        """For people."""
+        return f"{self.scheme}://{self.path}"
+
+    def __truediv__(self, name: str) -> Stored:
+        return Stored(self.filesystem, self.scheme, f"{self.path}/{name}")
+
+
+def scratch() -> Path:
+    """The folder of all working copies on this machine (``GENRM_RL_SCRATCH``); the same path on every node."""
+    return Path(os.environ.get(SCRATCH_VARIABLE) or "~/.cache/genrm_rl/runs").expanduser().absolute()
+
+
+def working_path(root: str | Path) -> Path:
+    """``root`` itself, or where the working copies of a URI's runs lie. Raises RunDirectoryError for other URIs."""
+    found = URI.fullmatch(str(root))
+    if found is None:
+        return Path(root)
+    scheme, rest = found.groups()
+    if scheme == "file":
+        return Path(rest)
+    if scheme not in SCHEMES or not rest.strip("/") or "?" in rest:
+        raise RunDirectoryError(
+            f"run.root {root} is no place for runs; give a directory or {', '.join(f'{s}://' for s in SCHEMES)} with a "
+            "bucket and a folder (region and endpoint: AWS_REGION, AWS_ENDPOINT_URL)"
+        )
+    return scratch() / scheme / rest.strip("/")
+
+
+def stored(path: str | Path) -> Stored | None:
+    """Where a path of a working copy is kept, None for all other paths. A directory that is still being written
+    (``.NAME.partial``) is kept under its final name: in a store the completion marker alone makes it whole."""
+    try:
+        scheme, *keys = Path(path).absolute().relative_to(scratch()).parts
+    except ValueError:
+        return None
+    if not keys:
+        return None
+    names = [partial[1] if (partial := PARTIAL.fullmatch(key)) else key for key in keys]
+    return Stored(_filesystem(scheme, names[0]), scheme, "/".join(names))
+
+
+def light(name: str, size: int) -> bool:
+    """``wanted`` for `fetch`: everything but weights and optimizer states."""
+    return not name.endswith(WEIGHTS)
+
+
+def exists(path: str | Path) -> bool:
+    """True if the store has this file."""
+    place = stored(path)
+    return place is not None and _is_file(place)
+
+
+def upload(path: Path) -> None:
+    """One durable file of a working copy to its store."""
+    if not _is_temporary(path) and (place := stored(path)) is not None:
+        _put(path, place)
+
+
+def upload_tree(directory: Path) -> None:
+    """All files of a directory that the store does not have, the completion marker last.
+
+    Also for a directory that another node will complete: then what this node wrote in it is kept, without a marker.
+    """
+    place = stored(directory)
+    if place is None:
+        return
+    sizes = _sizes(place)
+    files = [file for file in sorted(directory.rglob("*")) if file.is_file() and not _is_temporary(file, directory)]
+    files.sort(key=lambda file: file.name == MARKER)
+    new = [file for file in files if sizes.get(_key(file, directory)) != file.stat().st_size or file.name == MARKER]
+    plain, markers = ([f for f in new if (f.name == MARKER) is kind] for kind in (False, True))
+    _all(plain, lambda file: _put(file, place / _key(file, directory)))
+    for marker in sorted(markers, key=lambda file: -len(file.parts)):  # the outermost last
+        _put(marker, place / _key(marker, directory))
+
+
+def upload_missing(directory: Path) -> None:
+    """What an earlier driver on this machine completed and could not upload any more; the store's own files stay."""
+    place = stored(directory)
+    if place is None:
+        return
+    known = _sizes(place)
+    markers = [marker for marker in directory.rglob(MARKER) if not _is_temporary(marker, directory)]
+    for marker in sorted(markers, key=lambda file: -len(file.parts)):
+        if _key(marker, directory) not in known:
+            upload_tree(marker.parent)
+    known |= _sizes(place)
+    loose = [file for file in directory.rglob("*") if file.is_file() and not _is_temporary(file, directory)]
+    _all(
+        [file for file in loose if _key(file, directory) not in known],
+        lambda file: _put(file, place / _key(file, directory)),
+    )
+
+
+def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, size: True) -> None:
+    """Bring what the store has of a file or directory into the working copy; ``wanted(name, bytes)`` chooses.
+
+    Files of the same size are not brought again unless they are small. Times are those of the store.
+    """
+    place, path = stored(path), Path(path)
+    if place is None:
+        return
+
+    info = _patiently(lambda: place.filesystem.get_file_info(place.path), place)
+    found = [(path, info)] if info.is_file else [(path / name, each) for name, each in _listing(place).items()]
+
+    def take(file: Path, info: fs.FileInfo) -> None:
+        if file.is_file() and file.stat().st_size == info.size > SMALL_BYTES:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        source = Stored(place.filesystem, place.scheme, info.path)
+        _patiently(lambda: _copy(source.filesystem, info.path, None, str(temporary)), source)
+        os.utime(temporary, (info.mtime.timestamp(),) * 2)
+        os.replace(temporary, file)
+
+    chosen = [(file, each) for file, each in found if wanted(file.name, each.size)]
+    # Whoever looks at the working copy must not see a marker before what it marks.
+    chosen.sort(key=lambda entry: entry[0].name == MARKER)
+    marked = next((i for i, (file, _) in enumerate(chosen) if file.name == MARKER), len(chosen))
+    _all(chosen[:marked], lambda entry: take(*entry))
+    for entry in chosen[marked:]:
+        take(*entry)
+
+
+def remove(path: Path) -> None:
+    """Delete a directory from the store, its marker first."""
+    place = stored(path)
+    if place is None:
+        return
+    marker = place / MARKER
+    if exists(path / MARKER):
+        _patiently(lambda: place.filesystem.delete_file(marker.path), marker)
+    if _listing(place):
+        _patiently(lambda: place.filesystem.delete_dir(place.path), place)
+
+
+def read(place: Stored) -> bytes | None:
+    """What a file in the store holds now, past any working copy; None if there is none."""
+    if not _is_file(place):
+        return None
+
+    def load() -> bytes:
+        with place.filesystem.open_input_stream(place.path) as stream:
+            return stream.read()
+
+    return _patiently(load, place)
+
+
+def write(place: Stored, data: bytes) -> None:
+    """A file in the store alone, past any working copy."""
+
+    def save() -> None:
+        with place.filesystem.open_output_stream(place.path) as stream:
+            stream.write(data)
+
+    _patiently(save, place)
+
+
+def runs_below(root: str) -> list[str]:
+    """Names of the folders of a URI."""
+    from pyarrow import fs
+
+    place = stored(working_path(root))
+    if place is None:
+        return []
+    select = fs.FileSelector(place.path, allow_not_found=True)
+    found = _patiently(lambda: place.filesystem.get_file_info(select), place)
+    return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
+
+
+@cache
+def _filesystem(scheme: str, bucket: str) -> fs.FileSystem:
+    """Arrow's filesystem of a bucket; raises RunDirectoryError if this build of Arrow has none."""
+    from pyarrow import ArrowException, fs
+
+    try:
+        return fs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
+    except (ArrowException, OSError) as problem:
+        raise RunDirectoryError(f"{scheme}://{bucket} can't be used for runs: {problem}") from problem
+
+
+def _listing(place: Stored) -> dict[str, fs.FileInfo]:
+    from pyarrow import fs
+
+    select = fs.FileSelector(place.path, recursive=True, allow_not_found=True)
+    found = _patiently(lambda: place.filesystem.get_file_info(select), place)
+    return {each.path[len(place.path) + 1 :]: each for each in found if each.is_file}
+
+
+def _is_file(place: Stored) -> bool:
+    return _patiently(lambda: place.filesystem.get_file_info(place.path).is_file, place)
+
+
+def _sizes(place: Stored) -> dict[str, int]:
+    return {name: info.size for name, info in _listing(place).items()}
+
+
+def _put(file: Path, place: Stored) -> None:
+    _patiently(lambda: _copy(None, str(file), place.filesystem, place.path), place)
+
+
+def _copy(source: fs.FileSystem | None, path: str, target: fs.FileSystem | None, to: str) -> None:
+    from pyarrow import fs
+
+    fs.copy_files(path, to, source_filesystem=source or fs.LocalFileSystem(), destination_filesystem=target)
+
+
+def _patiently(action: Callable[[], Result], place: Stored) -> Result:
+    """Repeat while the store does not answer; a run neither loses what it has made nor goes on without keeping it.
+
+    Raises RunDirectoryError at once if the store refuses, and after ``GENRM_RL_STORAGE_DEADLINE`` seconds (600).
+    """
+    deadline = time.monotonic() + float(os.environ.get(DEADLINE_VARIABLE) or 600)
+    pause, said = 0.5, False
+    while True:
+        try:
+            return action()
+        except OSError as problem:
+            if problem.errno in LOCAL_PROBLEMS:
+                raise
+            if any(word in str(problem) for word in HOPELESS):
+                raise RunDirectoryError(f"the store refuses {place.uri}: {problem}; mend --run.root") from problem
+            if time.monotonic() + pause > deadline:
+                raise RunDirectoryError(
+                    f"the store did not answer for {place.uri} ({problem}); what was made is in the working copy "
+                    f"below {scratch()}, and the same command goes on from there"
+                ) from problem
+            if not said:
+                Console(stderr=True).print(f"the store does not answer for {place.uri} ({problem}); waiting for it")
+                said = True
+            time.sleep(pause * random.uniform(0.5, 1.5))  # workers must not come back all at once
+            pause = min(2 * pause, 15.0)
+
+
+def _is_temporary(path: Path, below: Path | None = None) -> bool:
+    parts = path.relative_to(below).parts if below else path.parts
+    return any(TEMPORARY.fullmatch(part) for part in parts)
+
+
+def _key(file: Path, directory: Path) -> str:
+    return file.relative_to(directory).as_posix()
+
+
+def _all(entries: list[Result], action: Callable[[Result], None]) -> None:
+    """``action`` on every entry, several at once; the first problem is raised."""
+    if entries:
+        with ThreadPoolExecutor(min(THREADS, len(entries))) as pool:
+            list(pool.map(action, entries))

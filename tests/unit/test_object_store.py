@@ -1,0 +1,237 @@
+"""Runs on an object store: what is kept when, who may write, and what happens while the store is away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from genrm_rl.config import RunConfig
+from genrm_rl.config.bootstrap import RunSettings
+from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime import lease, object_store
+from genrm_rl.runtime.object_store import fetch, light, upload_tree, working_path
+from genrm_rl.runtime.run_directory import RunDirectory, check_exists
+from genrm_rl.runtime.status import read_status
+from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic, write_json
+from tests.s3 import BUCKET, S3Server, use
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    running = S3Server(tmp_path_factory.mktemp("scratch"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """The server, and an empty machine."""
+    use(server, monkeypatch, tmp_path / "here")
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    return server
+
+
+@pytest.fixture
+def root(request: pytest.FixtureRequest) -> str:
+    """A folder of runs that no other test uses."""
+    return f"s3://{BUCKET}/{request.node.name}"
+
+
+def run_of(root: str, **changes: object) -> RunConfig:
+    return RunConfig(run=RunSettings(id="r", root=root, **changes))
+
+
+def other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From now on: no working copies, another name."""
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+    monkeypatch.setattr(lease, "owner", lambda: "there/1:1")
+
+
+def test_a_directory_without_a_store_is_left_alone(tmp_path: Path):
+    assert working_path("runs") == Path("runs") and working_path(f"file://{tmp_path}") == tmp_path
+    assert object_store.stored(tmp_path) is None and not object_store.exists(tmp_path)
+
+
+@pytest.mark.parametrize("bad", ["s3://", "ftp://host/x", "s3://bucket?region=x"])
+def test_a_uri_that_is_no_place_for_runs_is_named(bad: str):
+    with pytest.raises(RunDirectoryError, match="no place for runs"):
+        working_path(bad)
+
+
+def test_a_bucket_that_does_not_exist_is_refused_at_once(s3):
+    with pytest.raises(RunDirectoryError, match="the store refuses s3://nowhere"):
+        RunDirectory(run_of("s3://nowhere/runs"))
+
+
+def test_a_stage_is_kept_with_its_marker_last_and_read_on_another_machine(s3, root, monkeypatch, tmp_path):
+    written = []
+    put = object_store._put
+    monkeypatch.setattr(object_store, "_put", lambda file, place: (written.append(file.name), put(file, place)))
+    with RunDirectory(run_of(root)) as run:
+        run.stage("one", lambda folder: write_atomic(folder / "a.txt", "A") and {"n": 1})
+        (run.path / ".x.tmp").write_text("never kept")
+    assert written[-2:] == ["a.txt", "_COMPLETE.json"]
+    other_machine(monkeypatch, tmp_path)
+    check_exists(RunSettings(id="r", root=root))
+    with RunDirectory(run_of(root)) as again:
+        assert again.resumed and again.manifest("one")["n"] == 1
+        assert (again.path / "one/a.txt").read_text() == "A"
+        again.stage("one", lambda folder: pytest.fail("computed twice"))
+        assert not (again.path / ".x.tmp").exists()
+    with pytest.raises(RunDirectoryError, match=r"no run 'q'.*there are: r"):
+        check_exists(RunSettings(id="q", root=root))
+
+
+def test_what_a_kill_kept_from_the_store_is_uploaded_by_the_next_driver(s3, root, monkeypatch, tmp_path):
+    with RunDirectory(run_of(root)) as run:
+        run.claim()
+        with monkeypatch.context() as cut:
+            cut.setattr(object_store, "upload_tree", lambda path: None)
+            run.stage("one", lambda folder: write_atomic(folder / "a.txt", "A") and {})
+    assert not any("one" in key for key in s3.objects(root.rpartition("/")[2]))
+    with RunDirectory(run_of(root)):
+        pass
+    other_machine(monkeypatch, tmp_path)
+    with RunDirectory(run_of(root)) as again:
+        assert again.done("one") and (again.path / "one/a.txt").is_file()
+
+
+def test_a_run_that_was_deleted_in_the_store_is_not_brought_back(s3, root):
+    with RunDirectory(run_of(root)) as run:
+        run.stage("one", lambda folder: {})
+    for key in s3.objects(root.rpartition("/")[2]):
+        s3.client.delete_object(Bucket=BUCKET, Key=key)
+    with RunDirectory(run_of(root)) as again:
+        assert not again.resumed and not again.done("one")
+
+
+def test_parts_of_two_nodes_make_one_directory(s3, root, monkeypatch, tmp_path):
+    target = working_path(root) / "r/checkpoint"
+    with publish_directory(target, {}) as partial:
+        write_atomic(partial / "rank0.pt", b"0" * 10)
+        with monkeypatch.context() as node:  # a learner's worker on another node writes its part
+            node.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+            there = working_path(root) / "r" / partial.name
+            there.mkdir(parents=True)
+            (there / "rank1.pt").write_bytes(b"1" * 10)
+            upload_tree(there)
+            assert not is_complete(working_path(root) / "r/checkpoint")
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "third"))
+    here = working_path(root) / "r/checkpoint"
+    assert is_complete(here) and not (here / "rank1.pt").exists()  # weights come when they are loaded
+    fetch(here)
+    assert {file.name for file in here.iterdir()} == {"rank0.pt", "rank1.pt", "_COMPLETE.json"}
+    remove_tree(here)
+    assert not s3.objects(f"{root.rpartition('/')[2]}/r/checkpoint")
+
+
+def test_a_directory_that_was_not_finished_is_not_mixed_with_the_next_attempt(s3, root):
+    target = working_path(root) / "r/checkpoint"
+    with pytest.raises(KeyError), publish_directory(target, {}) as partial:
+        write_atomic(partial / "old.pt", b"old")
+        upload_tree(partial)
+        raise KeyError
+    with publish_directory(target, {}) as partial:
+        write_atomic(partial / "new.pt", b"new")
+    names = {key.rpartition("/")[2] for key in s3.objects(f"{root.rpartition('/')[2]}/r/checkpoint")}
+    assert names == {"new.pt", "_COMPLETE.json"}
+
+
+def test_small_files_are_taken_anew_and_weights_only_on_request(s3, root, monkeypatch, tmp_path):
+    folder = working_path(root) / "r"
+    write_json(folder / "state.json", {"a": 1})
+    write_atomic(folder / "w.safetensors", b"w" * 5)
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+    there = working_path(root) / "r"
+    fetch(there, light)
+    assert json.loads((there / "state.json").read_text()) == {"a": 1} and not (there / "w.safetensors").exists()
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "here"))
+    write_json(folder / "state.json", {"a": 2})
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+    fetch(there)
+    assert json.loads((there / "state.json").read_text()) == {"a": 2} and (there / "w.safetensors").exists()
+
+
+def test_two_machines_do_not_drive_one_run(s3, root, monkeypatch, tmp_path):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    with RunDirectory(run_of(root)) as run:
+        run.claim()
+        with monkeypatch.context() as node:
+            other_machine(node, tmp_path)
+            with pytest.raises(RunDirectoryError, match="is being driven by"):
+                RunDirectory(run_of(root))
+        run.stage("still", lambda folder: {})
+        with pytest.raises(RunDirectoryError, match="driven by process"):  # the same machine: the local lock says so
+            RunDirectory(run_of(root))
+
+
+def test_a_driver_that_was_given_up_can_not_complete_anything(s3, root, monkeypatch, tmp_path):
+    monkeypatch.setattr(lease, "EXPIRES_SECONDS", 0.5)
+    with RunDirectory(run_of(root)) as slow:  # renews every five seconds: too late
+        slow.claim()
+
+        def compute(folder: Path) -> dict:
+            with monkeypatch.context() as node:
+                other_machine(node, tmp_path)
+                with RunDirectory(run_of(root)) as successor:
+                    successor.stage("one", lambda f: {"by": "successor"})
+            return {"by": "slow"}
+
+        with pytest.raises(RunDirectoryError, match="taken over by"):
+            slow.stage("one", compute)
+    other_machine(monkeypatch, tmp_path)
+    with RunDirectory(run_of(root)) as last:
+        assert last.manifest("one")["by"] == "successor" and last._lease.fence == 3
+
+
+def test_a_dead_driver_on_this_machine_is_followed_at_once(s3, root, monkeypatch):
+    run = RunDirectory(run_of(root))
+    run.claim()
+    run._lease._stop.set()  # as after kill -9: neither renewed nor released
+    lease._held.clear()
+    run._lock.close()
+    monkeypatch.setattr(lease, "EXPIRES_SECONDS", 1e6)
+    with RunDirectory(run_of(root)) as again:
+        assert again.resumed and again._lease.fence == 2
+
+
+def test_a_store_that_goes_away_is_waited_for(s3, root, capfd):
+    with RunDirectory(run_of(root)) as run:
+        s3.stop()
+        back = threading.Timer(8.0, s3.start)
+        back.start()
+        run.stage("one", lambda folder: write_atomic(folder / "a.txt", "A") and {})
+        back.join()
+        assert "does not answer" in capfd.readouterr().err
+    assert f"{root.rpartition('/')[2]}/r/one/_COMPLETE.json" in s3.objects()
+
+
+def test_a_store_that_stays_away_ends_the_run_with_everything_kept(s3, root, monkeypatch):
+    with RunDirectory(run_of(root)) as run:
+        run.claim()
+        with monkeypatch.context() as gone:
+            gone.setenv("GENRM_RL_STORAGE_DEADLINE", "1")
+            s3.stop()
+            try:
+                with pytest.raises(RunDirectoryError, match="goes on from there"):
+                    run.stage("one", lambda folder: write_atomic(folder / "a.txt", "A") and {})
+            finally:
+                s3.start()
+    with RunDirectory(run_of(root)) as again:
+        again.stage("one", lambda folder: {"again": True})
+
+
+def test_status_reads_the_store(s3, root, monkeypatch, tmp_path):
+    with RunDirectory(run_of(root)) as run:
+        run.stage("one", lambda folder: write_atomic(folder / "w.safetensors", b"w") and {})
+        other_machine(monkeypatch, tmp_path)
+        seen = read_status("r", root)
+        assert [stage.name for stage in seen.stages] == ["one"] and seen.driver is not None and not seen.finished
+        assert time.time() - seen.last_write < 60
+        assert not (seen.path / "one/w.safetensors").exists()
+    assert read_status("r", root).driver is None
