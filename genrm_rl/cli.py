@@ -135,7 +135,7 @@ def loop(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = 
 @app.command()
 def status(
     run: Annotated[str, typer.Argument(help="run directory, or run id")],
-    root: Annotated[str, typer.Option(help="folder of all run directories")] = "runs",
+    root: Annotated[str, typer.Option(help="folder of all run directories, or its URI")] = "runs",
 ) -> None:
     """What a run has finished, what it is doing, and whether anybody drives it; reads its directory only."""
     from genrm_rl.runtime.status import read_status, show_status

@@ -102,7 +102,7 @@ class RunSettings(Section):
     """Identity of a run."""
 
     id: str = setting("default", "name of the run directory; the same id continues the same run")
-    root: str = setting("runs", "folder of all run directories")
+    root: str = setting("runs", "folder of all run directories, or s3://, gs:// or abfs:// with bucket and folder")
     seed: int = setting(0, "every random choice comes from it", ge=0)
     cluster: str | None = setting(
         None, "cluster file against whose node types the job's plan is checked before anything starts"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from genrm_rl.config.model import ModelConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.judge import Judge, JudgeKind
 from genrm_rl.judging.types import Form
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.models import resolve_model
+from genrm_rl.runtime.object_store import fetch, working_path
 from genrm_rl.runtime.storage import is_complete, read_manifest
 
 EXAMPLE = "runs/ID/methods/star_dpo/round1/checkpoint"
@@ -28,7 +27,8 @@ def judge_in(directory: str, model: ModelConfig, form: Form, *, untrained: str) 
     ``untrained`` is the caller's word for the judge without a checkpoint. Raises ModelError for what is no finished
     judge, or holds a model that can't be used.
     """
-    path = Path(directory).resolve()
+    path = working_path(directory).resolve()
+    fetch(path)
     if not path.is_dir():
         raise ModelError(
             f"{directory} is no judge: give `{untrained}` or the checkpoint directory of a run, e.g. {EXAMPLE}"

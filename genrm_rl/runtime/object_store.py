@@ -77,8 +77,8 @@ def working_path(root: str | Path) -> Path:
         return Path(rest)
     if scheme not in SCHEMES or not rest.strip("/") or "?" in rest:
         raise RunDirectoryError(
-            f"run.root {root} is no place for runs; give a directory or {', '.join(f'{s}://' for s in SCHEMES)} with a "
-            "bucket and a folder (region and endpoint: AWS_REGION, AWS_ENDPOINT_URL)"
+            f"{root} is no place for runs or models; give a directory, or {', '.join(f'{s}://' for s in SCHEMES)} with "
+            "a bucket and a folder (region and endpoint come from AWS_REGION and AWS_ENDPOINT_URL)"
         )
     return scratch() / scheme / rest.strip("/")
 
@@ -277,7 +277,9 @@ def _patiently(action: Callable[[], Result], place: Stored) -> Result:
             if problem.errno in LOCAL_PROBLEMS:
                 raise
             if any(word in str(problem) for word in HOPELESS):
-                raise RunDirectoryError(f"the store refuses {place.uri}: {problem}; mend --run.root") from problem
+                raise RunDirectoryError(
+                    f"the store refuses {place.uri}: {problem}; choose another place or mend the credentials"
+                ) from problem
             if time.monotonic() + pause > deadline:
                 raise RunDirectoryError(
                     f"the store did not answer for {place.uri} ({problem}); what was made is in the working copy "

@@ -1,4 +1,4 @@
-"""A run kept in S3: its driver and machine are lost in the middle, the store goes away, and it ends like a local one."""
+"""A run in S3: its driver and machine are lost in the middle, the store goes away, and it ends like a local one."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.config import RunConfig
+from genrm_rl.config import ModelConfig, RunConfig
 from genrm_rl.config.bootstrap import RunSettings
-from genrm_rl.errors import RunDirectoryError
+from genrm_rl.errors import ModelError, RunDirectoryError
+from genrm_rl.models import resolve_model
 from genrm_rl.runtime import lease, object_store
 from genrm_rl.runtime.object_store import fetch, light, upload_tree, working_path
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
@@ -59,7 +61,7 @@ def test_a_directory_without_a_store_is_left_alone(tmp_path: Path):
 
 @pytest.mark.parametrize("bad", ["s3://", "ftp://host/x", "s3://bucket?region=x"])
 def test_a_uri_that_is_no_place_for_runs_is_named(bad: str):
-    with pytest.raises(RunDirectoryError, match="no place for runs"):
+    with pytest.raises(RunDirectoryError, match="no place for runs or models"):
         working_path(bad)
 
 
@@ -235,3 +237,13 @@ def test_status_reads_the_store(s3, root, monkeypatch, tmp_path):
         assert time.time() - seen.last_write < 60
         assert not (seen.path / "one/w.safetensors").exists()
     assert read_status("r", root).driver is None
+
+
+def test_a_model_is_loaded_from_its_uri(s3, root, monkeypatch, tmp_path, tiny_model):
+    shutil.copytree(tiny_model.path, working_path(root) / "model")
+    upload_tree(working_path(root) / "model")
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+    found = resolve_model(ModelConfig(name=f"{root}/model"))
+    assert found.parameters == tiny_model.parameters and (found.path / "model.safetensors").is_file()
+    with pytest.raises(ModelError, match="neither"):
+        resolve_model(ModelConfig(name=f"{root}/nothing"))
