@@ -37,6 +37,8 @@ WEIGHTS = (".safetensors", ".pt")  # brought only to those who load them
 SMALL_BYTES = 2**20  # smaller files may be rewritten in place and are always taken anew; larger ones never change
 PARTIAL = re.compile(r"\.(.+)\.partial")
 TEMPORARY = re.compile(r"\..+\.(partial|tmp|replaced)|\.lock")
+# Logs that a process of this machine may have open: replaced only by a longer one.
+GROWING = re.compile(r"events-\d+\.jsonl|events\.out\.tfevents.*")
 # Waiting does not cure these; the words are those of Arrow's messages.
 HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "status 403")
 LOCAL_PROBLEMS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT}
@@ -162,7 +164,7 @@ def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, si
     found = [(path, info)] if info.is_file else [(path / name, each) for name, each in _listing(place).items()]
 
     def take(file: Path, info: fs.FileInfo) -> None:
-        if file.is_file() and file.stat().st_size == info.size > SMALL_BYTES:
+        if file.is_file() and _is_current(file, info.size):
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
@@ -290,6 +292,14 @@ def _patiently(action: Callable[[], Result], place: Stored) -> Result:
                 said = True
             time.sleep(pause * random.uniform(0.5, 1.5))  # workers must not come back all at once
             pause = min(2 * pause, 15.0)
+
+
+def _is_current(file: Path, size: int) -> bool:
+    """False if the store's version of a local file may be another one."""
+    here = file.stat().st_size
+    if GROWING.fullmatch(file.name):
+        return here >= size
+    return here == size > SMALL_BYTES
 
 
 def _is_temporary(path: Path, below: Path | None = None) -> bool:

@@ -1,31 +1,30 @@
-"""`ray job submit` on a cluster of four nodes: stopped in the middle and submitted again, the job ends the same."""
+"""`ray job submit` of the closed loop on a cluster of four nodes: stopped twice and submitted again, it ends the
+same."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_actors, list_nodes
-from safetensors.numpy import load_file
 
+from genrm_rl.learners.checkpoint import weights_hash
+from genrm_rl.runtime.storage import read_json, read_manifest
 from tests.drills.real_cluster import RealCluster
 
 ROOT = Path(__file__).parents[2]
+CONFIG = Path(__file__).with_name("loop_drill.yaml")
 POOLS = ("learner", "rollout", "judge")
-SETTINGS = {
-    "ppo.steps": 2, "ppo.prompts-per-step": 4, "ppo.samples-per-prompt": 4, "checkpoint-every": 1,
-    "evaluation.prompts": 8, "evaluation.probes": 0, "evaluation.decoding": "[greedy]",
-    "tracking.tensorboard": "false", "learner.pool": "learner", "rollout.pool": "rollout",
-    "judge-rollout.pool": "judge", "rollout.kv-cache-gib": 0.25, "judge-rollout.kv-cache-gib": 0.25,
-}  # fmt: skip
+# Where the actors of each stage must live; a fit's workers have names of Ray Train's own.
 WHERE = {"LearnerActor": "learner", "EngineActor": "rollout", "ServeReplica:genrm_rl.judge1:Judge": "judge"}
+WHERE_IN_FIT = {"RayTrainWorker": "learner", "EngineActor": "judge"}
+SECONDS = {"seconds", "seconds_by_phase", "finished", "sampling_seconds", "recovered_traces"}
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +35,33 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     running.close()
 
 
-@pytest.fixture(scope="module")
-def jobs(cluster: RealCluster) -> JobSubmissionClient:
-    """What `ray job submit` speaks."""
-    return JobSubmissionClient(cluster.jobs)
+class Jobs:
+    """What `ray job submit` speaks, for runs of one folder."""
 
+    def __init__(self, cluster: RealCluster, root: Path) -> None:
+        self.client = JobSubmissionClient(cluster.jobs)
+        self._root = root
 
-def entrypoint(root: Path, run_id: str) -> str:
-    """The command of docs/cluster.md, small."""
-    words = [sys.executable, ROOT / "jobs/align_ppo.py", "--config", ROOT / "jobs/configs/align_tiny.yaml"]
-    words += ["--run.root", root, "--run.id", run_id]
-    words += [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
-    return shlex.join(map(str, words))
+    def submit(self, run: str, submission: str) -> str:
+        """The command of docs/cluster.md, small."""
+        words = [sys.executable, ROOT / "jobs/close_loop.py", "--config", CONFIG]
+        words += ["--run.root", self._root, "--run.id", run]
+        return self.client.submit_job(entrypoint=shlex.join(map(str, words)), submission_id=submission)
 
+    def wait(self, job: str, until: Callable[[], bool] = lambda: False) -> JobStatus:
+        """Until the job has ended, or ``until`` is true."""
+        while not (status := self.client.get_job_status(job)).is_terminal() and not until():
+            time.sleep(0.25)
+        return status
 
-def wait(jobs: JobSubmissionClient, job: str, until: Callable[[], bool] = lambda: False) -> JobStatus:
-    """Until the job has ended, or ``until`` is true."""
-    while not (status := jobs.get_job_status(job)).is_terminal() and not until():
-        time.sleep(0.5)
-    return status
+    def stop(self, job: str) -> None:
+        """As `ray job stop`."""
+        assert self.client.stop_job(job)
+        assert self.wait(job) == JobStatus.STOPPED, self.logs(job)
+
+    def logs(self, job: str) -> str:
+        """The end of its output."""
+        return self.client.get_job_logs(job)[-3000:]
 
 
 def pools_in_use(cluster: RealCluster) -> dict[str, set[str]]:
@@ -66,34 +73,64 @@ def pools_in_use(cluster: RealCluster) -> dict[str, set[str]]:
     return found
 
 
-def steps_done(run: Path) -> int:
-    """Steps whose answers are on disk."""
-    return len(list(run.glob("steps/*/rollout/_COMPLETE.json")))
+def fitting(run: Path) -> bool:
+    """In the middle of the first judge's fit."""
+    return any(run.glob("turn1/bootstrap/methods/star_dpo/round1/.checkpoint.fit/*/step-*/_COMPLETE.json"))
 
 
-def test_stopped_and_submitted_again_it_ends_the_same(cluster, jobs, tmp_path):
-    whole = jobs.submit_job(entrypoint=entrypoint(tmp_path, "whole"), submission_id="whole")
-    seen: dict[str, set[str]] = {}
+def first_step(run: Path) -> bool:
+    """The policy's first answers are judged, and its second are not."""
+    steps = list(run.glob("turn1/align/steps/*/rollout/_COMPLETE.json"))
+    return len(steps) == 1
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """What a loop came to: weights of judges and policy, labelled pairs, measurements, the gate."""
+    gate = {key: value for key, value in read_manifest(run / "turn1/stages/gate").items() if key not in SECONDS}
+    return {
+        "weights": {
+            name: weights_hash(run / name)
+            for name in (
+                "turn1/bootstrap/methods/star_dpo/round1/checkpoint",
+                "turn1/align/policy",
+                "turn1/judge/methods/star_dpo/round1/checkpoint",
+            )
+        },
+        "pairs": (run / "turn1/preferences/labels/pairs.jsonl").read_text(encoding="utf-8"),
+        "evaluation": read_json(run / "turn1/align/report.json")["evaluation"],
+        "judges": [read_json(run / f"turn1/{name}/report.json")["results"] for name in ("bootstrap", "judge")],
+        "gate": gate,
+    }
+
+
+def test_stopped_twice_and_submitted_again_the_loop_ends_the_same(cluster, tmp_path, recoveries):
+    jobs = Jobs(cluster, tmp_path)
+    whole, seen = tmp_path / "whole", {}
 
     def look() -> bool:
-        if steps_done(tmp_path / "whole") == 1 and not seen:
-            seen.update(pools_in_use(cluster))
+        for stage, reached in (("fit", fitting), ("align", first_step)):
+            if stage not in seen and reached(whole):
+                seen[stage] = pools_in_use(cluster)
         return False
 
-    assert wait(jobs, whole, look) == JobStatus.SUCCEEDED, jobs.get_job_logs(whole)[-3000:]
-    assert {name: seen.get(name) for name in WHERE} == {name: {pool} for name, pool in WHERE.items()}
+    job = jobs.submit("whole", "whole")
+    assert jobs.wait(job, look) == JobStatus.SUCCEEDED, jobs.logs(job)
+    assert {name: seen["align"].get(name) for name in WHERE} == {name: {pool} for name, pool in WHERE.items()}
+    assert {name: seen["fit"].get(name) for name in WHERE_IN_FIT} == {n: {pool} for n, pool in WHERE_IN_FIT.items()}
 
-    cut = jobs.submit_job(entrypoint=entrypoint(tmp_path, "cut"), submission_id="cut")
-    wait(jobs, cut, lambda: steps_done(tmp_path / "cut") == 1)
-    assert jobs.stop_job(cut)
-    assert wait(jobs, cut) == JobStatus.STOPPED
+    cut = tmp_path / "cut"
+    job = jobs.submit("cut", "cut")
+    jobs.wait(job, lambda: fitting(cut))
+    jobs.stop(job)
     with pytest.raises(RuntimeError, match="already exists"):
-        jobs.submit_job(entrypoint=entrypoint(tmp_path, "cut"), submission_id="cut")
-    again = jobs.submit_job(entrypoint=entrypoint(tmp_path, "cut"), submission_id="cut-again")
-    assert wait(jobs, again) == JobStatus.SUCCEEDED, jobs.get_job_logs(again)[-3000:]
-
-    first, second = (load_file(tmp_path / run / "policy" / "model.safetensors") for run in ("whole", "cut"))
-    assert first.keys() == second.keys()
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    reports = [json.loads((tmp_path / run / "report.json").read_text(encoding="utf-8")) for run in ("whole", "cut")]
-    assert reports[0]["evaluation"] == reports[1]["evaluation"]
+        jobs.submit("cut", "cut")
+    job = jobs.submit("cut", "cut-again")
+    trained = cut / "turn1/bootstrap/methods/star_dpo/round1/checkpoint/_COMPLETE.json"
+    recoveries.wait("job", "a judge's fit", "the fit", lambda: jobs.wait(job, trained.exists))
+    jobs.wait(job, lambda: first_step(cut))
+    jobs.stop(job)
+    job = jobs.submit("cut", "cut-third")
+    metrics = cut / "turn1/align/steps/00000/metrics.json"
+    recoveries.wait("job", "the policy's first step", "the update", lambda: jobs.wait(job, metrics.exists))
+    assert jobs.wait(job) == JobStatus.SUCCEEDED, jobs.logs(job)
+    assert outcome(cut) == outcome(whole)

@@ -159,6 +159,25 @@ def test_small_files_are_taken_anew_and_weights_only_on_request(s3, root, monkey
     assert json.loads((there / "state.json").read_text()) == {"a": 2} and (there / "w.safetensors").exists()
 
 
+def test_a_log_that_is_being_written_is_not_replaced_by_its_own_past(s3, root, monkeypatch, tmp_path):
+    log = working_path(root) / "r/events-001.jsonl"
+    log.parent.mkdir(parents=True)
+    with open(log, "a") as writer:
+        print("one", file=writer, flush=True)
+        object_store.upload(log)
+        print("two", file=writer, flush=True)
+        fetch(log.parent)
+        print("three", file=writer, flush=True)
+    assert log.read_text() == "one\ntwo\nthree\n"
+    object_store.upload(log)
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))
+    there = working_path(root) / "r/events-001.jsonl"
+    write_atomic(there.with_name("other.json"), "{}")
+    there.write_text("one\n")
+    fetch(there.parent)
+    assert there.read_text() == "one\ntwo\nthree\n"
+
+
 def test_two_machines_do_not_drive_one_run(s3, root, monkeypatch, tmp_path):
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
     with RunDirectory(run_of(root)) as run:
