@@ -24,9 +24,9 @@ def table(costs: Costs, workload: Workload, where: str) -> str:
         "",
         f"Engines, judge and learners sleep (8B policy and judge on {GPU}s, modelled: {workload.token * 1e3:.1f} ms a "
         f"token, {workload.judge:.1f} s a judged group, {workload.train:.1f} s train, {workload.publish:.1f} s "
-        f"publish; lengths log-normal around {workload.mean_tokens:.0f} tokens, sigma {SPREAD}, at most {workload.max_tokens}; "
-        f"{workload.groups} groups of {workload.samples} answers to an engine). The driver is real, on {where}, which "
-        "it shares with the sleepers.",
+        f"publish; lengths log-normal around {workload.mean_tokens:.0f} tokens, sigma {SPREAD}, at most "
+        f"{workload.max_tokens}; {workload.groups} groups of {workload.samples} answers to an engine). The driver is "
+        f"real, on {where}, which it shares with the sleepers.",
         "",
         "| engines | answers a step | ideal step, s | measured step, s | efficiency | outside generate, judge, train, "
         "publish | beyond the ideal | driver CPU, s | events per driver CPU second |",

@@ -15,6 +15,7 @@ from placement.check import check
 from placement.cluster_file import read_cluster
 from placement.command import load_job
 from placement.hardware import ACCELERATOR_LABEL, GPUS
+from placement.ladder import ladder
 from placement.memory import engine, sequences, trained_model
 from placement.roles import plan
 from placement.shapes import shape_of
@@ -273,3 +274,7 @@ def test_later_files_are_laid_over_earlier_ones_and_errors_name_the_line_of_the_
     second.write_text("ppo:\n  steps: 0\n")
     with pytest.raises(ConfigError, match=r"second.yaml:2: ppo.steps"):
         load_config(AlignConfig, [first, second])
+
+
+def test_the_ladder_of_the_scale_page_is_what_the_command_prints():
+    assert ladder() in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
