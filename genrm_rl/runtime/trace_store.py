@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +41,8 @@ assert [field.name for field in fields(Trace)] == SCHEMA.names
 def write_traces(path: Path, traces: Iterable[Trace]) -> Path:
     """Write traces sorted by id to one Parquet file, atomically."""
     rows = [
-        asdict(trace) | {"verdict": trace.verdict.value} for trace in sorted(traces, key=lambda trace: trace.trace_id)
+        {name: getattr(trace, name) for name in SCHEMA.names} | {"verdict": trace.verdict.value}
+        for trace in sorted(traces, key=lambda trace: trace.trace_id)
     ]
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")

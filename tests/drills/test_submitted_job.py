@@ -24,7 +24,7 @@ POOLS = ("learner", "rollout", "judge")
 # Where the actors of each stage must live; a fit's workers have names of Ray Train's own.
 WHERE = {"LearnerActor": "learner", "EngineActor": "rollout", "ServeReplica:genrm_rl.judge1:Judge": "judge"}
 WHERE_IN_FIT = {"RayTrainWorker": "learner", "EngineActor": "judge"}
-SECONDS = {"seconds", "seconds_by_phase", "finished", "sampling_seconds", "recovered_traces"}
+IRRELEVANT = {"config_hash", "seconds", "seconds_by_phase", "finished", "sampling_seconds", "recovered_traces"}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def first_step(run: Path) -> bool:
 
 def outcome(run: Path) -> dict[str, Any]:
     """What a loop came to: weights of judges and policy, labelled pairs, measurements, the gate."""
-    gate = {key: value for key, value in read_manifest(run / "turn1/stages/gate").items() if key not in SECONDS}
+    gate = {key: value for key, value in read_manifest(run / "turn1/stages/gate").items() if key not in IRRELEVANT}
     return {
         "weights": {
             name: weights_hash(run / name)
