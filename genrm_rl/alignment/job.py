@@ -41,12 +41,27 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
             highlight=False,
         )
         if not run.done("policy"):
-            _work(config, run, console, chat, prompts, model.path)
+            _work_until_done(config, run, console, chat, prompts, model.path)
         from genrm_rl.alignment.report import write_align_report
 
         report = write_align_report(run, config, console)
     console.print(f"report: {report}", highlight=False)
     return run.path
+
+
+def _work_until_done(config: AlignConfig, run: RunDirectory, console: Console, *inputs: Any) -> None:
+    """:func:`_work`, begun again from the last checkpoint when a learner's worker dies: what its peers hold in memory
+    fits no older weights. Raises LearnerLostError after ``learner.max_failures`` times."""
+    from genrm_rl.learners.group import LearnerLostError
+
+    for left in reversed(range(config.learner.max_failures + 1)):
+        try:
+            _work(config, run, console, *inputs)
+            return
+        except LearnerLostError as lost:
+            if not left:
+                raise
+            console.print(f"{lost}; starting again from the last checkpoint ({left} more times)", highlight=False)
 
 
 def _work(

@@ -123,7 +123,9 @@ class LearnerConfig(Section):
         unit="seconds",
         gt=0,
     )
-    max_failures: int = setting(2, "restarts of a fit from its last checkpoint", ge=0)
+    max_failures: int = setting(
+        2, "restarts of a fit or an alignment from its last checkpoint when a worker dies", ge=0
+    )
     checkpoint_every: int = setting(
         0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", ge=0
     )

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
 from genrm_rl.config.model import LearnerConfig
+from genrm_rl.errors import GenRMError
 from genrm_rl.learners.objectives import Objective
 from genrm_rl.learners.packing import Segment
+from genrm_rl.rollout.publication import last_line
 from genrm_rl.runtime.stalls import Whereabouts, answers, stand_by_for_stacks
 
 if TYPE_CHECKING:
@@ -97,6 +100,10 @@ class LearnerActor:
     def load_state(self, directory: str, tag: str) -> None:
         """Go on from :meth:`save_state`."""
         self._learner.load_state(Path(directory), tag)
+
+
+class LearnerLostError(GenRMError):
+    """A worker of a learner is gone, and with it what was learned since the last checkpoint."""
 
 
 class LearnerRoom:
@@ -224,4 +231,8 @@ class LearnerGroup:
 
     def _answers(self, calls: list[ray.ObjectRef], what: str, deadline: float, setting: str) -> list[Any]:
         say = Console(stderr=True).print
-        return answers(calls, f"{what} {self.role}", deadline=deadline, setting=setting, workers=self._workers, say=say)
+        name = f"{what} {self.role}"
+        try:
+            return answers(calls, name, deadline=deadline, setting=setting, workers=self._workers, say=say)
+        except RayActorError as gone:
+            raise LearnerLostError(f"a worker of the {self.role} died ({last_line(gone)})") from gone

@@ -73,6 +73,7 @@ LOOP_FREE_SETTINGS = {"turns"} | {f"{job}.{name}" for job in ("judge", "policy")
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
 LOCK = ".lock"
+FULL_BYTES = 32 * 2**20  # less than this left counts as a full disk
 # Where Ray keeps the copy of a job's working_dir, which it deletes when the job is over.
 RAY_COPIES = "working_dir_files"
 JobConfig = RunConfig | AlignConfig | LoopConfig
@@ -191,10 +192,14 @@ class RunDirectory:
         self.claim()
         started = time.perf_counter()
         manifest: dict[str, Any] = {"stage": name, "config_hash": self.hash, "seed": self.config.run.seed}
-        with publish_directory(path, manifest) as partial:
-            facts = compute(partial)
-            manifest |= facts
-            manifest["seconds"] = round(time.perf_counter() - started, 3)
+        try:
+            with publish_directory(path, manifest) as partial:
+                facts = compute(partial)
+                manifest |= facts
+                manifest["seconds"] = round(time.perf_counter() - started, 3)
+        except Exception as problem:  # whichever library or worker it was that could not write
+            self._explain_full_disk(name, problem)
+            raise
         return path
 
     def done(self, name: str) -> bool:
@@ -204,6 +209,15 @@ class RunDirectory:
     def manifest(self, name: str) -> dict[str, Any]:
         """Facts of a complete stage."""
         return read_manifest(self.path / name)
+
+    def _explain_full_disk(self, stage: str, problem: Exception) -> None:
+        """Raise RunDirectoryError if that is why a stage failed."""
+        free = shutil.disk_usage(self.path).free
+        if free < FULL_BYTES:
+            raise RunDirectoryError(
+                f"the disk of {self.path} is full ({free / 2**20:.0f} MiB left) and the stage {stage} could not be "
+                "written; free some space and give the same command again: it goes on with this stage"
+            ) from problem
 
     def _acquire_lock(self) -> Any:
         handle = open(self.path / LOCK, "a+")  # noqa: SIM115 - held for the life of the run

@@ -8,6 +8,7 @@ durable (`object_store`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime import object_store
 from genrm_rl.runtime.lease import check_lease
 from genrm_rl.runtime.object_store import MARKER
@@ -30,15 +32,25 @@ def fsync_directory(path: Path) -> None:
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> Path:
-    """Write ``data`` to ``path`` so that a reader sees either the old file or the whole new one."""
+    """Write ``data`` to ``path`` so that a reader sees either the old file or the whole new one.
+
+    Raises RunDirectoryError if the disk is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     payload = data.encode("utf-8") if isinstance(data, str) else data
-    with open(temporary, "wb") as handle:
-        handle.write(payload)
-        handle.flush()
-        os.fsync(handle.fileno())
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(payload)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunDirectoryError(
+            f"the disk of {path} is full; free some space and give the same command again: it goes on from what is kept"
+        ) from problem
     os.replace(temporary, path)
     fsync_directory(path.parent)
     object_store.upload(path)
