@@ -4,7 +4,7 @@ EXTRA ?= cpu
 ARGS ?=
 export PYTHON EXTRA UPGRADE
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint format lock doctor
+.PHONY: help setup quickstart test drills lint format lock doctor
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -16,8 +16,11 @@ setup: ## create or update .venv from the lock
 quickstart: setup ## one turn of the closed loop with a small model on this machine, and its page
 	@.venv/bin/genrm-rl quickstart $(ARGS)
 
-test: setup ## run all tests (ARGS='tests/unit -k name' for some)
-	@.venv/bin/python -m pytest $(ARGS)
+test: setup ## run all tests but the drills (ARGS='tests/unit -k name' for some)
+	@.venv/bin/python -m pytest -m "not drill" $(ARGS)
+
+drills: setup ## kill everything that can die, on real clusters (about 25 minutes; ARGS='-k disk' for some)
+	@.venv/bin/python -m pytest tests/drills $(ARGS)
 
 lint: setup ## check style without changing anything
 	@.venv/bin/ruff check .
