@@ -20,7 +20,6 @@ from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.learners.objectives import Objective
 from genrm_rl.learners.packing import Segment
-from genrm_rl.rollout.publication import last_line
 from genrm_rl.runtime.stalls import Whereabouts, answers, stand_by_for_stacks
 
 if TYPE_CHECKING:
@@ -235,4 +234,4 @@ class LearnerGroup:
         try:
             return answers(calls, name, deadline=deadline, setting=setting, workers=self._workers, say=say)
         except RayActorError as gone:
-            raise LearnerLostError(f"a worker of the {self.role} died ({last_line(gone)})") from gone
+            raise LearnerLostError(f"a worker of the {self.role} died") from gone

@@ -106,23 +106,28 @@ class EnginePool:
         try:
             with GenerationProgress(label, dispatcher.total) as progress:
                 while not dispatcher.done:
-                    self._exchange(dispatcher, session, calls)
-                    ready, _ = ray.wait(list(calls), num_returns=1, timeout=LONG_POLL_SECONDS)
-                    for call in ready:
-                        results = self._collect(dispatcher, call, calls.pop(call))
+                    self._exchange(dispatcher, session, calls, self._idle(calls))
+                    for call in _finished(list(calls)):
+                        index = calls.pop(call)
+                        results = self._collect(dispatcher, call, index)
                         progress.advance(len(results), sum(len(result.token_ids) for result in results))
-                        # The engines get their next requests before the consumer gets to work on these results.
-                        self._exchange(dispatcher, session, calls)
+                        # The engine gets its next requests before the consumer gets to work on these results.
+                        self._exchange(dispatcher, session, calls, [index])
                         yield from results
         finally:
             self._generating = False
             if not dispatcher.done:
                 self._abort(calls)
 
-    def _exchange(self, dispatcher: Dispatcher, session: str, calls: dict[ray.ObjectRef, int]) -> None:
-        """Hand waiting requests to the engines that have no call outstanding and ask them for results."""
+    def _idle(self, calls: dict[ray.ObjectRef, int]) -> list[int]:
+        """Engines without a call outstanding."""
         busy = set(calls.values())
-        idle = [index for index in range(len(self._actors)) if index not in busy]
+        return [index for index in range(len(self._actors)) if index not in busy]
+
+    def _exchange(
+        self, dispatcher: Dispatcher, session: str, calls: dict[ray.ObjectRef, int], idle: Iterable[int]
+    ) -> None:
+        """Hand waiting requests to ``idle`` engines and ask them for results."""
         for index, batch in dispatcher.assign(idle).items():
             if dispatcher.in_flight(index):
                 actor = self._actors[index]
@@ -268,3 +273,9 @@ class EnginePool:
         if self._group is not None:
             remove_placement_group(self._group)
             self._group = None
+
+
+def _finished(calls: list[ray.ObjectRef]) -> list[ray.ObjectRef]:
+    """All calls that have come back, as soon as one has; with hundreds of engines one look must serve many results."""
+    ready, _ = ray.wait(calls, num_returns=1, timeout=LONG_POLL_SECONDS)
+    return ray.wait(calls, num_returns=len(calls), timeout=0)[0] if ready and len(calls) > 1 else ready
