@@ -192,6 +192,10 @@ def run_folder_that_is_a_file(folder: Path) -> BadInput:
     return BadInput(bootstrap("--run.root", "taken"), ("taken/new", "can't be made"), "another --run.root")
 
 
+def run_folder_in_no_store(folder: Path) -> BadInput:
+    return BadInput(bootstrap("--run.root", "ftp://host/runs"), ("ftp://host/runs", "no place for runs"), "s3://")
+
+
 def way_to_ask_that_does_not_exist(folder: Path) -> BadInput:
     words = ["evaluate", "llm_judge", "--config", "job.yaml", "--form", "essay"]
     return BadInput(words, ("--form essay",), "choose cot or direct")
@@ -235,5 +239,6 @@ CONFIG_KINDS = (
     more_gpus_than_this_machine_has,
     more_engines_than_fit_on_this_machine,
     run_folder_that_is_a_file,
+    run_folder_in_no_store,
     way_to_ask_that_does_not_exist,
 )
