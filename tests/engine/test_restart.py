@@ -12,7 +12,7 @@ import pytest
 from genrm_rl.rollout.pool import EnginePool
 from tests.engine.engine_cases import TinyModels, request, sample
 
-pytestmark = [pytest.mark.engine, pytest.mark.drill]
+pytestmark = pytest.mark.engine
 
 
 def kill(pid: int) -> None:
