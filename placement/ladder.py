@@ -2,7 +2,7 @@
 
     python -m placement.ladder
 
-From 32 GPUs on every size is a multiple of ``presets/four_nodes_llama8b.yaml``: engines, judge replicas, learner
+From 20 GPUs on every size is a multiple of ``presets/four_nodes_llama8b.yaml``: engines, judge replicas, learner
 workers and the questions of a step grow together, so the seconds of a step do not. Bytes are those of the weights in
 bfloat16 that have to reach every engine after an update.
 """
