@@ -2,8 +2,8 @@
 
     python jobs/simulate_scale.py --root runs/scale
 
-Every engine has 32 answers a step (weak scaling). Seconds of generating, judging, training and publishing are those of
-the time model for an 8B policy and judge on H100s (jobs/configs/align_llama8b.yaml with
+Every engine has 32 answers a step, or 8 x --groups (weak scaling). Seconds of generating, judging, training and
+publishing are those of the time model for an 8B policy and judge on H100s (jobs/configs/align_llama8b.yaml with
 placement/presets/four_nodes_llama8b.yaml), lengths are log-normal. The driver's work is real and happens on this
 machine. Writes scale.json, scale.md and scale.svg into --root.
 """
@@ -28,7 +28,7 @@ from genrm_rl.simulation.workload import UNIT_ENGINES, Workload, workload_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = (ROOT / "jobs/configs/align_llama8b.yaml", ROOT / "placement/presets/four_nodes_llama8b.yaml")
-GROUPS, SAMPLES = 4, 8  # of an engine in a step
+SAMPLES = 8  # of a group
 
 
 def main() -> None:
@@ -37,10 +37,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/scale"), help="folder of the runs and tables")
     parser.add_argument("--engines", type=int, nargs="+", default=[1, 8, 64, 256, 512], help="sizes")
     parser.add_argument("--steps", type=int, default=3, help="PPO steps of each size; the first warms up")
+    parser.add_argument("--groups", type=int, default=4, help="questions of a step for every engine, 8 answers each")
     parser.add_argument("--seed", type=int, default=0, help="of the questions and the lengths")
     arguments = parser.parse_args()
     console = Console()
-    workload = planned_workload()
+    workload = planned_workload(arguments.groups)
     costs: dict[int, list[StepCost]] = {}
     for engines in arguments.engines:
         config = simulated_config(arguments, engines, workload)
@@ -59,9 +60,9 @@ def main() -> None:
     console.print(text, markup=False, highlight=False)
 
 
-def planned_workload() -> Workload:
-    """Seconds of the 8B plan, with 32 answers to an engine."""
-    words = ["--ppo.prompts-per-step", str(GROUPS * UNIT_ENGINES), "--ppo.samples-per-prompt", str(SAMPLES)]
+def planned_workload(groups: int) -> Workload:
+    """Seconds of the 8B plan, with ``groups`` questions to an engine."""
+    words = ["--ppo.prompts-per-step", str(groups * UNIT_ENGINES), "--ppo.samples-per-prompt", str(SAMPLES)]
     return workload_of(load_config(AlignConfig, PLANNED, [*words, "--rollout.weight-backend", "nccl"]))
 
 
@@ -75,10 +76,10 @@ def simulated_config(arguments: argparse.Namespace, engines: int, workload: Work
         "sampling.max-tokens": workload.max_tokens,
         "rollout.engines": engines,
         "rollout.cpus-per-engine": 0.01,
-        "rollout.max-in-flight": GROUPS * SAMPLES,
-        "reward.max-in-flight": max(16, engines * GROUPS),
+        "rollout.max-in-flight": workload.groups * SAMPLES,
+        "reward.max-in-flight": max(16, engines * workload.groups),
         "ppo.steps": arguments.steps,
-        "ppo.prompts-per-step": engines * GROUPS,
+        "ppo.prompts-per-step": engines * workload.groups,
         "ppo.samples-per-prompt": SAMPLES,
         "checkpoint-every": 1,
     }

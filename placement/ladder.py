@@ -2,9 +2,9 @@
 
     python -m placement.ladder
 
-From 20 GPUs on every size is a multiple of ``presets/four_nodes_llama8b.yaml``: engines, judge replicas, learner
-workers and the questions of a step grow together, so the seconds of a step do not. Bytes are those of the weights in
-bfloat16 that have to reach every engine after an update.
+From 20 GPUs on every size of the 8B job is a multiple of ``presets/four_nodes_llama8b.yaml``: engines, judge replicas,
+learner workers and the questions of a step grow together, so the seconds of a step do not. Bytes are those of the
+weights in bfloat16 that have to reach every engine after an update.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ RUNGS = (
     Rung("align_smollm2", "one_gpu_smollm2", "one_gpu"),
     Rung("align_llama8b", "one_node_llama8b", "one_node"),
     *(Rung("align_llama8b", "four_nodes_llama8b", "four_nodes", times) for times in (1, 2, 6, 25, 50)),
+    Rung("align_llama70b", "eight_nodes_llama70b", "eight_nodes"),
 )
 
 

@@ -17,6 +17,7 @@ LAYER_BYTES = 34  # activations of one layer, per token and hidden unit, 2-byte 
 LOGIT_BYTES = 4 + 4 + 2  # float32 logits, their gradient, and the output head's own copy
 RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
+LIVE_PARAMETERS = 1e9  # that ZeRO-3 keeps gathered at most (DeepSpeed's stage3_max_live_parameters)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def effective_stage(config: LearnerConfig, workers: int) -> int:
 def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
     """One worker of a model that learns: weights, float32 gradients, AdamW's master weights and moments, activations.
 
-    Each worker loads the whole model before ZeRO-3 shards it, so weights count whole at every stage.
+    ZeRO-3 shards the weights too, from loading on; ``gathered`` are the layers that are whole while they work.
     """
     parameters, number = shape.parameters, NUMBER_BYTES[config.precision]
     workers = config.workers
@@ -60,7 +61,7 @@ def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
     gradients = optimizer_parameters * 4 / (workers if stage >= 2 else 1)
     offloaded = states if config.offload != "none" else 0.0
     parts = {
-        "weights": parameters * number,
+        **_weights(shape, config),
         "gradients": gradients,
         "optimizer": states - offloaded,
         "activations": _activations(shape, config, number),
@@ -69,11 +70,12 @@ def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
 
 
 def frozen_model(shape: ModelShape, config: LearnerConfig) -> Memory:
-    """One worker of a reference: whole weights on every worker, and one layer's activations with the logits."""
+    """One worker of a reference: its weights, and one layer's activations with the logits."""
     number = NUMBER_BYTES[config.precision]
     layer = config.tokens_per_microbatch * shape.hidden * LAYER_BYTES * number / 2
     logits = config.tokens_per_microbatch * shape.vocabulary * LOGIT_BYTES / 2
-    return Memory({"weights": shape.parameters * number / GIB, "activations": (layer + logits) / GIB})
+    parts = _weights(shape, config) | {"activations": layer + logits}
+    return Memory({name: amount / GIB for name, amount in parts.items()})
 
 
 def engine(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig) -> Memory:
@@ -91,6 +93,14 @@ def sequences(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig, gpu
     need = engine(shape, rollout, model).parts
     left = rollout.gpu_memory_utilization * gpu_gib - RUNTIME_GIB - need["weights"]
     return max(0, int(left / need["one sequence"]))
+
+
+def _weights(shape: ModelShape, config: LearnerConfig) -> dict[str, float]:
+    whole = shape.parameters * NUMBER_BYTES[config.precision]
+    if config.zero_stage < 3 or config.workers == 1:
+        return {"weights": whole, "gathered": 0.0}
+    live = min(LIVE_PARAMETERS, shape.parameters) * NUMBER_BYTES[config.precision]
+    return {"weights": whole / config.workers, "gathered": live}
 
 
 def _activations(shape: ModelShape, config: LearnerConfig, number: int) -> float:

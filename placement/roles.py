@@ -104,8 +104,9 @@ def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
     host = 0.0
     for name, trained in models.items():
         memory = (trained_model if trained else frozen_model)(shape, config.learner)
-        parts[name] = memory.total - memory.parts["activations"]
-        parts["activations"] = max(parts.get("activations", 0.0), memory.parts["activations"])
+        shared = {part: memory.parts[part] for part in ("gathered", "activations")}  # of the model whose turn it is
+        parts[name] = memory.total - sum(shared.values())
+        parts |= {part: max(parts.get(part, 0.0), amount) for part, amount in shared.items()}
         host += memory.host
     roles = [
         _learners(", ".join(models), config.learner, Memory(parts, host), prefix, len(models)),

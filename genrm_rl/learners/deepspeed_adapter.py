@@ -28,6 +28,19 @@ deepspeed_logger.setLevel(logging.WARNING)
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def _gather_one_by_one(init: Any, params: list[Any], hierarchy: int = 0, quantize: bool = False) -> None:
+    """ZeRO-3's blocking gather of several parameters, waiting for each.
+
+    DeepSpeed waits for the last gather only: right for NCCL, which works in order, wrong for Gloo, whose two threads
+    may still be filling an earlier parameter.
+    """
+    init._allgather_params_sequential(params, hierarchy=hierarchy)
+
+
+if not torch.cuda.is_available():
+    deepspeed.zero.Init._allgather_params_coalesced = _gather_one_by_one
+
+
 def ensure_process_group() -> torch.device:
     """Join the process group that a launcher (Ray Train) made, or make one of a single process. Returns the device."""
     cuda = torch.cuda.is_available()
@@ -70,18 +83,40 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
     }
 
 
-class DeepSpeedEngine:
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in network.parameters())
+
+
+class _Surface:
+    """What both engines share: calling the network, and seeing whole parameters."""
+
+    config: LearnerConfig
+    engine: Any
+
+    def forward(self, *args: Any) -> Any:
+        return self.engine(*args)
+
+    @contextlib.contextmanager
+    def gathered(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+        """Inside, the parameters hold their full values on every worker (ZeRO-3 shards them otherwise)."""
+        if self.config.zero_stage == 3:
+            with deepspeed.zero.GatheredParameters(parameters):
+                yield
+        else:
+            yield
+
+
+class DeepSpeedEngine(_Surface):
     """A thin, typed surface over ``deepspeed.initialize``: what the learner calls, and nothing else."""
 
     def __init__(self, network: torch.nn.Module, groups: list[dict[str, Any]], config: LearnerConfig) -> None:
         self.config = config
-        parameters = sum(getattr(p, "ds_numel", p.numel()) for p in network.parameters())
         # PyTorch's fused AdamW: starts at once, where DeepSpeed's own Adam compiles for a minute at first use.
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-8, fused=True)
         self.engine, *_ = deepspeed.initialize(
             model=network,
             optimizer=optimizer,
-            config=engine_config(config, parameters, dist.get_world_size()),
+            config=engine_config(config, _parameters(network), dist.get_world_size()),
             dist_init_required=False,
         )
         self._clipped_norm: torch.Tensor | None = None
@@ -96,9 +131,6 @@ class DeepSpeedEngine:
         """The wrapped network; call the engine instead for a forward pass."""
         return self.engine.module
 
-    def forward(self, *args: Any) -> Any:
-        return self.engine(*args)
-
     def backward(self, loss: torch.Tensor) -> None:
         """Accumulate the gradients of an already scaled loss."""
         self.engine.backward(loss, scale_wrt_gas=False)
@@ -110,15 +142,6 @@ class DeepSpeedEngine:
         self.engine.step()
         norm = self.engine.get_global_grad_norm()
         return float(norm if norm is not None else self._clipped_norm)
-
-    @contextlib.contextmanager
-    def gathered(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
-        """Inside, the parameters hold their full values on every worker (ZeRO-3 shards them otherwise)."""
-        if self.config.zero_stage == 3:
-            with deepspeed.zero.GatheredParameters(parameters):
-                yield
-        else:
-            yield
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
         """Weights, optimizer and ``client_state``; every worker must call it, each writes its shard."""
@@ -136,19 +159,25 @@ class DeepSpeedEngine:
         self.engine.destroy()
 
 
-class FrozenEngine:
-    """The evaluating part of :class:`DeepSpeedEngine` around a plain network: no gradients, no optimizer, no shards."""
+class FrozenEngine(_Surface):
+    """The evaluating part of :class:`DeepSpeedEngine`: no gradients, no optimizer. Shards of the weights under ZeRO-3
+    (ZeRO-Inference, as OpenRLHF keeps its reference), a plain network otherwise."""
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.module = network.requires_grad_(False).eval()
+    def __init__(self, network: torch.nn.Module, config: LearnerConfig) -> None:
+        self.config = config
+        self._network = network.requires_grad_(False).eval()
+        self.engine: Any = self._network
+        if config.zero_stage == 3:
+            settings = engine_config(config, _parameters(network), dist.get_world_size())
+            settings["zero_optimization"].pop("offload_optimizer", None)
+            self.engine, *_ = deepspeed.initialize(model=network, config=settings, dist_init_required=False)
 
-    def forward(self, *args: Any) -> Any:
-        return self.module(*args)
-
-    @contextlib.contextmanager
-    def gathered(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
-        """Parameters are whole already."""
-        yield
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network itself."""
+        return self._network
 
     def destroy(self) -> None:
-        """Nothing was hooked."""
+        """Drop ZeRO-3's hooks."""
+        if self.engine is not self._network:
+            self.engine.destroy()

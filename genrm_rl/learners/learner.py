@@ -22,6 +22,7 @@ from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, e
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
+from genrm_rl.learners.sharding import load_sharded_network
 from genrm_rl.runtime.object_store import fetch, upload_tree
 
 
@@ -59,11 +60,13 @@ class Learner:
             torch.set_num_threads(max(1, int(config.cpus_per_worker)))
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
         torch.manual_seed(seed)
-        network = load_network(model_dir, config, head=head, seed=seed).to(self.device)
+        load = load_sharded_network if config.zero_stage == 3 else load_network
+        network = load(model_dir, config, head=head, seed=seed)
+        network.to(self.device)
         self.engine: DeepSpeedEngine | FrozenEngine = (
             DeepSpeedEngine(network, parameter_groups(network, config.weight_decay), config)
             if trainable
-            else FrozenEngine(network)
+            else FrozenEngine(network, config)
         )
 
     @property

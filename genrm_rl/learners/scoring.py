@@ -36,12 +36,7 @@ def score_sequences(
     check_scalar_model(model_dir, sequences)
     import ray
 
-    cuda = learner.gpus_per_worker > 0
-    task = ray.remote(
-        num_cpus=learner.cpus_per_worker,
-        num_gpus=learner.gpus_per_worker if cuda else 0,
-        max_retries=learner.max_failures,
-    )(_score_task).options(num_returns="streaming")
+    task = ray.remote(_score_task).options(**task_options(learner), num_returns="streaming")
     shared = ray.put([tuple(sequence) for sequence in sequences])
     order = sorted(range(len(sequences)), key=lambda index: (-len(sequences[index]), index))
     model = str(Path(model_dir).resolve())
@@ -63,6 +58,16 @@ def score_sequences(
             if progress is not None:
                 progress(state)
     return [scores[index] for index in range(len(sequences))]
+
+
+def task_options(learner: LearnerConfig) -> dict[str, Any]:
+    """What Ray is asked for each of the tasks: a learner's resources, on the nodes of its pool."""
+    return {
+        "num_cpus": learner.cpus_per_worker,
+        "num_gpus": learner.gpus_per_worker,
+        "max_retries": learner.max_failures,
+        "label_selector": {"pool": learner.pool} if learner.pool else None,
+    }
 
 
 def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]]) -> None:

@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.learners.group import LearnerRoom
+from genrm_rl.learners.scoring import task_options
 from placement import acquire as acquire_module
 from placement.acquire import Request, acquire
 
@@ -34,6 +35,11 @@ class Probe:
 
 def say(case: str, **facts: object) -> None:
     print(json.dumps({"case": case, **facts}), flush=True)
+
+
+def own_pool() -> str:
+    """The pool of the node that runs this."""
+    return ray.get_runtime_context().get_node_labels().get("pool", "")
 
 
 def pools_of(group: PlacementGroup) -> list[str]:
@@ -103,6 +109,9 @@ def run(cluster: Cluster) -> None:
     )
     say("learner_pool", nodes=pools_of(learners))
     remove_placement_group(learners)
+    config = LearnerConfig(cpus_per_worker=1, gpus_per_worker=1, pool="learner")
+    places = ray.get([ray.remote(own_pool).options(**task_options(config)).remote() for _ in range(6)])
+    say("score_tasks", nodes=places)
 
     refused("deadline", Request("engines", 8, ENGINES, "rollout", "rollout.engines"), grows=True)
     refused("never", Request("engines", 1, {"GPU": 3.0}, "rollout", "rollout.tensor_parallel"), grows=False)

@@ -35,6 +35,7 @@ def test_a_group_waits_with_a_reason_until_nodes_join(found):
 
 def test_roles_go_to_the_nodes_of_their_pool(found):
     assert set(found["learner_pool"]["nodes"]) == {"learner"}
+    assert found["score_tasks"]["nodes"] == ["learner"] * 6, "scoring is work of the learner's pool"
 
 
 def test_a_deadline_ends_the_wait_with_one_sentence_and_leaves_nothing_behind(found):
