@@ -63,8 +63,7 @@ class Hosts:
         from genrm_rl.rollout.parity import probe_prompts
 
         prompts = probe_prompts(self.model_path)
-        weights = self.policy.weights()
-        receipt = self.pool.publish(version, weights, self._reference_of(prompts))
+        receipt = self.pool.publish(version, self.policy, self._reference_of(prompts))
         number = len(list((self.run.path / "sync").glob("*.json"))) if (self.run.path / "sync").is_dir() else 0
         write_json(
             self.run.path / "sync" / f"{number:05d}-{version}.json", asdict(receipt) | {"passed": receipt.probe.passed}

@@ -53,6 +53,8 @@ class PPO:
                 ahead = None
                 if self.config.staleness and step + 1 < self.config.steps:
                     ahead = background.submit(self.rollout, step + 1)
+                else:
+                    self.hosts.pool.sleep()
                 metrics = self.learn(step, rollout)
                 if ahead is not None:  # publication and generation take turns
                     waited = time.perf_counter()

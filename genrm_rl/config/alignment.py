@@ -186,6 +186,14 @@ class AlignConfig(Section):
                 f"sampling.max_tokens {self.sampling.max_tokens} leaves no room for a question in model.max_context "
                 f"{self.model.max_context} tokens; lower it or raise model.max_context"
             )
+        backend = self.rollout.weight_backend
+        if backend in ("nccl", "ipc") and not self.learner.gpus_per_worker:
+            raise ValueError(
+                f"rollout.weight_backend {backend} sends from the learner's GPUs and learner.gpus_per_worker is 0; set "
+                "it to auto or shared_memory"
+            )
+        if self.rollout.sleep and self.method == "ppo" and self.ppo.staleness:
+            raise ValueError("rollout.sleep needs engines that rest during an update; set ppo.staleness to 0")
         if self.reward.source == "verifier" and any(s.path for s in (*self.prompts.train, *self.prompts.test)):
             raise ValueError("reward.source verifier can only check the task world; use `world` prompts or the service")
         return self

@@ -63,11 +63,15 @@ class RolloutConfig(Section):
     startup_deadline: float = setting(600.0, "longest time until an engine answers first", unit="seconds", gt=0)
     kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
     gpu_memory_utilization: float = setting(0.85, "share of GPU memory an engine may take", gt=0, le=1)
+    sleep: bool = setting(
+        False, "policy engines free their GPU memory while a learner on the same GPUs works (nothing happens on CPU)"
+    )
     enforce_eager: bool | None = setting(None, "skip compilation; None means yes on CPU, no on GPU")
     max_restarts: int = setting(3, "restarts of one engine before the run stops", ge=0)
     weight_backend: Literal["auto", "nccl", "ipc", "shared_memory"] = setting(
         "auto",
-        "how weights reach engines: `auto` is `shared_memory`; `nccl` and `ipc` need a GPU in the publishing process",
+        "how weights reach engines: `auto` is `shared_memory` (across nodes through Ray's object store); `nccl` and "
+        "`ipc` go from GPU to GPU and need a learner with GPUs; `ipc` needs it on the engines' own GPUs",
     )
     parity_limit: float | None = setting(
         None,

@@ -20,14 +20,17 @@ from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.learners.objectives import Objective
 from genrm_rl.learners.packing import Segment
+from genrm_rl.learners.payload import LearnerPayload
 from genrm_rl.runtime.stalls import Whereabouts, answers, stand_by_for_stacks
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
+    from ray.actor import ActorHandle
 
     from genrm_rl.learners.learner import StepMetrics
     from genrm_rl.learners.network import HeadKind
+    from genrm_rl.rollout.held_weights import HeldWeights
+    from genrm_rl.rollout.settings import EngineSettings, WeightBackend
 
 
 @ray.remote(max_restarts=0)
@@ -69,6 +72,7 @@ class LearnerActor:
 
         self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
         self._model_dir = model_dir
+        self._held: dict[int, HeldWeights] = {}
 
     def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """Log-probabilities of the taken tokens, one float32 array per segment."""
@@ -82,11 +86,28 @@ class LearnerActor:
         """One optimizer step on the global batch."""
         return self._learner.step(batch, objective, learning_rate=learning_rate)
 
-    def weights(self) -> dict[str, torch.Tensor] | None:
-        """Full weights under their HF names on the CPU; None from all workers but the first."""
-        first = self._learner.rank == 0
-        found = {name: tensor.detach().cpu().clone() if first else None for name, tensor in self._learner.weights()}
-        return found if first else None
+    def hold_weights(self, number: int, everywhere: bool) -> int:
+        """Keep a copy of the weights under ``number`` in worker 0's host memory (``everywhere``: in every worker's);
+        returns its bytes, 0 where none is kept."""
+        from genrm_rl.rollout.held_weights import HeldWeights
+
+        weights = self._learner.weights()
+        if everywhere or self._learner.rank == 0:
+            self._held[number] = HeldWeights(weights)
+            return self._held[number].nbytes
+        for _ in weights:  # gathering is work of all
+            pass
+        return 0
+
+    def send_weights(self, number: int, version: str, settings: EngineSettings, engines: list[ActorHandle]) -> None:
+        """Send a copy to the engines."""
+        self._held[number].send(version, settings, engines, rank=self._learner.rank)
+
+    def drop_weights(self, number: int) -> None:
+        """Let go of a copy, if this worker has it."""
+        held = self._held.pop(number, None)
+        if held is not None:
+            held.close()
 
     def save(self, directory: str) -> None:
         """Write an HF checkpoint into an existing directory."""
@@ -159,6 +180,7 @@ class LearnerGroup:
         self._loading = True
         self._processes = [actor.whereabouts.remote() for actor in self._actors]
         self._workers: list[Whereabouts] = []
+        self._payloads = 0
 
     def start(self) -> None:
         """Begin loading without waiting; :meth:`ready` (or the first call) waits."""
@@ -196,9 +218,10 @@ class LearnerGroup:
         """See :meth:`Learner.step`."""
         return self._first("step", ray.put(list(batch)), objective, learning_rate)
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Full weights on the CPU of this process."""
-        return self._first("weights")
+    def hold(self, backend: WeightBackend) -> LearnerPayload:
+        """A copy of the present weights in the workers' host memory, to be published from there."""
+        self._payloads += 1
+        return LearnerPayload(self._payloads, backend, self._call, self._actors)
 
     def save(self, directory: Path) -> None:
         """Write an HF checkpoint into an existing directory that all workers reach."""
@@ -224,9 +247,13 @@ class LearnerGroup:
         self.close()
 
     def _first(self, method: str, *arguments: Any) -> Any:
+        return self._call(method, None, *arguments)[0]
+
+    def _call(self, method: str, workers: int | None, *arguments: Any) -> list[Any]:
+        """Call the first ``workers`` of the group, or all."""
         self.ready()
-        calls = [getattr(actor, method).remote(*arguments) for actor in self._actors]
-        return self._answers(calls, f"`{method}` of the", self._config.stall_deadline, "learner.stall_deadline")[0]
+        calls = [getattr(actor, method).remote(*arguments) for actor in self._actors[:workers]]
+        return self._answers(calls, f"`{method}` of the", self._config.stall_deadline, "learner.stall_deadline")
 
     def _answers(self, calls: list[ray.ObjectRef], what: str, deadline: float, setting: str) -> list[Any]:
         say = Console(stderr=True).print

@@ -9,7 +9,7 @@ microbatches changes the result beyond floating-point noise.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, pa
 from genrm_rl.learners.objectives import Objective, Outputs
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 from genrm_rl.learners.sharding import load_sharded_network
+from genrm_rl.learners.weights import LearnerWeights
 from genrm_rl.runtime.object_store import fetch, upload_tree
 
 
@@ -127,23 +128,9 @@ class Learner:
             raise ValueError("this learner has a language head; build it with head='score' to get scores")
         return self._evaluate(segments, progress)
 
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Full weights under their HF names, LoRA merged, one at a time; every worker must iterate to the end.
-
-        Tied weights come once. A tensor is valid until the next one is asked for.
-        """
-        prefix = "language."
-        modules = dict(self.network.named_modules())
-        for name, parameter in self.network.named_parameters():
-            if not name.startswith(prefix) or ".lora_" in name:
-                continue
-            owner = modules[name.rpartition(".")[0].removesuffix(".base_layer")]
-            adapters = _lora_parameters(owner) if name.endswith(".base_layer.weight") else []
-            with self.engine.gathered([parameter, *adapters]):
-                tensor = parameter.detach()
-                if adapters:
-                    tensor = tensor + owner.get_delta_weight("default").to(tensor.dtype)
-                yield name.removeprefix(prefix).replace(".base_layer.", "."), tensor
+    def weights(self) -> LearnerWeights:
+        """Full weights under their HF names; every worker must iterate to the end."""
+        return LearnerWeights(self.network, self.engine.gathered)
 
     def save(self, directory: Path, parent_dir: str | Path) -> None:
         """Write an HF checkpoint into the existing ``directory`` (worker 0 writes, all must call)."""
@@ -221,7 +208,3 @@ def _placeholder() -> Segment:
     import numpy as np
 
     return Segment((0, 0), np.array([0]))
-
-
-def _lora_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
-    return [parameter for name, parameter in module.named_parameters() if "lora_" in name]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from multiprocessing.shared_memory import SharedMemory
+from typing import TYPE_CHECKING, Literal
 
 import ray
 
+from genrm_rl.rollout.segments import new_segment, remove_segment
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @ray.remote(max_restarts=0, max_task_retries=0, num_cpus=0)
@@ -23,6 +29,7 @@ class EngineActor:
         from genrm_rl.rollout.vllm_adapter import VllmEngine
 
         self._engine = VllmEngine(settings, index)
+        self._segment: SharedMemory | None = None
 
     async def start(self) -> EngineReport:
         """Load the model; returns when the engine can generate."""
@@ -41,13 +48,13 @@ class EngineActor:
         """Stop every running request and forget its result."""
         await self._engine.abort_all()
 
-    async def sleep(self) -> bool:
-        """Give the accelerator's memory back; False where that is not possible (CPU)."""
-        return await self._engine.sleep()
+    async def sleep(self) -> None:
+        """Give the GPU's memory back (only with ``EngineSettings.sleep``)."""
+        await self._engine.sleep()
 
-    async def wake(self) -> None:
-        """Undo `sleep`."""
-        await self._engine.wake()
+    async def wake(self, what: Literal["weights", "kv_cache"]) -> None:
+        """Take memory for the weights, or for keys and values."""
+        await self._engine.wake(what)
 
     async def pause(self) -> None:
         """Freeze scheduling; running requests are kept."""
@@ -76,6 +83,27 @@ class EngineActor:
     async def cancel_weight_update(self) -> None:
         """Close a half-done update, so that another can start."""
         await self._engine.cancel_weight_update()
+
+    async def node(self) -> str:
+        """Id of the Ray node that it lives on."""
+        return ray.get_runtime_context().get_node_id()
+
+    async def open_segment(self, size: int) -> str:
+        """Make room in this node's shared memory for ``size`` bytes of weights; returns the segment's name."""
+        await self.close_segment()
+        self._segment = new_segment(size)
+        return self._segment.name
+
+    async def fill_segment(self, start: int, piece: np.ndarray) -> None:
+        """Copy a piece (bytes) of the weights to ``start``."""
+        assert self._segment is not None
+        self._segment.buf[start : start + len(piece)] = memoryview(piece)
+
+    async def close_segment(self) -> None:
+        """Give the room back."""
+        if self._segment is not None:
+            remove_segment(self._segment)
+            self._segment = None
 
     async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probability (nats) of each prompt token after the first, as the engine computes it now."""

@@ -20,9 +20,10 @@ from genrm_rl.rollout.dispatch import Dispatcher
 from genrm_rl.rollout.engine_actor import EngineActor
 from genrm_rl.rollout.errors import EngineLostError, PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
-from genrm_rl.rollout.publication import ENGINE_GONE, WeightPublisher, last_line
+from genrm_rl.rollout.publication import WeightPublisher
 from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve
 from genrm_rl.rollout.settings import Device, engine_settings
+from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class EnginePool:
         self._reports: list[EngineReport | None] = [None] * rollout.engines
         self._restarts = [0] * rollout.engines
         self._generating = False
+        self._asleep = False
         self._publisher = WeightPublisher(self.settings, rollout.parity_limit)
         self.version = BASE_VERSION
         try:
@@ -96,6 +98,8 @@ class EnginePool:
         """
         if self._generating:
             raise RuntimeError("this pool is already generating; consume or close that iterator first")
+        if self._asleep:
+            raise RuntimeError("the engines sleep until new weights are published")
         dispatcher = Dispatcher(requests, len(self._actors), self._rollout.max_in_flight)
         return self._generate(dispatcher, progress)
 
@@ -155,16 +159,16 @@ class EnginePool:
     def publish(
         self,
         version: str,
-        source: str | Path | Mapping[str, torch.Tensor],
+        source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
         reference: ProbeReference | None = None,
     ) -> SyncReceipt:
         """Move every engine to new weights and prove it; afterwards results carry ``version``.
 
         Args:
             version: name of the weights, unique in the run.
-            source: checkpoint directory (safetensors), or tensors under checkpoint names.
+            source: checkpoint directory (safetensors), tensors under checkpoint names, or a learner that holds them.
             reference: prompts and the learner's log-probabilities for them; None computes them from the directory with
-                `parity.reference_logprobs`. Tensors in memory need one.
+                `parity.reference_logprobs`. Weights in memory need one.
 
         Raises:
             PublicationError: a phase failed or the probe was beyond the limit (also NaN). The engines serve the version
@@ -173,6 +177,7 @@ class EnginePool:
         """
         if self._generating:
             raise RuntimeError("publish between generations, not inside one: every result has one known weight version")
+        self._asleep = False  # the first phase wakes them, and so does the way back
         while True:
             try:
                 receipt = self._publisher.publish(self._actors, version, source, reference)
@@ -254,13 +259,13 @@ class EnginePool:
         """Process ids of the engine actors as they last started."""
         return [report.pid for report in self._reports if report is not None]
 
-    def sleep(self) -> bool:
-        """Free the engines' GPU memory for a learner on the same GPU; False on CPU, where nothing is freed."""
-        return all(ray.get([actor.sleep.remote() for actor in self._actors]))
-
-    def wake(self) -> None:
-        """Undo `sleep`."""
-        ray.get([actor.wake.remote() for actor in self._actors])
+    def sleep(self) -> None:
+        """With ``RolloutConfig.sleep``, free the engines' GPU memory for a learner on the same GPUs until the next
+        `publish`; does nothing otherwise, or on CPU. An engine that is gone is found by the next call that needs it."""
+        if self.settings.sleep:
+            self._asleep = True
+            sleeping = [actor.sleep.remote() for actor in self._actors]
+            ray.wait(sleeping, num_returns=len(sleeping), timeout=RPC_SECONDS)
 
     def shutdown(self) -> None:
         """End all engines and give their place back; safe to call twice."""

@@ -1,8 +1,8 @@
 """Weight publication with proof: vLLM's four phases on every engine, then the same log-probabilities as the learner.
 
-Order (the minimum that healthy RL systems share): pause, init, start, update, finish with the version, forget cached
-prefixes, resume, probe. If anything fails, the weights that were served before are published again and probed; no
-engine is left with weights that nobody has checked.
+Order (the minimum that healthy RL systems share): pause, wake the weights of engines that slept, init, start, update,
+finish with the version, forget cached prefixes, wake keys and values, resume, probe. If anything fails, the weights
+that were served before are published again and probed; no engine is left with weights that nobody has checked.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
 
 from genrm_rl.errors import GenRMError
-from genrm_rl.rollout.errors import EngineProcessDied, PublicationError
+from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.settings import EngineSettings
+from genrm_rl.rollout.sync_client import RPC_SECONDS, EngineSyncClient, Payload, WeightHolder, in_phases
 from genrm_rl.rollout.types import ParityProbe, SyncReceipt
 from genrm_rl.runtime.object_store import fetch
 
@@ -26,57 +26,24 @@ if TYPE_CHECKING:
     import torch
 
     from genrm_rl.rollout.parity import ProbeReference
-    from genrm_rl.rollout.shared_weights import SharedWeights
-
-RPC_SECONDS = 300.0
-ENGINE_GONE = (RayActorError, EngineProcessDied)
-
-
-class EngineSyncClient:
-    """vLLM's control-plane client (four methods) over all engines at once; remembers the phase for error messages."""
-
-    def __init__(self, actors: Sequence[ActorHandle], version: str) -> None:
-        self._actors, self._version = list(actors), version
-        self.phase = "pause"
-
-    def call(self, phase: str, method: str, *arguments: Any) -> list[Any]:
-        """Run one method on every engine and wait for all."""
-        self.phase = phase
-        return ray.get([getattr(actor, method).remote(*arguments) for actor in self._actors], timeout=RPC_SECONDS)
-
-    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Phase 1."""
-        self.call("init", "init_weight_transfer_engine", init_info)
-
-    def start_weight_update(self) -> None:
-        """Phase 2."""
-        self.call("start", "start_weight_update")
-
-    def update_weights(self, update_info: dict[str, Any]) -> None:
-        """Phase 3."""
-        self.call("update", "update_weights", update_info)
-
-    def finish_weight_update(self, weight_version: str | None = None) -> None:
-        """Phase 4."""
-        self.call("finish", "finish_weight_update", weight_version or self._version)
 
 
 class PublishedWeights:
-    """One version that can be sent again: its tensors, and what a model with these weights answers to the probe."""
+    """One version that can be sent again: who holds it, and what a model with these weights answers to the probe."""
 
-    def __init__(self, version: str, payload: SharedWeights, reference: ProbeReference, seconds: float) -> None:
+    def __init__(self, version: str, payload: Payload, reference: ProbeReference, seconds: float) -> None:
         self.version, self.payload, self.reference, self.prepare_seconds = version, payload, reference, seconds
 
     def close(self) -> None:
-        """Release the memory segment."""
+        """Let go of the weights."""
         self.payload.close()
 
 
 class WeightPublisher:
     """Holds the last good version and moves engines from it to the next, or back.
 
-    The last good weights stay in shared memory (one copy of the model) so that a failed publication can be undone and a
-    restarted engine can catch up, even when the learner has trained on or the checkpoint is gone.
+    The last good weights stay in their holder's memory (one copy of the model) so that a failed publication can be
+    undone and a restarted engine can catch up, even when the learner has trained on or the checkpoint is gone.
     """
 
     def __init__(self, settings: EngineSettings, parity_limit: float | None) -> None:
@@ -88,7 +55,7 @@ class WeightPublisher:
         self,
         actors: Sequence[ActorHandle],
         version: str,
-        source: str | Path | Mapping[str, torch.Tensor],
+        source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
         reference: ProbeReference | None,
     ) -> SyncReceipt:
         """Move all engines to ``version``; see `genrm_rl.rollout.pool.EnginePool.publish`."""
@@ -104,11 +71,15 @@ class WeightPublisher:
         return receipt
 
     def prepare(
-        self, version: str, source: str | Path | Mapping[str, torch.Tensor], reference: ProbeReference | None
+        self,
+        version: str,
+        source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
+        reference: ProbeReference | None,
     ) -> PublishedWeights:
         """Read the weights and what they should answer; engines are not touched."""
+        from genrm_rl.rollout.held_weights import HeldWeights
         from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
-        from genrm_rl.rollout.shared_weights import SharedWeights, weight_source
+        from genrm_rl.rollout.shared_weights import weight_source
 
         if isinstance(source, str | Path):
             fetch(source)
@@ -117,10 +88,14 @@ class WeightPublisher:
             if reference is None:
                 if not isinstance(source, str | Path):
                     raise PublicationError(
-                        "prepare", "tensors in memory need a reference: pass `parity.model_logprobs(model, prompts)`"
+                        "prepare", "weights in memory need a reference: pass `parity.model_logprobs(model, prompts)`"
                     )
                 reference = reference_logprobs(source, probe_prompts(self._settings.model_path), self._settings.dtype)
-            payload = SharedWeights(weight_source(source))
+            payload: Payload
+            if isinstance(source, str | Path | Mapping):
+                payload = HeldWeights(weight_source(source))
+            else:
+                payload = source.hold(self._settings.weight_backend)
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
         except PublicationError:
             raise
@@ -136,22 +111,26 @@ class WeightPublisher:
             PublicationError: naming the phase; the caller rolls back. The death of an engine passes through as it is.
         """
         begun = time.perf_counter()
-        client = EngineSyncClient(actors, weights.version)
         marks: dict[str, float] = {}
-        try:
+        answers: list[list[list[float]]] = []
+
+        def make_ready(client: EngineSyncClient) -> None:
             client.call("pause", "pause")
-            marks["pause"] = time.perf_counter()
-            self._transfer(client, weights, len(actors))
-            marks["transfer"] = time.perf_counter()
+            if self._settings.sleep:
+                client.call("wake", "wake", "weights")
+
+        def prove(client: EngineSyncClient) -> None:
+            if self._settings.sleep:  # not before: until now the learner may have needed the room
+                client.call("wake", "wake", "kv_cache")
             client.call("resume", "resume")
-            answers = client.call("probe", "prompt_logprobs", weights.reference.prompts)
-            marks["probe"] = time.perf_counter()
-        except ENGINE_GONE:
-            raise
-        except Exception as error:
-            raise PublicationError(
-                client.phase, f"weights {weights.version} failed in phase {client.phase!r}: {last_line(error)}"
-            ) from error
+            answers.extend(client.call("probe", "prompt_logprobs", weights.reference.prompts))
+
+        in_phases(weights.version, actors, make_ready)
+        marks["pause"] = time.perf_counter()
+        weights.payload.send(weights.version, self._settings, actors)
+        marks["transfer"] = time.perf_counter()
+        in_phases(weights.version, actors, prove)
+        marks["probe"] = time.perf_counter()
         probe = self._judge(weights, answers)
         return SyncReceipt(
             version=weights.version,
@@ -164,18 +143,6 @@ class WeightPublisher:
             prepare_seconds=weights.prepare_seconds,
             probe_seconds=marks["probe"] - marks["transfer"],
         )
-
-    def _transfer(self, client: EngineSyncClient, weights: PublishedWeights, engines: int) -> None:
-        """Send through the configured backend."""
-        if self._settings.weight_backend == "shared_memory":
-            client.init_weight_transfer_engine({})
-            client.start_weight_update()
-            client.update_weights(weights.payload.update_info())
-            client.finish_weight_update()
-            return
-        from genrm_rl.rollout.vllm_adapter_sender import send_from_gpu
-
-        send_from_gpu(self._settings, weights.payload.tensors(), client, engines)
 
     def _judge(self, weights: PublishedWeights, answers: Sequence[Sequence[Sequence[float]]]) -> ParityProbe:
         """The worst engine's probe; `PublicationError` if it is beyond the limit."""
@@ -205,9 +172,3 @@ class WeightPublisher:
         if self.good is not None:
             self.good.close()
             self.good = None
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of an error's text: Ray and vLLM put the cause there, under their tracebacks."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

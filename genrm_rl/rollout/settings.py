@@ -32,6 +32,7 @@ class EngineSettings:
     kv_cache_gib: float
     gpu_memory_utilization: float
     weight_backend: WeightBackend
+    sleep: bool
     cpu_threads: int
 
 
@@ -64,6 +65,7 @@ def engine_settings(
         kv_cache_gib=rollout.kv_cache_gib,
         gpu_memory_utilization=rollout.gpu_memory_utilization,
         weight_backend=backend,
+        sleep=rollout.sleep and device == "cuda",
         cpu_threads=max(1, math.ceil(rollout.cpus_per_engine)),
     )
 

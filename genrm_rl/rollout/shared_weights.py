@@ -6,23 +6,19 @@ goes away with its owner: Python's resource tracker removes it even if the owner
 
 from __future__ import annotations
 
-import contextlib
 import mmap
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from genrm_rl.errors import EnvironmentProblem, ModelError
+from genrm_rl.errors import ModelError
+from genrm_rl.rollout.segments import new_segment, remove_segment
 
 ALIGNMENT = 64
-SHM_DIRECTORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +99,7 @@ class SharedWeights:
             self.offsets.append(size)
             size += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
         self.nbytes = sum(entry.nbytes for entry in self.entries)
-        _check_room(size)
-        self._memory = SharedMemory(create=True, size=max(size, 1))
+        self._memory = new_segment(size)
         try:
             self._fill(source)
         except BaseException:
@@ -141,28 +136,7 @@ class SharedWeights:
 
     def close(self) -> None:
         """Remove the segment; engines that still map it keep their memory until they let go."""
-        self._memory.unlink()
-        # With a view still alive the name is gone at once, and the memory follows with the last view.
-        with contextlib.suppress(BufferError):
-            self._memory.close()
-
-
-def map_segment(name: str) -> mmap.mmap:
-    """The reader's side: map an existing segment without making this process its owner.
-
-    `SharedMemory(name=...)` of Python 3.11 would have this process's resource tracker remove the segment at its exit.
-    """
-    try:
-        descriptor = os.open(SHM_DIRECTORY / name.lstrip("/"), os.O_RDWR)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{SHM_DIRECTORY / name.lstrip('/')} is not on this node: shared_memory reaches only engines "
-            "on the publisher's own node; set rollout.weight_backend to nccl for engines elsewhere"
-        ) from error
-    try:
-        return mmap.mmap(descriptor, 0)
-    finally:
-        os.close(descriptor)
+        remove_segment(self._memory)
 
 
 def view_tensor(
@@ -173,12 +147,3 @@ def view_tensor(
     if count == 0:
         return torch.empty(tuple(shape), dtype=dtype)
     return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset).view(tuple(shape))
-
-
-def _check_room(size: int) -> None:
-    free = shutil.disk_usage(SHM_DIRECTORY).free
-    if size > free:
-        raise EnvironmentProblem(
-            f"the weights need {size / 2**20:.0f} MiB of shared memory, {SHM_DIRECTORY} has {free / 2**20:.0f} MiB; "
-            "enlarge it (in a container: --shm-size)"
-        )

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 from vllm import SamplingParams
 from vllm.config import WeightTransferConfig
@@ -58,7 +59,7 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
         kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,
         gpu_memory_utilization=settings.gpu_memory_utilization,
-        enable_sleep_mode=not on_cpu,
+        enable_sleep_mode=settings.sleep,
         disable_log_stats=True,
         seed=0,
     )
@@ -143,17 +144,13 @@ class VllmEngine:
             raise EngineProcessDied(self._dead or "vLLM's engine process is gone")
         return self._llm
 
-    async def sleep(self) -> bool:
-        """Free GPU memory; on CPU vLLM ignores the call although it claims to sleep, so it isn't made."""
-        if self._settings.device == "cpu":
-            return False
+    async def sleep(self) -> None:
+        """Weights to host memory, keys and values dropped. Level 1, so that waking restores whatever was served."""
         await self.llm.sleep(level=1)
-        return True
 
-    async def wake(self) -> None:
-        """Undo `sleep`."""
-        if self._settings.device != "cpu":
-            await self.llm.wake_up()
+    async def wake(self, what: Literal["weights", "kv_cache"]) -> None:
+        """Room on the GPU again for one of the two; with both, requests are taken again."""
+        await self.llm.wake_up(tags=[what])
 
     # -- generation -------------------------------------------------------------------------------------------------
 

@@ -32,9 +32,15 @@ class DeviceSource(WeightSource):
 
 
 def send_from_gpu(
-    settings: EngineSettings, tensors: Mapping[str, torch.Tensor], client: VLLMWeightSyncClient, engines: int
+    settings: EngineSettings,
+    tensors: Mapping[str, torch.Tensor],
+    client: VLLMWeightSyncClient,
+    *,
+    engines: int,
+    rank: int,
 ) -> None:
-    """One update round over NCCL, or over CUDA IPC when this process shares the GPU with the engine.
+    """One update round over NCCL (from ``rank`` 0 alone), or over CUDA IPC, in which every worker of a learner takes
+    part, because each shares its own GPU with an engine.
 
     Raises:
         EnvironmentProblem: this process has no GPU; `shared_memory` needs none.
@@ -42,14 +48,14 @@ def send_from_gpu(
     if not torch.cuda.is_available():
         raise EnvironmentProblem(
             f"rollout.weight_backend {settings.weight_backend} sends from a GPU, and the publishing process has none; "
-            "publish from a learner, or set rollout.weight_backend to shared_memory"
+            "set rollout.weight_backend to auto or shared_memory"
         )
     info: TrainerInitInfo
     if settings.weight_backend == "ipc":
-        info = IPCTrainerInitInfo(rank=0, packed=True)
+        info = IPCTrainerInitInfo(rank=rank, packed=True)
     else:
         info = NCCLTrainerInitInfo(
-            rank=0,
+            rank=rank,
             master_address=ray.util.get_node_ip_address(),
             master_port=free_port(""),
             world_size=1 + engines * settings.tensor_parallel,

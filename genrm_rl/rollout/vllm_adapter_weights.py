@@ -15,7 +15,8 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.model_loader.mtp_validation import disable_mtp_completeness_check
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from genrm_rl.rollout.shared_weights import map_segment, view_tensor
+from genrm_rl.rollout.segments import map_segment
+from genrm_rl.rollout.shared_weights import view_tensor
 
 
 @dataclass

@@ -1,28 +1,13 @@
-"""Waiting for room on a real Ray of several nodes with labels and pretended GPUs, all on this machine.
-
-The cluster runs in a process of its own, because all other tests share one Ray that has only this machine.
-"""
+"""Waiting for room on a real Ray of several nodes with labels and pretended GPUs, all on this machine."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-CASE = '{"case"'  # Ray prints to standard output too
-SCRIPT = Path(__file__).with_name("acquire_cases.py")
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, dict]:
-    """What every case of the script saw."""
-    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(CASE)]
-    return {line["case"]: line for line in lines}
+def found(cases_of) -> dict[str, dict]:
+    return cases_of("acquire_cases")
 
 
 def test_a_group_waits_with_a_reason_until_nodes_join(found):

@@ -81,7 +81,7 @@ def test_a_learner_that_stands_still_is_noticed(ray_cluster, tiny_model):
         pid = group.processes()[0].pid
         os.kill(pid, signal.SIGSTOP)
         try:
-            with pytest.raises(StallError, match=r"`weights` of the policy did not come back"):
-                group.weights()
+            with pytest.raises(StallError, match=r"`hold_weights` of the policy did not come back"):
+                group.hold("shared_memory")
         finally:
             os.kill(pid, signal.SIGCONT)
