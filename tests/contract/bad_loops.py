@@ -57,6 +57,18 @@ def questions_that_do_not_exist(folder: Path) -> BadInput:
     return BadInput(words, ("questions.jsonl does not exist",), "check its `path`")
 
 
+def weights_sent_by_a_learner_without_a_gpu(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.rollout.weight-backend", "nccl"]
+    return BadInput(words, ("weight_backend nccl", "learner.gpus_per_worker is 0"), "set it to auto")
+
+
+def engines_that_sleep_while_they_generate(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.rollout.sleep", "true", "--policy.ppo.staleness", "1"]
+    return BadInput(words, ("rollout.sleep needs engines that rest",), "set ppo.staleness to 0")
+
+
 def waiting_loop(folder: Path, **change: Any) -> None:
     """A loop that waits for labels, with the first line of its file filled and changed so."""
     write_loop(folder)
@@ -93,6 +105,8 @@ LOOP_KINDS = (
     loop_without_a_gate,
     loop_that_serves_what_it_does_not_train,
     questions_that_do_not_exist,
+    weights_sent_by_a_learner_without_a_gpu,
+    engines_that_sleep_while_they_generate,
     label_that_is_none_of_the_three,
     label_of_a_changed_answer,
 )
