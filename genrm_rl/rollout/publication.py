@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
 from genrm_rl.errors import GenRMError
 from genrm_rl.rollout.errors import EngineProcessDied, PublicationError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from genrm_rl.rollout.shared_weights import SharedWeights
 
 RPC_SECONDS = 300.0
-ENGINE_GONE = (RayActorError, EngineProcessDied)
+ENGINE_GONE = (RayActorError, EngineProcessDied, ObjectLostError)  # a large answer is lost with its node
 
 
 class EngineSyncClient:
