@@ -52,22 +52,29 @@ def acquire(request: Request, *, deadline: float, grows: bool, say: Callable[[st
         strategy="PACK",
         bundle_label_selector=[{"pool": request.pool}] * request.count if request.pool else None,
     )
-    begun, said = time.monotonic(), 0.0
     try:
-        while not group.wait(timeout_seconds=1):
-            waited = time.monotonic() - begun
-            if waited > deadline:
-                raise EnvironmentProblem(
-                    f"no room after {waited:.0f} s for {request}: {explain(request, group)}; lower {request.keys}, "
-                    "give the cluster such nodes, or wait longer (placement_deadline)"
-                )
-            if waited - said >= SAY_EVERY_SECONDS:
-                said = waited
-                say(f"waiting for {request}, {waited:.0f} s: {explain(request, group)}")
+        wait_for(request, group, deadline=deadline, say=say)
     except BaseException:  # an interrupt too: a pending group would go on asking for nodes
         remove_placement_group(group)
         raise
     return group
+
+
+def wait_for(request: Request, group: PlacementGroup, *, deadline: float, say: Callable[[str], None]) -> bool:
+    """Wait until every bundle of the group has its place, at first or again after the loss of a node; True if there was
+    anything to wait for. Raises EnvironmentProblem after ``deadline`` seconds."""
+    begun, said, waited = time.monotonic(), 0.0, 0.0
+    while not group.wait(timeout_seconds=1):
+        waited = time.monotonic() - begun
+        if waited > deadline:
+            raise EnvironmentProblem(
+                f"no room after {waited:.0f} s for {request}: {explain(request, group)}; lower {request.keys}, "
+                "give the cluster such nodes, or wait longer (placement_deadline)"
+            )
+        if waited - said >= SAY_EVERY_SECONDS:
+            said = waited
+            say(f"waiting for {request}, {waited:.0f} s: {explain(request, group)}")
+    return waited > 0
 
 
 def explain(request: Request, group: PlacementGroup) -> str:

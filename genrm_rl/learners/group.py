@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
@@ -260,5 +260,5 @@ class LearnerGroup:
         name = f"{what} {self.role}"
         try:
             return answers(calls, name, deadline=deadline, setting=setting, workers=self._workers, say=say)
-        except RayActorError as gone:
+        except (RayActorError, ObjectLostError) as gone:  # its answer can be lost with its node too
             raise LearnerLostError(f"a worker of the {self.role} died") from gone

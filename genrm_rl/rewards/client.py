@@ -24,7 +24,7 @@ from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.replies import UnreadableReply, read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
-from genrm_rl.rewards.wire import BUSY_STATUS, Group, asked_pause, authorisation, sentence_of
+from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, asked_pause, authorisation, sentence_of
 
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.TimeoutException)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
@@ -219,15 +219,17 @@ class RewardClient:
                 try:
                     self.statistics.calls += 1
                     reply = await self._http.request(method, path, json=body)
+                    reason = sentence_of(reply) if reply.status_code == NOBODY_STATUS else None
+                except LOST as error:
+                    reason = f"{type(error).__name__} {error}".strip()
+                if reason is None:
                     self._breaker.succeeded()
                     if silent_since is not None:
                         self.statistics.paused_seconds += time.monotonic() - silent_since
                     return reply
-                except LOST as error:
-                    self.statistics.lost += 1
-                    self._breaker.failed()
-                    silent_since = silent_since or time.monotonic()
-                    reason = f"{type(error).__name__} {error}".strip()
+                self.statistics.lost += 1
+                self._breaker.failed()
+                silent_since = silent_since or time.monotonic()
             waited = time.monotonic() - silent_since
             if waited > self.config.give_up_after:
                 raise RewardServiceError(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 Prompt = str | Sequence[Mapping[str, str]]
+NOBODY_STATUS = 502  # somebody answers for the judge and says that it is not there
 BUSY_STATUS = (429, 502, 503, 504)  # asking again can help
 
 

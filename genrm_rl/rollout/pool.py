@@ -21,7 +21,7 @@ from genrm_rl.rollout.engine_actor import EngineActor
 from genrm_rl.rollout.errors import EngineLostError, PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import WeightPublisher
-from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve
+from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve, wait_for_lost_room
 from genrm_rl.rollout.settings import Device, engine_settings
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
@@ -212,12 +212,16 @@ class EnginePool:
             starting[self._actors[index].start.remote()] = index
         while starting:
             left = self._rollout.startup_deadline - (time.monotonic() - begun)
-            ready, _ = ray.wait(list(starting), num_returns=1, timeout=max(left, 0))
+            ready, _ = ray.wait(list(starting), num_returns=1, timeout=min(max(left, 0), LONG_POLL_SECONDS))
             if not ready:
-                raise EngineLostError(
-                    f"engine {min(starting.values())} did not start within {self._rollout.startup_deadline:g} s "
-                    "(rollout.startup_deadline)"
-                )
+                if wait_for_lost_room(self._group, self._rollout, self.settings.device, self._console):
+                    begun = time.monotonic()  # what came before was no start, but a wait for a node
+                elif left <= 0:
+                    raise EngineLostError(
+                        f"engine {min(starting.values())} did not start within {self._rollout.startup_deadline:g} s "
+                        "(rollout.startup_deadline)"
+                    )
+                continue
             index = starting.pop(ready[0])
             try:
                 report = ray.get(ready[0])

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
 from genrm_rl.rollout.errors import EngineProcessDied, PublicationError
 from genrm_rl.rollout.settings import EngineSettings, WeightBackend
 
 RPC_SECONDS = 300.0
-ENGINE_GONE = (RayActorError, EngineProcessDied)
+ENGINE_GONE = (RayActorError, EngineProcessDied, ObjectLostError)  # a large answer is lost with its node
 
 
 class Payload(Protocol):

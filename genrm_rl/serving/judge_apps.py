@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.judging.judge import Judge
@@ -66,6 +66,12 @@ def judge_apps(service: str) -> list[str]:
 def judge_handle(app: str) -> DeploymentHandle:
     """What the replicas of one judge are called with."""
     return serve.get_deployment_handle(DEPLOYMENT, app)
+
+
+def replicas_up(app: str) -> int:
+    """Replicas of one judge that can be called now."""
+    judge = serve.status().applications[app].deployments[DEPLOYMENT]
+    return judge.replica_states.get(ReplicaState.RUNNING, 0)
 
 
 def cache_file(serving: ServingConfig) -> str | None:

@@ -129,8 +129,11 @@ class JudgeReplica:
         """Judgments in the order of ``comparisons``.
 
         ``expires`` is a time of the wall clock; votes that are late are TIMED_OUT. Engine failures are JUDGE_FAILED.
+        Raises TimeoutError if the engine started too late: nothing was judged, and the call can be made again.
         """
         await self.ready()
+        if time.time() > expires:
+            raise TimeoutError("the engine has started after the deadline of this call")
         return list(await asyncio.gather(*(self._judge(each, votes, expires) for each in comparisons)))
 
     async def generate(self, request: GenerationRequest, expires: float) -> GenerationResult:

@@ -29,7 +29,7 @@ from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.app import judge_to_serve
 from genrm_rl.serving.contracts import Judged
-from genrm_rl.serving.judge_apps import BATCH, judge_apps, judge_handle, served_judge, start_judge
+from genrm_rl.serving.judge_apps import BATCH, judge_apps, judge_handle, replicas_up, served_judge, start_judge
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
 
 AnswerT = TypeVar("AnswerT")
@@ -63,7 +63,7 @@ class RunningJudge:
         found = list(chain.from_iterable(await self._answers(calls, expires)))
         strangers = {each.judge_version for each in found} - {self.version}
         if strangers:
-            raise HTTPException(502, f"judge {self.version} was asked and {strangers.pop()} answered; ask again later")
+            raise HTTPException(503, f"judge {self.version} was asked and {strangers.pop()} answered; ask again later")
         return found
 
     async def generate(self, requests: Sequence[GenerationRequest], expires: float) -> list[GenerationResult]:
@@ -87,6 +87,10 @@ class RunningJudge:
             async with asyncio.timeout(max(0.001, expires - time.time()) + GRACE):
                 return list(await asyncio.gather(*(one(call) for call in calls)))
         except TimeoutError:
+            if not await asyncio.to_thread(replicas_up, self.app):
+                raise HTTPException(
+                    502, "the judge has no replica: one starts, or waits for a node that has room for it"
+                ) from None
             raise HTTPException(504, "no judge replica answered in time; ask again later") from None
         except (RayActorError, EngineProcessDied):
             raise HTTPException(502, "the judge died and did not come back in time; ask again later") from None

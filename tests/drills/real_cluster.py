@@ -1,14 +1,21 @@
-"""A Ray cluster of separate `ray start` processes on this machine, each under a handle of the test."""
+"""A Ray cluster of separate `ray start` processes on this machine, each under a handle of the test, and jobs on it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import psutil
+from ray.job_submission import JobStatus, JobSubmissionClient
 
 from genrm_rl.runtime.machine_checks import free_port
 
@@ -22,15 +29,37 @@ class RealCluster:
 
     def __init__(self, folder: Path, pools: tuple[str, ...], cpus: int) -> None:
         self._logs = folder
-        self._processes: list[subprocess.Popen] = []
+        self._nodes: dict[str, subprocess.Popen] = {}
+        self._cpus = cpus
         gcs, dashboard = free_port(), free_port()
+        self._gcs = f"127.0.0.1:{gcs}"
         self.jobs = f"http://127.0.0.1:{dashboard}"
-        temp = Path("/tmp") / f"genrm-drill-{os.getpid()}"  # Ray's sockets need a short path
+        self._temp = tempfile.mkdtemp(prefix="genrm-drill-", dir="/tmp")  # Ray's sockets need a short path
         head = ["--head", "--port", str(gcs), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
-        self._start("head", [*head, "--num-cpus", "0", "--temp-dir", str(temp)])
+        self._start("head", [*head, "--num-cpus", "0", "--temp-dir", self._temp])
         for pool in pools:
-            self._start(pool, ["--address", f"127.0.0.1:{gcs}", "--num-cpus", str(cpus)])
-        self._temp = temp
+            self.join(pool)
+
+    def join(self, pool: str) -> None:
+        """A node with this label comes, as an autoscaler or a person would bring it."""
+        self._start(pool, ["--address", self._gcs, "--num-cpus", str(self._cpus)])
+
+    def lose(self, pool: str) -> None:
+        """The node loses power: all its processes are gone, and none of them could report the end of another."""
+        node = self._nodes.pop(pool)
+        processes = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+        for end in (signal.SIGSTOP, signal.SIGKILL):
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(end)
+        node.wait()
+        _, alive = psutil.wait_procs(processes, timeout=60)
+        assert not alive, f"the {pool} node outlives its loss: {alive}"
+
+    def lose_all(self) -> None:
+        """The head and every node; what they leave on the disk stays until :meth:`close`."""
+        for pool in list(self._nodes):
+            self.lose(pool)
 
     def _start(self, pool: str, options: list[str]) -> None:
         """Nodes start one after the other: on one machine they share a session folder."""
@@ -44,7 +73,7 @@ class RealCluster:
                 command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
             )  # fmt: skip
-        self._processes.append(process)
+        self._nodes[pool] = process
         while STARTED not in log.read_text(encoding="utf-8", errors="replace"):
             if process.poll() is not None:
                 self.close()
@@ -53,12 +82,43 @@ class RealCluster:
 
     def close(self) -> None:
         """Workers first, then the head."""
-        for process in reversed(self._processes):
+        for process in reversed(self._nodes.values()):
             process.send_signal(signal.SIGTERM)
-        for process in reversed(self._processes):
+        for process in reversed(self._nodes.values()):
             try:
                 process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        shutil.rmtree(getattr(self, "_temp", "/nonexistent"), ignore_errors=True)
+        shutil.rmtree(self._temp, ignore_errors=True)
+
+
+class Jobs:
+    """What `ray job submit` speaks."""
+
+    def __init__(self, cluster: RealCluster) -> None:
+        self.client = JobSubmissionClient(cluster.jobs)
+
+    def submit(self, words: Sequence[object], submission: str) -> str:
+        """Run this command, a script of ``jobs/`` and its settings, on the head."""
+        command = shlex.join(map(str, [sys.executable, *words]))
+        return self.client.submit_job(entrypoint=command, submission_id=submission)
+
+    def wait(self, job: str, until: Callable[[], bool] = lambda: False) -> JobStatus:
+        """Until the job has ended, or ``until`` is true."""
+        while not (status := self.client.get_job_status(job)).is_terminal() and not until():
+            time.sleep(0.25)
+        return status
+
+    def stop(self, job: str) -> None:
+        """As `ray job stop`."""
+        assert self.client.stop_job(job)
+        assert self.wait(job) == JobStatus.STOPPED, self.logs(job)
+
+    def said(self, job: str, text: str) -> bool:
+        """Whether it has printed this, however its lines were broken."""
+        return " ".join(text.split()) in " ".join(self.client.get_job_logs(job).split())
+
+    def logs(self, job: str) -> str:
+        """The end of its output."""
+        return self.client.get_job_logs(job)[-3000:]

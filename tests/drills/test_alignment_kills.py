@@ -44,7 +44,7 @@ def wait_for(driver: Driver, file: str) -> None:
 def result(run: Path) -> tuple[dict[str, np.ndarray], list[dict], list[dict]]:
     """Weights, measurements, and what each step's rewards came to."""
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    steps = [json.loads((run / f"steps/{step:05d}/metrics.json").read_text()) for step in range(STEPS)]
+    steps = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("steps/*/metrics.json"))]
     kept = [{name: value for name, value in step.items() if not name.startswith("seconds/")} for step in steps]
     return load_file(run / "policy/model.safetensors"), report["evaluation"], kept
 

@@ -3,20 +3,17 @@ same."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus
 from ray.util.state import list_actors, list_nodes
 
 from genrm_rl.learners.checkpoint import weights_hash
 from genrm_rl.runtime.storage import read_json, read_manifest
-from tests.drills.real_cluster import RealCluster
+from tests.drills.real_cluster import Jobs, RealCluster
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("loop_drill.yaml")
@@ -35,33 +32,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     running.close()
 
 
-class Jobs:
-    """What `ray job submit` speaks, for runs of one folder."""
-
-    def __init__(self, cluster: RealCluster, root: Path) -> None:
-        self.client = JobSubmissionClient(cluster.jobs)
-        self._root = root
-
-    def submit(self, run: str, submission: str) -> str:
-        """The command of docs/cluster.md, small."""
-        words = [sys.executable, ROOT / "jobs/close_loop.py", "--config", CONFIG]
-        words += ["--run.root", self._root, "--run.id", run]
-        return self.client.submit_job(entrypoint=shlex.join(map(str, words)), submission_id=submission)
-
-    def wait(self, job: str, until: Callable[[], bool] = lambda: False) -> JobStatus:
-        """Until the job has ended, or ``until`` is true."""
-        while not (status := self.client.get_job_status(job)).is_terminal() and not until():
-            time.sleep(0.25)
-        return status
-
-    def stop(self, job: str) -> None:
-        """As `ray job stop`."""
-        assert self.client.stop_job(job)
-        assert self.wait(job) == JobStatus.STOPPED, self.logs(job)
-
-    def logs(self, job: str) -> str:
-        """The end of its output."""
-        return self.client.get_job_logs(job)[-3000:]
+def command(root: Path, run: str) -> list[object]:
+    """The command of docs/cluster.md, small."""
+    return [ROOT / "jobs/close_loop.py", "--config", CONFIG, "--run.root", root, "--run.id", run]
 
 
 def pools_in_use(cluster: RealCluster) -> dict[str, set[str]]:
@@ -104,7 +77,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def test_stopped_twice_and_submitted_again_the_loop_ends_the_same(cluster, tmp_path, recoveries):
-    jobs = Jobs(cluster, tmp_path)
+    jobs = Jobs(cluster)
     whole, seen = tmp_path / "whole", {}
 
     def look() -> bool:
@@ -113,23 +86,23 @@ def test_stopped_twice_and_submitted_again_the_loop_ends_the_same(cluster, tmp_p
                 seen[stage] = pools_in_use(cluster)
         return False
 
-    job = jobs.submit("whole", "whole")
+    job = jobs.submit(command(tmp_path, "whole"), "whole")
     assert jobs.wait(job, look) == JobStatus.SUCCEEDED, jobs.logs(job)
     assert {name: seen["align"].get(name) for name in WHERE} == {name: {pool} for name, pool in WHERE.items()}
     assert {name: seen["fit"].get(name) for name in WHERE_IN_FIT} == {n: {pool} for n, pool in WHERE_IN_FIT.items()}
 
     cut = tmp_path / "cut"
-    job = jobs.submit("cut", "cut")
+    job = jobs.submit(command(tmp_path, "cut"), "cut")
     jobs.wait(job, lambda: fitting(cut))
     jobs.stop(job)
     with pytest.raises(RuntimeError, match="already exists"):
-        jobs.submit("cut", "cut")
-    job = jobs.submit("cut", "cut-again")
+        jobs.submit(command(tmp_path, "cut"), "cut")
+    job = jobs.submit(command(tmp_path, "cut"), "cut-again")
     trained = cut / "turn1/bootstrap/methods/star_dpo/round1/checkpoint/_COMPLETE.json"
     recoveries.wait("job", "a judge's fit", "the fit", lambda: jobs.wait(job, trained.exists))
     jobs.wait(job, lambda: first_step(cut))
     jobs.stop(job)
-    job = jobs.submit("cut", "cut-third")
+    job = jobs.submit(command(tmp_path, "cut"), "cut-third")
     metrics = cut / "turn1/align/steps/00000/metrics.json"
     recoveries.wait("job", "the policy's first step", "the update", lambda: jobs.wait(job, metrics.exists))
     assert jobs.wait(job) == JobStatus.SUCCEEDED, jobs.logs(job)

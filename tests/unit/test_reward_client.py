@@ -129,6 +129,16 @@ def test_a_lost_connection_is_waited_for(service):
     assert "generation pauses" in said[0]
 
 
+def test_a_judge_without_a_replica_is_waited_for_like_a_lost_connection(service):
+    service.script = [lambda _: (502, {}, {"detail": "the judge has no replica"})] * 9
+    said: list[str] = []
+    with client_of(service, said) as client:
+        (found,) = client.rewards([GROUP])
+        assert client.statistics.lost == 9 > client.config.attempts
+    assert found.records[1].reward == 1.0
+    assert "has no replica" in said[0] and "generation pauses" in said[0]
+
+
 def test_an_open_breaker_lets_one_call_through_at_a_time(service):
     def drop(_: dict) -> None:
         time.sleep(0.02)
