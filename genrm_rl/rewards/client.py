@@ -18,15 +18,16 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-import httpx
+import aiohttp
 
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.replies import UnreadableReply, read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
-from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, asked_pause, authorisation, sentence_of
+from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, Reply, asked_pause, authorisation, sentence_of
 
-LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.TimeoutException)
+# No answer, half of one, something that is no HTTP, or nothing in time.
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, TimeoutError)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
 GRACE = 15.0  # seconds beyond a call's deadline before the connection is given up
 
@@ -133,17 +134,25 @@ class RewardClient:
     def _await(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _open(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=self.config.max_in_flight + 2)
-        return httpx.AsyncClient(
-            base_url=self.url, headers=self._headers, timeout=self.config.deadline + GRACE, limits=limits
+    async def _open(self) -> aiohttp.ClientSession:
+        """aiohttp, because httpx looks at all open connections for each call: with a thousand groups at the judge that
+        was most of what the driver did."""
+        return aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._patience, sock_read=self._patience),
+            connector=aiohttp.TCPConnector(limit=self.config.max_in_flight + 2),
+            trust_env=True,
         )
+
+    @property
+    def _patience(self) -> float:
+        return self.config.deadline + GRACE
 
     async def _shut(self) -> None:
         own = asyncio.current_task()
         for task in [task for task in asyncio.all_tasks() if task is not own]:
             task.cancel()
-        await self._http.aclose()
+        await self._http.close()
 
     async def _version(self) -> str:
         reply = await self._patiently("GET", "/healthz", None)
@@ -180,7 +189,7 @@ class RewardClient:
         masked = RewardRecord(None, found, (), version)
         return GroupReward((masked,) * len(group.responses), (), time.perf_counter() - began)
 
-    def _outcome(self, reply: httpx.Response, group: Group, version: str, seconds: float) -> GroupReward | Mask:
+    def _outcome(self, reply: Reply, group: Group, version: str, seconds: float) -> GroupReward | Mask:
         """The group's rewards, or why this reply has none. Raises RewardServiceError for what asking can't mend."""
         if reply.status_code == 200:
             return self._rewards_in(reply, group, version, seconds)
@@ -197,7 +206,7 @@ class RewardClient:
             raise RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
         raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {sentence_of(reply)}")
 
-    def _rewards_in(self, reply: httpx.Response, group: Group, version: str, seconds: float) -> GroupReward | Mask:
+    def _rewards_in(self, reply: Reply, group: Group, version: str, seconds: float) -> GroupReward | Mask:
         try:
             served, (records,), judgments = read_rewards(reply.content, [len(group.responses)])
         except UnreadableReply as problem:
@@ -210,7 +219,7 @@ class RewardClient:
         self.statistics.judge_seconds.append(seconds)
         return GroupReward(records, tuple(judgments), seconds)
 
-    async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> Reply:
         """One reply; a lost connection is tried again until ``give_up_after`` seconds without any answer."""
         silent_since: float | None = None
         attempt = 0
@@ -218,7 +227,8 @@ class RewardClient:
             async with self._breaker.passage():
                 try:
                     self.statistics.calls += 1
-                    reply = await self._http.request(method, path, json=body)
+                    async with self._http.request(method, f"{self.url}{path}", json=body) as answer:
+                        reply = Reply(answer.status, answer.headers, await answer.read())
                     reason = sentence_of(reply) if reply.status_code == NOBODY_STATUS else None
                 except LOST as error:
                     reason = f"{type(error).__name__} {error}".strip()
@@ -241,7 +251,7 @@ class RewardClient:
             await asyncio.sleep(self._pause(attempt, None))
             attempt += 1
 
-    def _pause(self, attempt: int, reply: httpx.Response | None) -> float:
+    def _pause(self, attempt: int, reply: Reply | None) -> float:
         """Seconds until the next call: what the service asked for, or exponential back-off, with jitter."""
         asked = asked_pause(reply) if reply is not None else 0.0
         wait = max(asked, min(self.config.backoff * 2**attempt, self.config.max_backoff))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +28,31 @@ class Group:
         return {"prompt": self.prompt, "responses": list(self.responses), "reference": self.reference}
 
 
-def asked_pause(reply: httpx.Response) -> float:
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the service, read to its end: what is used of httpx's, for clients with another library."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body; what is no UTF-8 is replaced."""
+        return self.content.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """The body's JSON. Raises ValueError."""
+        return json.loads(self.content)
+
+
+def asked_pause(reply: Reply | httpx.Response) -> float:
     """Seconds that the service wants a client to wait, 0 if it does not say."""
     asked = reply.headers.get("Retry-After", "")
     return float(asked) if asked.replace(".", "", 1).isdigit() else 0.0
 
 
-def sentence_of(reply: httpx.Response) -> str:
+def sentence_of(reply: Reply | httpx.Response) -> str:
     """What the service says about a refusal."""
     try:
         return str(reply.json()["detail"])[:500]
