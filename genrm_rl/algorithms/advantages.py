@@ -50,12 +50,10 @@ def token_rewards(reward: float, kl_T: np.ndarray, kl_coefficient: float) -> np.
 
 def returns(rewards_T: np.ndarray, gamma: float = 1.0) -> np.ndarray:
     """Discounted sum of the rewards from each token on, [T]."""
-    out_T = np.empty_like(rewards_T, dtype=np.float64)
-    running = 0.0
-    for t in range(len(rewards_T) - 1, -1, -1):
-        running = rewards_T[t] + gamma * running
-        out_T[t] = running
-    return out_T
+    from scipy.signal import lfilter  # late: the configuration imports this module's names
+
+    backwards_T = np.asarray(rewards_T, dtype=np.float64)[::-1]
+    return lfilter([1.0], [1.0, -gamma], backwards_T)[::-1]
 
 
 def generalized_advantages(
