@@ -6,6 +6,7 @@ run instead: its workers join one process group, and every call goes to all of t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,7 @@ class LearnerGroup:
         self._processes = [actor.whereabouts.remote() for actor in self._actors]
         self._workers: list[Whereabouts] = []
         self._payloads = 0
+        self._calling = threading.Lock()
 
     def start(self) -> None:
         """Begin loading without waiting; :meth:`ready` (or the first call) waits."""
@@ -252,7 +254,8 @@ class LearnerGroup:
     def _call(self, method: str, workers: int | None, *arguments: Any) -> list[Any]:
         """Call the first ``workers`` of the group, or all."""
         self.ready()
-        calls = [getattr(actor, method).remote(*arguments) for actor in self._actors[:workers]]
+        with self._calling:  # every worker gets the calls of two threads in the same order
+            calls = [getattr(actor, method).remote(*arguments) for actor in self._actors[:workers]]
         return self._answers(calls, f"`{method}` of the", self._config.stall_deadline, "learner.stall_deadline")
 
     def _answers(self, calls: list[ray.ObjectRef], what: str, deadline: float, setting: str) -> list[Any]:

@@ -23,19 +23,22 @@ class LearnerPayload:
     def __init__(self, number: int, backend: WeightBackend, call: Call, actors: Sequence[ActorHandle]) -> None:
         self._number, self._call, self._actors = number, call, actors
         self._workers = None if backend == "ipc" else 1
-        self.nbytes: int = call("hold_weights", None, number, backend == "ipc")[0]
+        self.nbytes: int = self._tell(None, "hold_weights", number, backend == "ipc")[0]
 
     def send(self, version: str, settings: EngineSettings, engines: Sequence[ActorHandle]) -> None:
         """See :meth:`~genrm_rl.rollout.sync_client.Payload.send`. Raises LearnerLostError if the learner dies."""
-        try:
-            self._call("send_weights", self._workers, self._number, version, settings, list(engines))
-        except RayTaskError as error:
-            raise _root(error) from error
+        self._tell(self._workers, "send_weights", self._number, version, settings, list(engines))
 
     def close(self) -> None:
         """Let go of the copy; a worker does so before its next call, and nobody waits for one that is gone."""
         for actor in self._actors:
             actor.drop_weights.remote(self._number)
+
+    def _tell(self, workers: int | None, method: str, *arguments: Any) -> list[Any]:
+        try:
+            return self._call(method, workers, *arguments)
+        except RayTaskError as error:
+            raise _root(error) from error
 
 
 def _root(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -268,8 +269,9 @@ class EnginePool:
         `publish`; does nothing otherwise, or on CPU. An engine that is gone is found by the next call that needs it."""
         if self.settings.sleep:
             self._asleep = True
-            sleeping = [actor.sleep.remote() for actor in self._actors]
-            ray.wait(sleeping, num_returns=len(sleeping), timeout=RPC_SECONDS)
+            for call in [actor.sleep.remote() for actor in self._actors]:
+                with contextlib.suppress(*ENGINE_GONE):
+                    ray.get(call, timeout=RPC_SECONDS)
 
     def shutdown(self) -> None:
         """End all engines and give their place back; safe to call twice."""

@@ -76,29 +76,27 @@ class WeightPublisher:
         source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
         reference: ProbeReference | None,
     ) -> PublishedWeights:
-        """Read the weights and what they should answer; engines are not touched."""
+        """Read the weights and what they should answer; engines are not touched. What a learner that holds them raises,
+        its own death above all, passes through as it is."""
         from genrm_rl.rollout.held_weights import HeldWeights
         from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
         from genrm_rl.rollout.shared_weights import weight_source
 
+        begun = time.perf_counter()
+        if reference is None and not isinstance(source, str | Path):
+            raise PublicationError(
+                "prepare", "weights in memory need a reference: pass `parity.model_logprobs(model, prompts)`"
+            )
+        if not isinstance(source, str | Path | Mapping):
+            held = source.hold(self._settings.weight_backend)
+            return PublishedWeights(version, held, reference, time.perf_counter() - begun)
         if isinstance(source, str | Path):
             fetch(source)
-        begun = time.perf_counter()
         try:
             if reference is None:
-                if not isinstance(source, str | Path):
-                    raise PublicationError(
-                        "prepare", "weights in memory need a reference: pass `parity.model_logprobs(model, prompts)`"
-                    )
                 reference = reference_logprobs(source, probe_prompts(self._settings.model_path), self._settings.dtype)
-            payload: Payload
-            if isinstance(source, str | Path | Mapping):
-                payload = HeldWeights(weight_source(source))
-            else:
-                payload = source.hold(self._settings.weight_backend)
+            payload = HeldWeights(weight_source(source))
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
-        except PublicationError:
-            raise
         except (GenRMError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise PublicationError(
                 "prepare", f"version {version} can't be published: {error}; the engines were not touched"
