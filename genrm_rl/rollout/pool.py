@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import ray
 from ray.actor import ActorHandle
-from ray.util.placement_group import remove_placement_group
+from ray.util.placement_group import placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
@@ -64,6 +64,7 @@ class EnginePool:
         self._actors: list[ActorHandle | None] = [None] * rollout.engines
         self._reports: list[EngineReport | None] = [None] * rollout.engines
         self._restarts = [0] * rollout.engines
+        self._nodes: list[str | None] = [None] * rollout.engines
         self._generating = False
         self._asleep = False
         self._publisher = WeightPublisher(self.settings, rollout.parity_limit)
@@ -209,13 +210,12 @@ class EnginePool:
         begun = time.monotonic()
         starting: dict[ray.ObjectRef, int] = {}
         for index in indices:
-            self._actors[index] = self._create(index)
-            starting[self._actors[index].start.remote()] = index
+            starting[self._create(index)] = index
         while starting:
             left = self._rollout.startup_deadline - (time.monotonic() - begun)
             ready, _ = ray.wait(list(starting), num_returns=1, timeout=min(max(left, 0), LONG_POLL_SECONDS))
             if not ready:
-                if wait_for_lost_room(self._group, self._rollout, self.settings.device, self._console):
+                if self._wait_for_room():
                     begun = time.monotonic()  # what came before was no start, but a wait for a node
                 elif left <= 0:
                     raise EngineLostError(
@@ -227,16 +227,32 @@ class EnginePool:
             try:
                 report = ray.get(ready[0])
             except ENGINE_GONE as error:
-                raise EngineLostError(f"engine {index} died while it started: {last_line(error)}") from error
+                self._wait_for_room()
+                if self._node_of(index) == self._nodes[index]:
+                    raise EngineLostError(f"engine {index} died while it started: {last_line(error)}") from error
+                starting[self._create(index)] = index  # it had been put on a node whose loss Ray did not know yet
+                begun = time.monotonic()
+                continue
             self._reports[index] = report
             self._console.print(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
 
-    def _create(self, index: int) -> ActorHandle:
+    def _create(self, index: int) -> ray.ObjectRef:
+        """A new actor; returns its start."""
+        self._nodes[index] = self._node_of(index)
         bundle = engine_bundle(self._rollout, self.settings.device)
         strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
-        return EngineActor.options(
+        self._actors[index] = EngineActor.options(
             num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
         ).remote(self.settings, index)
+        return self._actors[index].start.remote()
+
+    def _node_of(self, index: int) -> str | None:
+        """Where Ray has the engine's bundle."""
+        return placement_group_table(self._group)["bundles_to_node_id"].get(index)
+
+    def _wait_for_room(self) -> bool:
+        """See :func:`wait_for_lost_room`."""
+        return wait_for_lost_room(self._group, self._rollout, self.settings.device, self._console)
 
     def _restart(self, index: int) -> None:
         """Replace a dead engine; it serves the last published weights before this returns."""
