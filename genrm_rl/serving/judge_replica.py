@@ -131,8 +131,9 @@ class JudgeReplica:
         ``expires`` is a time of the wall clock; votes that are late are TIMED_OUT. Engine failures are JUDGE_FAILED.
         Raises TimeoutError if the engine started too late: nothing was judged, and the call can be made again.
         """
+        starts = self._starting is None or not self._starting.done()
         await self.ready()
-        if time.time() > expires:
+        if starts and time.time() > expires:
             raise TimeoutError("the engine has started after the deadline of this call")
         return list(await asyncio.gather(*(self._judge(each, votes, expires) for each in comparisons)))
 
