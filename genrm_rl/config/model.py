@@ -67,7 +67,7 @@ class RolloutConfig(Section):
         False, "policy engines free their GPU memory while a learner on the same GPUs works (nothing happens on CPU)"
     )
     enforce_eager: bool | None = setting(None, "skip compilation; None means yes on CPU, no on GPU")
-    max_restarts: int = setting(3, "restarts of one engine before the run stops", ge=0)
+    max_restarts: int = setting(3, "restarts of one engine, without an answer in between, before the run stops", ge=0)
     weight_backend: Literal["auto", "nccl", "ipc", "shared_memory"] = setting(
         "auto",
         "how weights reach engines: `auto` is `shared_memory` (across nodes through Ray's object store); `nccl` and "

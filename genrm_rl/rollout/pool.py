@@ -95,7 +95,7 @@ class EnginePool:
         seconds becomes 'deadline'. Requests of an engine that died are sampled again, with the same seeds.
 
         Raises:
-            EngineLostError: an engine died more than ``RolloutConfig.max_restarts`` times.
+            EngineLostError: an engine died more than ``RolloutConfig.max_restarts`` times without an answer in between.
             ValueError: two requests share an id.
         """
         if self._generating:
@@ -143,7 +143,10 @@ class EnginePool:
     def _collect(self, dispatcher: Dispatcher, call: ray.ObjectRef, index: int) -> list[GenerationResult]:
         """Results of one finished call; an engine that died is replaced and its requests wait again."""
         try:
-            return dispatcher.finish(index, ray.get(call))
+            results = dispatcher.finish(index, ray.get(call))
+            if results:
+                self._restarts[index] = 0
+            return results
         except ENGINE_GONE as error:
             again = dispatcher.lost(index)
             self._console.print(f"engine {index} died ({last_line(error)}); {again} requests will be sampled again")
@@ -210,7 +213,7 @@ class EnginePool:
         begun = time.monotonic()
         starting: dict[ray.ObjectRef, int] = {}
         for index in indices:
-            starting[self._create(index)] = index
+            starting[self._begin(index)] = index
         while starting:
             left = self._rollout.startup_deadline - (time.monotonic() - begun)
             ready, _ = ray.wait(list(starting), num_returns=1, timeout=min(max(left, 0), LONG_POLL_SECONDS))
@@ -230,21 +233,24 @@ class EnginePool:
                 self._wait_for_room()
                 if self._node_of(index) == self._nodes[index]:
                     raise EngineLostError(f"engine {index} died while it started: {last_line(error)}") from error
-                starting[self._create(index)] = index  # it had been put on a node whose loss Ray did not know yet
+                starting[self._begin(index)] = index  # it had been put on a node whose loss Ray did not know yet
                 begun = time.monotonic()
                 continue
             self._reports[index] = report
             self._console.print(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
 
-    def _create(self, index: int) -> ray.ObjectRef:
-        """A new actor; returns its start."""
+    def _begin(self, index: int) -> ray.ObjectRef:
+        """A new actor's start."""
         self._nodes[index] = self._node_of(index)
+        self._actors[index] = self._create(index)
+        return self._actors[index].start.remote()
+
+    def _create(self, index: int) -> ActorHandle:
         bundle = engine_bundle(self._rollout, self.settings.device)
         strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
-        self._actors[index] = EngineActor.options(
+        return EngineActor.options(
             num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
         ).remote(self.settings, index)
-        return self._actors[index].start.remote()
 
     def _node_of(self, index: int) -> str | None:
         """Where Ray has the engine's bundle."""
@@ -259,13 +265,17 @@ class EnginePool:
         self._restarts[index] += 1
         if self._restarts[index] > self._rollout.max_restarts:
             raise EngineLostError(
-                f"engine {index} died {self._restarts[index]} times, more than rollout.max_restarts = "
-                f"{self._rollout.max_restarts}; see the engine's log in Ray's session folder"
+                f"engine {index} died {self._restarts[index]} times without an answer in between, more than "
+                f"rollout.max_restarts = {self._rollout.max_restarts}; see the engine's log in Ray's session folder"
             )
         self._kill(index)
         self._start([index])
         if self._publisher.good is not None:
-            self._publisher.send([self._actors[index]], self._publisher.good)
+            try:
+                self._publisher.send([self._actors[index]], self._publisher.good)
+            except ENGINE_GONE as error:
+                self._console.print(f"engine {index} died while it got the weights ({last_line(error)})")
+                self._restart(index)
 
     def _kill(self, index: int) -> None:
         actor, self._actors[index] = self._actors[index], None
