@@ -61,6 +61,9 @@ class RolloutConfig(Section):
         PLACEMENT_DEADLINE, "longest wait for nodes that have room for the engines", unit="seconds", gt=0
     )
     startup_deadline: float = setting(600.0, "longest time until an engine answers first", unit="seconds", gt=0)
+    stall_deadline: float = setting(
+        300.0, "an engine whose process has not reacted for so long is replaced", unit="seconds", gt=0
+    )
     kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
     gpu_memory_utilization: float = setting(0.85, "share of GPU memory an engine may take", gt=0, le=1)
     sleep: bool = setting(

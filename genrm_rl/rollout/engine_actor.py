@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ import ray
 from genrm_rl.rollout.segments import new_segment, remove_segment
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.runtime.stalls import stand_by_for_stacks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +35,7 @@ class EngineActor:
 
     async def start(self) -> EngineReport:
         """Load the model; returns when the engine can generate."""
-        return await self._engine.start()
+        return replace(await self._engine.start(), whereabouts=stand_by_for_stacks())
 
     async def exchange(
         self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float

@@ -26,6 +26,8 @@ from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve, wa
 from genrm_rl.rollout.settings import Device, engine_settings
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
+from genrm_rl.rollout.watch import EngineWatch
+from genrm_rl.runtime.stalls import keep_stacks
 
 if TYPE_CHECKING:
     import torch
@@ -109,13 +111,16 @@ class EnginePool:
         self._generating = True
         session = uuid.uuid4().hex
         calls: dict[ray.ObjectRef, int] = {}
+        self._watch = EngineWatch(self._say, self._rollout.stall_deadline)
         try:
             with GenerationProgress(label, dispatcher.total) as progress:
                 while not dispatcher.done:
                     self._exchange(dispatcher, session, calls, self._idle(calls))
+                    self._end_stalled(calls)
                     for call in _finished(list(calls)):
                         index = calls.pop(call)
                         results = self._collect(dispatcher, call, index)
+                        self._watch.answered(index, len(results), dispatcher.in_flight(index))
                         progress.advance(len(results), sum(len(result.token_ids) for result in results))
                         # The engine gets its next requests before the consumer gets to work on these results.
                         self._exchange(dispatcher, session, calls, [index])
@@ -139,6 +144,19 @@ class EnginePool:
                 actor = self._actors[index]
                 call = actor.exchange.remote(session, batch, self._rollout.deadline, LONG_POLL_SECONDS)
                 calls[call] = index
+                self._watch.called(index)
+
+    def _end_stalled(self, calls: dict[ray.ObjectRef, int]) -> None:
+        """End engines that do not react; their calls then fail, and they are replaced like any that died. Not those
+        whose answer only waits to be fetched: the consumer may have taken its time."""
+        overdue = self._watch.overdue()
+        silent = ray.wait(list(calls), num_returns=len(calls), timeout=0)[1] if overdue else []
+        for index in overdue.intersection(calls[call] for call in silent):
+            report = self._reports[index]
+            kept = keep_stacks(f"engine {index}", [report.whereabouts] if report and report.whereabouts else [])
+            self._say(f"engine {index} has not reacted for {self._rollout.stall_deadline:g} s; it is ended{kept}")
+            ray.kill(self._actors[index], no_restart=True)
+            self._watch.called(index)
 
     def _collect(self, dispatcher: Dispatcher, call: ray.ObjectRef, index: int) -> list[GenerationResult]:
         """Results of one finished call; an engine that died is replaced and its requests wait again."""
@@ -149,9 +167,12 @@ class EnginePool:
             return results
         except ENGINE_GONE as error:
             again = dispatcher.lost(index)
-            self._console.print(f"engine {index} died ({last_line(error)}); {again} requests will be sampled again")
+            self._say(f"engine {index} died ({last_line(error)}); {again} requests will be sampled again")
             self._restart(index)
             return []
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False)
 
     def _abort(self, calls: dict[ray.ObjectRef, int]) -> None:
         for index in set(calls.values()):
@@ -191,7 +212,7 @@ class EnginePool:
                     self._return_to_good()
                 raise PublicationError(error.phase, f"{error}; the engines serve {self.version!r}") from error
             except ENGINE_GONE as error:
-                self._console.print(f"an engine died during publication ({last_line(error)}); it is replaced")
+                self._say(f"an engine died during publication ({last_line(error)}); it is replaced")
                 self._return_to_good()
                 continue
             self.version = version
@@ -203,7 +224,7 @@ class EnginePool:
             try:
                 self._publisher.roll_back([actor])
             except (*ENGINE_GONE, PublicationError) as error:
-                self._console.print(f"engine {index} could not go back to {self.version!r} ({last_line(error)})")
+                self._say(f"engine {index} could not go back to {self.version!r} ({last_line(error)})")
                 self._restart(index)
 
     # -- life of the engines ----------------------------------------------------------------------------------------
@@ -237,7 +258,7 @@ class EnginePool:
                 begun = time.monotonic()
                 continue
             self._reports[index] = report
-            self._console.print(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
+            self._say(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
 
     def _begin(self, index: int) -> ray.ObjectRef:
         """A new actor's start."""
@@ -274,7 +295,7 @@ class EnginePool:
             try:
                 self._publisher.send([self._actors[index]], self._publisher.good)
             except ENGINE_GONE as error:
-                self._console.print(f"engine {index} died while it got the weights ({last_line(error)})")
+                self._say(f"engine {index} died while it got the weights ({last_line(error)})")
                 self._restart(index)
 
     def _kill(self, index: int) -> None:

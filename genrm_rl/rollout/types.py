@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from genrm_rl.runtime.stalls import Whereabouts
 
 FinishReason = Literal["stop", "length", "deadline", "failed"]
 
@@ -60,6 +63,7 @@ class EngineReport:
     engine_pids: tuple[int, ...]
     weight_version: str
     start_seconds: float
+    whereabouts: Whereabouts | None = None  # of the actor; only from its start
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def answers(
         waited = time.monotonic() - begun
         if left and waited > deadline:
             silent = [index for index, call in enumerate(calls) if call in left]
-            kept = _kept(what, [workers[index] for index in silent] if workers else [])
+            kept = keep_stacks(what, [workers[index] for index in silent] if workers else [])
             raise StallError(
                 f"{what} did not come back within {waited:.0f} s ({setting}): {len(silent)} of {len(calls)} workers "
                 f"are silent{kept}; submit the job again with the same --run.id to go on from what is on disk"
@@ -100,8 +100,8 @@ def _dump(worker: Whereabouts) -> str:
     return text or f"process {worker.pid} does not react to signals\n"
 
 
-def _kept(what: str, workers: Sequence[Whereabouts]) -> str:
-    """Write the stacks beside each other; the end of a sentence that says where they are."""
+def keep_stacks(what: str, workers: Sequence[Whereabouts]) -> str:
+    """Write the stacks beside each other; the end of a sentence that says where they are ("" without workers)."""
     if not workers:
         return ""
     name = "".join(letter if letter.isalnum() else "-" for letter in what)

@@ -70,8 +70,9 @@ def judge_handle(app: str) -> DeploymentHandle:
 
 def replicas_up(app: str) -> int:
     """Replicas of one judge that can be called now."""
-    judge = serve.status().applications[app].deployments[DEPLOYMENT]
-    return judge.replica_states.get(ReplicaState.RUNNING, 0)
+    found = serve.status().applications.get(app)
+    judge = found.deployments.get(DEPLOYMENT) if found else None
+    return judge.replica_states.get(ReplicaState.RUNNING, 0) if judge else 0
 
 
 def cache_file(serving: ServingConfig) -> str | None:

@@ -1,9 +1,9 @@
-"""A whole node of each pool is lost in the middle of an alignment and replaced when the job has said what it waits for,
-then the head with every node; submitted again to a new cluster, the run ends like an undisturbed one."""
+"""Whole nodes are lost in the middle of a job and replaced: of each pool in an alignment, which then loses its head too
+and is submitted again to a new cluster, and of both pools in a bootstrap. The runs end like undisturbed ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus
 from tests.drills.driver import Driver
 from tests.drills.real_cluster import Jobs, RealCluster
 from tests.drills.test_alignment_kills import SETTINGS, result
+from tests.drills.test_kill_and_resume import YAML, outcome
 
 pytestmark = [pytest.mark.timeout(3600)]
 
@@ -37,28 +38,33 @@ def words(settings: dict[str, object]) -> list[str]:
 
 
 class Run:
-    """An alignment that is submitted to one cluster after the other."""
+    """A run that is submitted to one cluster after the other."""
 
-    def __init__(self, root: Path, run_id: str) -> None:
-        self.path = root / run_id
-        settings = {**SMALL, **WHERE, "run.root": root, "run.id": run_id}
-        self._words = [ROOT / "jobs/align_ppo.py", "--config", CONFIG, *words(settings)]
+    def __init__(self, root: Path, script: str, config: Path, settings: dict[str, object]) -> None:
+        self.path = root / "disturbed"
+        settings = {**settings, "run.root": root, "run.id": self.path.name}
+        self._words = [ROOT / "jobs" / script, "--config", config, *words(settings)]
 
     def submit(self, cluster: RealCluster) -> None:
         """As `ray job submit`."""
         self._jobs = Jobs(cluster)
-        self._job = self._jobs.submit(self._words, "alignment")
+        self._job = self._jobs.submit(self._words, "job")
 
-    def wait_for(self, step: int) -> None:
+    def wait_for(self, pattern: str) -> None:
+        """Until the run has such a file."""
+        self._wait(pattern, lambda: any(self.path.glob(pattern)))
+
+    def wait_for_step(self, step: int) -> None:
         """Until this step is whole."""
-        file = self.path / f"steps/{step:05d}/metrics.json"
-        status = self._jobs.wait(self._job, file.is_file)
-        assert file.is_file(), f"{status} before {file}:\n{self._jobs.logs(self._job)}"
+        self.wait_for(f"steps/{step:05d}/metrics.json")
 
     def wait_until_said(self, text: str) -> None:
         """Until the job has printed this."""
-        status = self._jobs.wait(self._job, lambda: self._jobs.said(self._job, text))
-        assert self._jobs.said(self._job, text), f"{status} without {text!r}:\n{self._jobs.logs(self._job)}"
+        self._wait(text, lambda: self._jobs.said(self._job, text))
+
+    def _wait(self, what: str, reached: Callable[[], bool]) -> None:
+        status = self._jobs.wait(self._job, reached)
+        assert reached(), f"{status} without {what!r}:\n{self._jobs.logs(self._job)}"
 
     def finish(self) -> None:
         """Until the job has succeeded."""
@@ -76,12 +82,12 @@ def cluster_of(folder: Path) -> Iterator[RealCluster]:
         cluster.close()
 
 
-def test_whatever_node_is_lost_the_run_ends_the_same(tmp_path, recoveries):
-    run = Run(tmp_path / "runs", "disturbed")
+def test_whatever_node_an_alignment_loses_it_ends_the_same(tmp_path, recoveries):
+    run = Run(tmp_path / "runs", "align_ppo.py", CONFIG, SMALL | WHERE)
     with cluster_of(tmp_path / "cluster") as cluster:
         run.submit(cluster)
         for step, (pool, said) in LOST.items():
-            run.wait_for(step)
+            run.wait_for_step(step)
             cluster.lose(pool)
             what = "a line that says what is missing"
             recoveries.wait(f"{pool} node", "an alignment", what, lambda said=said: run.wait_until_said(said))
@@ -91,12 +97,14 @@ def test_whatever_node_is_lost_the_run_ends_the_same(tmp_path, recoveries):
                 f"{pool} node, another came",
                 "an alignment",
                 "the next whole step",
-                lambda after=after: run.wait_for(after),
+                lambda after=after: run.wait_for_step(after),
             )
         cluster.lose_all()
     with cluster_of(tmp_path / "another-cluster") as cluster:
         run.submit(cluster)
-        recoveries.wait("head and all nodes", "an alignment", "the next whole step", lambda: run.wait_for(STEPS - 1))
+        recoveries.wait(
+            "head and all nodes", "an alignment", "the next whole step", lambda: run.wait_for_step(STEPS - 1)
+        )
         run.finish()
 
     undisturbed = Driver(tmp_path / "runs", "undisturbed", ["align", "--config", str(CONFIG), *words(SMALL)])
@@ -106,3 +114,27 @@ def test_whatever_node_is_lost_the_run_ends_the_same(tmp_path, recoveries):
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     assert again == measured
     assert same == steps
+
+
+def test_whatever_node_a_bootstrap_loses_it_ends_the_same(tmp_path, recoveries):
+    """The engines' node while traces are sampled, and the learner's in the middle of a fit."""
+    config = tmp_path / "drill.yaml"
+    config.write_text(YAML, encoding="utf-8")
+    run = Run(tmp_path / "runs", "bootstrap_genrm.py", config, {"rollout.pool": "judge", "learner.pool": "learner"})
+    with cluster_of(tmp_path / "cluster") as cluster:
+        run.submit(cluster)
+        run.wait_for("work/traces/base-part1/part-*.parquet")
+        cluster.lose("judge")
+        run.wait_until_said("on nodes with label pool=judge for the engines")
+        cluster.join("judge")
+        sampled = lambda: run.wait_for("traces/base-part1/_COMPLETE.json")  # noqa: E731
+        recoveries.wait("judge node, another came", "sampling of traces", "the sampled traces", sampled)
+        run.wait_for("methods/star_dpo/round1/.checkpoint.fit/*/step-*/_COMPLETE.json")
+        cluster.lose("learner")
+        cluster.join("learner")
+        trained = lambda: run.wait_for("methods/star_dpo/round1/checkpoint/_COMPLETE.json")  # noqa: E731
+        recoveries.wait("learner node, another came", "a fit", "the finished fit", trained)
+        run.finish()
+    undisturbed = Driver(tmp_path / "runs", "undisturbed", ["bootstrap", "--config", str(config)])
+    undisturbed.finish()
+    assert outcome(run.path) == outcome(undisturbed.run)

@@ -54,3 +54,21 @@ def test_a_dead_engine_is_replaced_by_publication(pool: EnginePool, tiny_models:
     assert after.pid != before.pid
     assert after.weight_version == "v1"
     assert {result.weight_version for result in sample(pool, [request(1)]).values()} == {"v1"}
+
+
+def test_an_engine_whose_process_hangs_is_replaced(
+    pool: EnginePool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """It lives, and Ray sees nothing wrong with it; only its silence tells."""
+    requests = [request(number, max_tokens=64) for number in range(80)]
+    undisturbed = sample(pool, requests)
+    hanging = pool.reports()[0].pid
+    monkeypatch.setattr(pool, "_rollout", pool._rollout.model_copy(update={"stall_deadline": 5.0}))
+    results: dict[str, tuple[int, ...]] = {}
+    for count, result in enumerate(pool.generate(requests)):
+        results[result.request_id] = result.token_ids
+        if count == 5:
+            os.kill(hanging, signal.SIGSTOP)
+    assert results == {name: result.token_ids for name, result in undisturbed.items()}
+    assert pool.reports()[0].pid != hanging
+    assert "engine 0 has not reacted for 5 s; it is ended, their stacks are in" in capfd.readouterr().err
