@@ -29,6 +29,7 @@ from genrm_rl.runtime.object_store import Stored, stored
 LEASE = "lease.json"
 RENEW_SECONDS = 5.0
 EXPIRES_SECONDS = 30.0
+LEASE_BYTES = 1024  # always: Arrow asks for the size first, and a longer lease written in between would be cut off
 SETTLE_SECONDS = 1.0  # what a write takes to be seen, at most
 
 _held: dict[Path, Lease] = {}
@@ -121,7 +122,7 @@ class Lease:
 
     def _write(self, holder: str) -> None:
         facts = {"owner": holder, "nonce": self._nonce, "fence": self.fence, "renewed": time.time()}
-        object_store.write(self._file, json.dumps(facts).encode())
+        object_store.write(self._file, json.dumps(facts).encode().ljust(LEASE_BYTES))
 
 
 def owner() -> str:

@@ -17,8 +17,6 @@ from tests.learners.conftest import FLOAT32, Maker
 
 CASES = {
     "language": ("sft", {}),
-    "score head": ("bradley_terry", {}),
-    "bfloat16": ("sft", {"precision": "bfloat16"}),
     "bfloat16 score head": ("bradley_terry", {"precision": "bfloat16"}),
     "LoRA": ("sft", {"lora_rank": 4}),
     "everything on the CPU": ("sft", {"offload": "optimizer_and_parameters"}),
