@@ -19,7 +19,7 @@ quickstart: setup ## one turn of the closed loop with a small model on this mach
 test: setup ## run all tests but the drills (ARGS='tests/unit -k name' for some)
 	@.venv/bin/python -m pytest -m "not drill" $(ARGS)
 
-drills: setup ## kill everything that can die, on real clusters (about 35 minutes; ARGS='-k disk' for some)
+drills: setup ## kill everything that can die, on real clusters (about 55 minutes; ARGS='-k disk' for some)
 	@.venv/bin/python -m pytest tests/drills $(ARGS)
 
 lint: setup ## check style without changing anything
