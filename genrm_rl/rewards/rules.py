@@ -90,8 +90,26 @@ def score(rule: Rule, n: int, outcomes: Outcomes, *, min_judged: float = 0.5) ->
 
 
 def comparisons(rule: Rule, n: int) -> int:
-    """Number of comparisons that the rule makes for ``n`` different responses; the judge is called twice for each."""
-    return max(0, n - 1) if rule == "knockout" else len(_matches(rule, n))
+    """Number of comparisons that the rule makes for ``n`` different responses; the judge is called twice for each.
+
+    Counted without building them: a service asks before it knows whether it takes the call.
+    """
+    if rule in AGAINST_REFERENCE:
+        return n
+    if rule == "knockout":
+        return max(0, n - 1)
+    if rule == "circular":
+        return n if n > 2 else max(0, n - 1)
+    if rule == "chunked":
+        return _pairs_in_chunks(n)
+    return n * (n - 1) // 2
+
+
+def _pairs_in_chunks(n: int) -> int:
+    """Pairs within the chunks of ``n`` places; chunks differ by one place at most, so two sizes cover them."""
+    count = max(1, round(n / CHUNK))
+    size, larger = divmod(n, count)
+    return larger * (size + 1) * size // 2 + (count - larger) * size * (size - 1) // 2
 
 
 def _matches(rule: Rule, n: int) -> list[Match]:
