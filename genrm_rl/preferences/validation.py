@@ -14,6 +14,7 @@ from genrm_rl.preferences.types import LabelSource, Message, PreferencePair, Rol
 _ROLES: tuple[str, ...] = get_args(Role)
 _LABEL_SOURCES: tuple[str, ...] = get_args(LabelSource)
 _TIE_WORDS = frozenset({"tie", "tied", "draw", "equal", "both"})
+BENCHMARK_FIELDS = ("item", "subset", "candidate", "chosen_style", "rejected_style", "correct", "incorrect")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _HH_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 
@@ -68,7 +69,7 @@ def pair_from_row(row: RawRow, source: SourceConfig) -> PreferencePair:
         raise BadRow("equal_answers", f"`{columns.chosen}` and `{columns.rejected}` are the same answer")
     _refuse_surrogates(prompt, chosen, rejected)
     category = fields.get(columns.category) if columns.category else None
-    meta = {"file": row.file, "line": row.line}
+    meta = {"file": row.file, "line": row.line} | _benchmark_fields(fields)
     if isinstance(fields.get("id"), str | int):
         meta["row_id"] = str(fields["id"])
     return PreferencePair.create(
@@ -80,6 +81,13 @@ def pair_from_row(row: RawRow, source: SourceConfig) -> PreferencePair:
         label_source=_label_source(fields, source),
         meta=meta,
     )
+
+
+def _benchmark_fields(fields: Mapping[str, Any]) -> dict[str, str | int]:
+    """What the scoring rules of benchmarks ask about a pair: columns of the row, or entries of its `meta` object."""
+    inner = fields.get("meta")
+    known = {**(inner if isinstance(inner, Mapping) else {}), **fields}
+    return {name: known[name] for name in BENCHMARK_FIELDS if isinstance(known.get(name), str | int)}
 
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:

@@ -81,6 +81,16 @@ def test_columns_categories_and_label_sources_are_mapped(tmp_path: Path) -> None
     assert pair.meta["row_id"] == "x-1"
 
 
+def test_what_scoring_rules_ask_for_survives_from_columns_and_from_meta(tmp_path: Path) -> None:
+    styles = {"chosen_style": 0, "rejected_style": 2, "item": "q1", "length": 7}
+    flat, nested = GOOD | styles, GOOD | {"meta": styles | {"subset": ["no", "scalar"]}}
+    for row in (flat, nested):
+        meta = read_one(write_jsonl(tmp_path / "styled.jsonl", [row])).test["set"][0].meta
+        assert {key: meta[key] for key in meta if key not in ("file", "line")} == {
+            "chosen_style": 0, "rejected_style": 2, "item": "q1",
+        }  # fmt: skip
+
+
 def test_message_prompts_keep_their_turns(tmp_path: Path) -> None:
     turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     entry = GOOD | {"prompt": turns, "chosen": [{"role": "assistant", "content": "good"}]}
