@@ -11,13 +11,18 @@ log_odds       n (reference)              log P / (1 - P) against the reference 
 reference      n (reference)              P against the reference answer (Arena-Hard style win rate)
 round_robin    n (n - 1) / 2              mean P against all others (RRM, Think-RM)
 bradley_terry  n (n - 1) / 2              strength of a Bradley-Terry fit to the soft outcomes, centred
+pivot          n - 1                      P against one response of the group; that one earns one half
 circular       n (n = 2: 1)               mean P against both neighbours on a ring (NeMo Gym)
 chunked        all pairs within chunks    mean P within the chunk (tinker-cookbook)
 knockout       n - 1                      share of the rounds survived (PairJudge, ArenaRL)
 =============  =========================  ===========================================================================
 
-Each comparison is two judge calls per vote, one per order. Only the first four compare all responses with the same
+Each comparison is two judge calls per vote, one per order. Only the first five compare all responses with the same
 opponents: there a response that is beaten by another one, head to head and against everyone else, never earns more.
+
+The pivot is the first place, so a hash of the text chooses it. It earns what a tie with itself is worth: one half keeps
+it on the right side of every response that it met, which the mean of its own probabilities would not. Two places that
+tie in a knockout go on as one: the first plays for both, both earn what it earns, and a group of ties earns the same.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ Score = float | Mask
 
 CLIP = 1e-4  # log-odds are cut at +-9.2
 CHUNK = 4  # responses per chunk
+PIVOT = 0  # place that the others are compared with
 PRIOR = 0.1  # weight of the standard-normal prior on Bradley-Terry strengths; keeps an unbeaten response finite
 
 
@@ -78,11 +84,13 @@ def score(rule: Rule, n: int, outcomes: Outcomes, *, min_judged: float = 0.5) ->
     if n == 1:
         return [Mask.ALONE]
     if rule == "knockout":
-        return _Bracket(n, outcomes).scores
+        return _Bracket(n, outcomes).rewards()
     wins = [_probabilities(place, _matches(rule, n), outcomes) for place in range(n)]
     enough = [len(seen) >= max(1, min_judged * asked) for seen, asked in wins]
     if rule == "bradley_terry":
         return _bradley_terry(n, outcomes, enough)
+    if rule == "pivot" and enough[PIVOT]:
+        wins[PIVOT] = [0.5], 1
     return [
         math.fsum(seen) / len(seen) if judged else Mask.NOT_JUDGED
         for (seen, _), judged in zip(wins, enough, strict=True)
@@ -96,7 +104,7 @@ def comparisons(rule: Rule, n: int) -> int:
     """
     if rule in AGAINST_REFERENCE:
         return n
-    if rule == "knockout":
+    if rule in ("knockout", "pivot"):
         return max(0, n - 1)
     if rule == "circular":
         return n if n > 2 else max(0, n - 1)
@@ -115,6 +123,8 @@ def _pairs_in_chunks(n: int) -> int:
 def _matches(rule: Rule, n: int) -> list[Match]:
     if rule in AGAINST_REFERENCE:
         return [(place, REFERENCE) for place in range(n)]
+    if rule == "pivot":
+        return [(PIVOT, place) for place in range(1, n)]
     if rule == "circular":
         return sorted({(min(p, (p + 1) % n), max(p, (p + 1) % n)) for p in range(n)}) if n > 1 else []
     if rule == "chunked":
@@ -149,12 +159,13 @@ class _Bracket:
     """Single elimination in canonical order, replayed from the outcomes; an odd place out goes on without a match.
 
     ``pending`` are the undecided matches of the current round. A match that was given up ends both of its places
-    masked. A tie goes to the earlier place.
+    masked. ``plays_for[place]`` is the place whose fate a tied one shares.
     """
 
     def __init__(self, n: int, outcomes: Outcomes) -> None:
         rounds = max(1, math.ceil(math.log2(n)))
         self.scores: list[Score] = [0.0] * n
+        self.plays_for = list(range(n))
         self.pending: list[Match] = []
         alive = list(range(n))
         for number in range(1, rounds + 1):
@@ -167,11 +178,23 @@ class _Bracket:
             for place in alive:
                 self.scores[place] = number / rounds
 
+    def rewards(self) -> list[Score]:
+        """Share of the rounds survived, tied places together."""
+        return [self.scores[self._leader(place)] for place in range(len(self.scores))]
+
+    def _leader(self, place: int) -> int:
+        while self.plays_for[place] != place:
+            place = self.plays_for[place]
+        return place
+
     def _play(self, match: Match, p: float | None) -> int | None:
+        first, second = match
         if p is None:
-            self.scores[match[0]] = self.scores[match[1]] = Mask.NOT_JUDGED
+            self.scores[first] = self.scores[second] = Mask.NOT_JUDGED
             return None
-        return match[0] if p >= 0.5 else match[1]
+        if p == 0.5:
+            self.plays_for[second] = first
+        return first if p >= 0.5 else second
 
 
 def _bradley_terry(n: int, outcomes: Outcomes, enough: Sequence[bool]) -> list[Score]:

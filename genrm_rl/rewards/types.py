@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
-Rule = Literal["log_odds", "reference", "round_robin", "bradley_terry", "circular", "chunked", "knockout"]
+Rule = Literal["log_odds", "reference", "round_robin", "bradley_terry", "pivot", "circular", "chunked", "knockout"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 AGAINST_REFERENCE: tuple[Rule, ...] = ("log_odds", "reference")
 REFERENCE = -1  # index of the reference answer in a match

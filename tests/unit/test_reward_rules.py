@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, RULES, Mask, RewardRecord, Rule
 
-COMMON_OPPONENTS = ("log_odds", "reference", "round_robin", "bradley_terry")
+COMMON_OPPONENTS = ("log_odds", "reference", "round_robin", "bradley_terry", "pivot")
 probabilities = st.floats(0, 1)
 
 
@@ -37,7 +37,7 @@ def earn(rule: Rule, responses: list[str], judge, seed: int = 0):
 def test_cost_is_what_is_stated(rule: Rule, n: int) -> None:
     _, asked = play(rule, n, lambda i, j: 0.7)
     stated = {
-        "log_odds": n, "reference": n, "knockout": n - 1,
+        "log_odds": n, "reference": n, "knockout": n - 1, "pivot": n - 1,
         "circular": 0 if n == 1 else 1 if n == 2 else n,
         "round_robin": n * (n - 1) // 2, "bradley_terry": n * (n - 1) // 2,
     }  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_cycle_of_verdicts_ends_with_finite_rewards(rule: Rule) -> None:
     """Rock beats scissors beats paper beats rock: nothing to order, nothing to hang on."""
     rewards, _ = play(rule, 3, lambda i, j: 1.0 if (j - i) % 3 == 1 else 0.0)
     assert all(isinstance(value, float) and math.isfinite(value) for value in rewards)
-    if rule != "knockout":
+    if rule not in ("knockout", "pivot"):
         assert rewards == pytest.approx([rewards[0]] * 3)
 
 
@@ -127,6 +127,26 @@ def test_no_verdict_is_a_mask_and_never_a_number(rule: Rule, n: int, data) -> No
         if failed[place] and not (rule == "knockout" and value != Mask.NOT_JUDGED):
             assert value is Mask.NOT_JUDGED
         assert isinstance(value, Mask) or math.isfinite(value)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(n=st.integers(2, 17))
+def test_a_group_of_ties_earns_the_same(rule: Rule, n: int) -> None:
+    rewards, _ = play(rule, n, lambda i, j: 0.5)
+    assert rewards == pytest.approx([rewards[0]] * n)
+
+
+def test_tied_places_of_a_knockout_share_their_fate() -> None:
+    """0 and 1 tie, 0 plays for both and loses to 2."""
+    outcomes = {(0, 1): 0.5, (2, 3): 0.9, (0, 2): 0.2}
+    assert play("knockout", 4, lambda i, j: outcomes[(i, j)])[0] == [0.5, 0.5, 1.0, 0.0]
+    assert play("knockout", 4, lambda i, j: (outcomes | {(0, 2): None})[(i, j)])[0] == [Mask.NOT_JUDGED] * 3 + [0.0]
+
+
+def test_the_pivot_is_on_the_right_side_of_whom_it_met() -> None:
+    rewards, _ = play("pivot", 4, lambda i, j: (None, 0.1, 0.55, None)[j])
+    assert rewards == [0.5, pytest.approx(0.9), pytest.approx(0.45), Mask.NOT_JUDGED]
+    assert play("pivot", 4, lambda i, j: 0.1 if j == 1 else None)[0][0] is Mask.NOT_JUDGED, "one of three is too few"
 
 
 def test_too_few_judged_matches_mask_a_response() -> None:
