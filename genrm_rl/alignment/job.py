@@ -17,6 +17,7 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.room import check_plan
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
+from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import open_sinks
 from placement.roles import learner_models
 
@@ -34,12 +35,9 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     check_judge(config)
     with RunDirectory(config) as run:
         run.claim()
-        tests = ", ".join(f"{len(found):,} {name}" for name, found in prompts.test.items())
-        console.print(
-            f"run {run.path}{' (continued)' if run.resumed else ''}: {len(prompts.train):,} questions to learn on, "
-            f"held out: {tests}",
-            highlight=False,
-        )
+        write_json(run.path / "prompts.json", prompts.as_dict())
+        continued = " (continued)" if run.resumed else ""
+        console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
         if not run.done("policy"):
             _work_until_done(config, run, console, chat, prompts, model.path)
         from genrm_rl.alignment.report import write_align_report

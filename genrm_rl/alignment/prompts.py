@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genrm_rl.config import SourceConfig
 from genrm_rl.config.alignment import PromptsConfig, PromptSource
-from genrm_rl.errors import DataError
+from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.preferences.readers import read_rows
+from genrm_rl.preferences.rejects import RejectLog
+from genrm_rl.preferences.turns import BadRow, Notes, kind_of, read_prompt
 from genrm_rl.preferences.types import Message, as_messages, content_hash
 from genrm_rl.preferences.validation import RawRow
 from genrm_rl.preferences.world.families import FAMILIES
 from genrm_rl.preferences.world.pairs import questions
+
+_REASONS = {"too_long": "too long", "empty": "empty"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,20 @@ class PolicyPrompt:
         return tuple({"role": turn.role, "content": turn.content} for turn in self.messages)
 
 
+@dataclass(slots=True)
+class PromptReport:
+    """What became of one source: rows read, prompts kept, rows left out by reason, and what was read in another
+    form."""
+
+    side: str
+    name: str
+    rows: int = 0
+    prompts: int = 0
+    repeated: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    read_as: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class PromptSets:
     """Questions to learn on, and held-out sets by name. ``removed`` counts training questions that a test set has."""
@@ -49,6 +66,31 @@ class PromptSets:
     train: list[PolicyPrompt]
     test: dict[str, list[PolicyPrompt]]
     removed: int = 0
+    sources: tuple[PromptReport, ...] = ()
+
+    def describe(self) -> str:
+        """One line: questions per set, and what was left out or read in another form."""
+        tests = ", ".join(f"{len(found):,} {name}" for name, found in self.test.items())
+        counts = Notes()
+        for source in self.sources:
+            counts.update(source.left_out)
+        said = [f"{count:,} {_REASONS.get(kind, kind)} left out" for kind, count in counts.items()]
+        said += [f"{self.removed:,} copies of held-out questions removed"] * bool(self.removed)
+        counts = Notes()
+        for source in self.sources:
+            counts.update(source.read_as)
+        said += [f"{count:,} {what}" for what, count in counts.items()]
+        return f"{len(self.train):,} questions to learn on, held out: {tests}{''.join(f'; {part}' for part in said)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+        return {
+            "in_words": self.describe(),
+            "train": len(self.train),
+            "test": {name: len(prompts) for name, prompts in self.test.items()},
+            "copies_removed_from_train": self.removed,
+            "sources": [asdict(source) for source in self.sources],
+        }
 
     def batch(self, step: int, size: int, seed: int) -> list[PolicyPrompt]:
         """Questions of a step: consecutive pieces of one seeded shuffle per pass over the data."""
@@ -64,70 +106,106 @@ class PromptSets:
 def load_prompts(config: PromptsConfig, chat: ChatEncoder, *, room: int, seed: int) -> PromptSets:
     """Read every source. ``room`` is the longest prompt in tokens.
 
-    Raises DataError, naming file and line, for a row without a usable prompt or one that does not fit, and for a set
-    that comes out empty.
+    Raises DataError, naming file and line, for a row without a usable prompt (unless ``on_bad_row`` is skip) or one
+    that does not fit (unless ``on_long`` is skip), and for a set that comes out empty.
     """
     test: dict[str, list[PolicyPrompt]] = {}
+    reports: list[PromptReport] = []
+    reader = _Reader(config, chat, room, seed)
     for source in config.test:
         if source.title in test:
             raise DataError(f"two prompt sets are called {source.title}; give one of them a `name`")
-        test[source.title] = _read(source, config, chat, room, seed)
+        test[source.title] = reader.read(source, reports, "test")
     held_out = {prompt.id for prompts in test.values() for prompt in prompts}
-    found = {p.id: p for source in config.train for p in _read(source, config, chat, room, seed)}
+    found = {p.id: p for source in config.train for p in reader.read(source, reports, "train")}
     train = [prompt for prompt in found.values() if prompt.id not in held_out]
+    reader.finish()
+    removed = len(found) - len(train)
     for name, prompts in {"train": train, **test}.items():
         if not prompts:
-            raise DataError(f"the prompt set {name} is empty; check prompts.train and prompts.test")
-    return PromptSets(train, test, len(found) - len(train))
+            copies = f" ({removed} were copies of held-out prompts)" if name == "train" and removed else ""
+            raise DataError(f"the prompt set {name} is empty{copies}; check prompts.train and prompts.test")
+    return PromptSets(train, test, removed, tuple(reports))
 
 
-def _read(source: PromptSource, config: PromptsConfig, chat: ChatEncoder, room: int, seed: int) -> list[PolicyPrompt]:
-    if source.world is not None:
+class _Reader:
+    """Reads sources one after another; bad and over-long rows of all of them share a log each."""
+
+    def __init__(self, config: PromptsConfig, chat: ChatEncoder, room: int, seed: int) -> None:
+        self.config, self.chat, self.room, self.seed = config, chat, room, seed
+        mend = "mend the data, or leave such rows out with `prompts"
+        self.bad = RejectLog(config.on_bad_row, way_out=f"{mend}.on_bad_row: skip`")
+        self.long = RejectLog(config.on_long, way_out=f"{mend}.on_long: skip`")
+
+    def finish(self) -> None:
+        """Raise DataError for what was refused, unless such rows are to be skipped."""
+        self.bad.finish()
+        self.long.finish()
+
+    def read(self, source: PromptSource, reports: list[PromptReport], side: str) -> list[PolicyPrompt]:
+        """Different prompts of one source, in its order; what became of its rows goes to ``reports``."""
+        report = PromptReport(side, source.title)
+        reports.append(report)
+        if source.world is not None:
+            found = self._world(source)
+            report.rows = report.prompts = len(found)
+            return found
+        kept: dict[str, PolicyPrompt] = {}
+        left_out, notes = Notes(), Notes()
+        for row in read_rows(SourceConfig(path=source.path, split=source.split), Path(self.config.root)):
+            report.rows += 1
+            try:
+                prompt = self._prompt(_turns(row, source, notes))
+            except BadRow as reason:
+                left_out[reason.kind] += 1
+                (self.long if reason.kind == "too_long" else self.bad).add_row(row, reason.kind, str(reason))
+                continue
+            report.repeated += prompt.id in kept
+            kept.setdefault(prompt.id, prompt)
+            if len(kept) == source.limit:
+                break
+        report.prompts, report.left_out, report.read_as = len(kept), dict(left_out), dict(notes)
+        return list(kept.values())
+
+    def _world(self, source: PromptSource) -> list[PolicyPrompt]:
         unknown = [name for name in source.families if name not in FAMILIES]
         if unknown:
             raise DataError(f"unknown task family {unknown[0]}; choose among {', '.join(FAMILIES)}")
         asked = questions(
-            source.world,
-            source.limit or config.world_size,
-            seed,
+            str(source.world),
+            source.limit or self.config.world_size,
+            self.seed,
             families=source.families or FAMILIES,
             length=source.length,
         )
-        texts = list(dict.fromkeys(asked))
-        return [_prompt(as_messages(text), chat, room, text, world=text) for text in texts]
-    rows = read_rows(SourceConfig(path=source.path), Path(config.root))
-    return [_of_row(row, source, chat, room) for row in itertools.islice(rows, source.limit)]
+        try:
+            return [self._prompt(as_messages(text), world=text) for text in dict.fromkeys(asked)]
+        except BadRow as reason:
+            raise DataError(f"task world, {source.world}: {reason}") from reason
+
+    def _prompt(self, messages: tuple[Message, ...], world: str = "") -> PolicyPrompt:
+        """Raises BadRow if the template refuses the turns, the tokenizer does not know the text, or it is too long."""
+        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        try:
+            ids = self.chat.conversation_ids(turns, generation=True)
+        except ModelError as error:
+            raise BadRow("template", str(error)[:1].lower() + str(error)[1:].rstrip(".")) from error
+        if self.chat.unknown_in(ids):
+            raise BadRow("unknown_characters", "it has characters that the model's tokenizer does not know")
+        if len(ids) > self.room:
+            raise BadRow(
+                "too_long",
+                f"the prompt has {len(ids)} tokens and {self.room} fit beside sampling.max_tokens in model.max_context",
+            )
+        return PolicyPrompt(content_hash([[t["role"], t["content"]] for t in turns]), messages, tuple(ids), world)
 
 
-def _of_row(row: RawRow, source: PromptSource, chat: ChatEncoder, room: int) -> PolicyPrompt:
-    where = f"{row.file}:{row.line}"
+def _turns(row: RawRow, source: PromptSource, notes: Notes) -> tuple[Message, ...]:
     if row.problem:
-        raise DataError(f"{where}: {row.problem}")
-    value: Any = row.fields.get(source.column) if isinstance(row.fields, dict) else None
-    if isinstance(value, str) and value.strip():
-        return _prompt(as_messages(value), chat, room, where)
-    if _is_conversation(value):
-        return _prompt(as_messages(value), chat, room, where)
-    raise DataError(
-        f"{where}: column {source.column} must be a text, or messages that end with a user turn, not {value!r:.80}"
-    )
-
-
-def _is_conversation(value: Any) -> bool:
-    return (
-        isinstance(value, Sequence)
-        and not isinstance(value, str)
-        and len(value) > 0
-        and all(isinstance(turn, dict) and {"role", "content"} <= set(turn) for turn in value)
-        and value[-1]["role"] == "user"
-    )
-
-
-def _prompt(messages: tuple[Message, ...], chat: ChatEncoder, room: int, where: str, world: str = "") -> PolicyPrompt:
-    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    ids = chat.conversation_ids(turns, generation=True)
-    if len(ids) > room:
-        raise DataError(
-            f"{where}: the prompt has {len(ids)} tokens and {room} fit beside sampling.max_tokens in model.max_context"
-        )
-    return PolicyPrompt(content_hash([[t["role"], t["content"]] for t in turns]), messages, tuple(ids), world)
+        raise BadRow("unreadable", row.problem)
+    if not isinstance(row.fields, Mapping):
+        raise BadRow("wrong_type", f"a row must be an object with named fields, not {kind_of(row.fields)}")
+    if source.column not in row.fields:
+        found = ", ".join(f"`{key}`" for key in list(row.fields)[:8]) or "nothing"
+        raise BadRow("missing_field", f"the column `{source.column}` is missing (found {found})")
+    return read_prompt(row.fields[source.column], source.column, notes)

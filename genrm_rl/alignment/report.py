@@ -50,6 +50,7 @@ def build_align_report(run: RunDirectory, config: AlignConfig) -> dict[str, Any]
         "versions": provenance["versions"],
         "method": config.method if config.method == "dpo" else config.ppo.advantage,
         "reward": "verifier" if config.reward.source == "verifier" else config.serving.checkpoint,
+        "prompts": read_json(path) if (path := run.path / "prompts.json").is_file() else None,
         "steps": steps,
         "evaluation": [_plain(row) for row in measured],
         "differences": differences(run, config, measured, last),

@@ -76,11 +76,16 @@ def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRe
 def describe_data(splits: DataSplits) -> str:
     """One line: pairs per side, and what was left out."""
     sizes = ", ".join(f"{count:,} {side.removeprefix('test/')}" for side, count in splits.report.sizes.items())
-    refused = sum(splits.report.refused.values())
+    ties = splits.report.refused.get("tie", 0)
+    refused = sum(splits.report.refused.values()) - ties
     copies = sum(splits.report.leaks.counts.values())
     dropped = [
         f"{count:,} {what}"
-        for count, what in ((refused, "bad rows skipped"), (copies, "copies of held-out prompts removed"))
+        for count, what in (
+            (refused, "bad rows skipped"),
+            (ties, "ties left out"),
+            (copies, "copies of held-out prompts removed"),
+        )
         if count
     ]
     return f"{sizes} pairs{'; ' + ', '.join(dropped) if dropped else ''}"

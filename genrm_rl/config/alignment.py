@@ -20,7 +20,10 @@ class PromptSource(Section):
     world: Literal["train", "gate", "test"] | None = setting(None, "partition of the controlled task world")
     length: Literal["short", "long"] = setting("short", "question length (task world)")
     families: tuple[str, ...] = setting((), "task families (task world); empty: all")
-    path: str | None = setting(None, "JSONL(.gz) or Parquet file; relative paths are below `prompts.root`")
+    path: str | None = setting(
+        None, "files, a folder or a hub id, as in `data` (docs/data.md); relative paths are below `prompts.root`"
+    )
+    split: str | None = setting(None, "split of a dataset")
     column: str = setting("prompt", "column of the prompt: a string, or messages that end with a user turn")
     name: str | None = setting(None, "name in the report; None takes the partition or the file name")
     limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
@@ -45,6 +48,12 @@ class PromptsConfig(Section):
     train: tuple[PromptSource, ...] = setting(lambda: (PromptSource(world="train"),), "questions to learn on")
     test: tuple[PromptSource, ...] = setting(
         lambda: (PromptSource(world="test"), PromptSource(world="test", length="long")), "held-out questions"
+    )
+    on_bad_row: Literal["fail", "skip"] = setting(
+        "fail", "`fail` names the first rows without a usable prompt and stops; `skip` leaves them out and counts them"
+    )
+    on_long: Literal["fail", "skip"] = setting(
+        "fail", "the same for prompts that do not fit beside sampling.max_tokens in model.max_context"
     )
     world_size: int = setting(20_000, "questions drawn from the task world without a limit", unit="prompts", ge=1)
 

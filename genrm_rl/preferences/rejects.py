@@ -14,6 +14,7 @@ from genrm_rl.preferences.validation import RawRow
 from genrm_rl.runtime.storage import write_atomic
 
 MAX_COLLECTED = 10
+TIE = "tie"  # the kind of rows that prefer neither answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,15 @@ class Reject:
 
 @dataclass(slots=True)
 class RejectLog:
-    """Collects refused rows. With ``fail`` it raises DataError once ten are together, or at :meth:`finish`."""
+    """Collects refused rows. With ``fail`` it raises DataError once ten are together, or at :meth:`finish`.
+
+    A tie is no fault of the data: it is put aside and counted, and never stops a job. ``way_out`` is what the sentence
+    offers.
+    """
 
     on_bad_row: Literal["fail", "skip"]
     rejects: list[Reject] = field(default_factory=list)
+    way_out: str = "mend the data, or leave such rows out with --data.on-bad-row skip"
 
     def add_row(self, row: RawRow, kind: str, reason: str) -> None:
         """Refuse a row as it was read."""
@@ -48,23 +54,24 @@ class RejectLog:
 
     def _add(self, reject: Reject) -> None:
         self.rejects.append(reject)
-        if self.on_bad_row == "fail" and len(self.rejects) >= MAX_COLLECTED:
+        if self.on_bad_row == "fail" and reject.kind != TIE and len(self._bad()) >= MAX_COLLECTED:
             self.finish()
+
+    def _bad(self) -> list[Reject]:
+        return [reject for reject in self.rejects if reject.kind != TIE]
 
     def finish(self) -> None:
         """Raise DataError for what was collected, unless rows are to be skipped."""
-        if self.on_bad_row == "skip" or not self.rejects:
+        bad = self._bad() if self.on_bad_row == "fail" else []
+        if not bad:
             return
-        first, count = self.rejects[0], len(self.rejects) - 1
+        first, count = bad[0], len(bad) - 1
         others = (
             f"; {'at least ' if count + 1 >= MAX_COLLECTED else ''}{count} more bad row{'s' * (count > 1)} follow"
             if count
             else ""
         )
-        raise DataError(
-            f"{first.file}:{first.line}: {first.reason}{others}; mend the data, or leave such rows out with "
-            "--data.on-bad-row skip"
-        )
+        raise DataError(f"{first.file}:{first.line}: {first.reason}{others}; {self.way_out}")
 
     def counts(self) -> dict[str, int]:
         """Refused rows by kind."""

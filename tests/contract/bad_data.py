@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import yaml
+
 from tests.contract.bad_input_files import (
     BadInput,
     bootstrap,
@@ -65,11 +67,6 @@ def empty_answer(folder: Path) -> BadInput:
 def equal_answers(folder: Path) -> BadInput:
     spoil_row(folder, {"chosen": "3", "rejected": "3 "})
     return _row(("`chosen` and `rejected` are the same answer",))
-
-
-def tie(folder: Path) -> BadInput:
-    spoil_row(folder, {"label": "tie"})
-    return _row(("`label` is 'tie'", "prefers neither"))
 
 
 def scores_in_the_wrong_order(folder: Path) -> BadInput:
@@ -150,6 +147,43 @@ def dataset_of_a_hub_that_is_offline(folder: Path) -> BadInput:
     return BadInput(bootstrap(), ("nobody/nothing is neither a file or folder here",), "connect to the hub once")
 
 
+def part_that_is_no_text(folder: Path) -> BadInput:
+    spoil_row(folder, {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]})
+    return _row(("turn 1 of `prompt` has a part that is image_url",))
+
+
+def _align(folder: Path, prompt: object) -> list[str]:
+    write_rows(
+        folder / "questions.jsonl", [{"prompt": f"add 1 {number}"} for number in range(6)] + [{"prompt": prompt}]
+    )
+    settings = {
+        "run": {"root": "runs", "id": "new"},
+        "model": {"name": "tiny", "max_context": 128},
+        "prompts": {"train": [{"path": "questions.jsonl"}], "test": [{"world": "test", "limit": 4}]},
+        "sampling": {"max_tokens": 32},
+        "reward": {"url": "http://127.0.0.1:9"},
+    }
+    (folder / "align.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return ["align", "--config", "align.yaml"]
+
+
+def policy_prompt_without_text(folder: Path) -> BadInput:
+    call = {"role": "assistant", "content": None, "tool_calls": []}
+    words = _align(folder, [{"role": "user", "content": "add 1 2"}, call, {"role": "user", "content": "add 1 2"}])
+    return BadInput(words, ("questions.jsonl:7: the content of turn 2", "null"), "`prompts.on_bad_row: skip`")
+
+
+def policy_prompt_longer_than_the_context(folder: Path) -> BadInput:
+    words = _align(folder, "add " + "1 " * 200)
+    return BadInput(words, ("questions.jsonl:7: the prompt has", "96 fit"), "`prompts.on_long: skip`")
+
+
+def policy_prompts_that_are_all_held_out(folder: Path) -> BadInput:
+    words = _align(folder, "add 1 2")
+    words += ["--prompts.test", "[{path: questions.jsonl, name: held_out}]"]
+    return BadInput(words, ("the prompt set train is empty", "6 were copies"), "check prompts.train and prompts.test")
+
+
 def conversations_without_a_shared_prefix(folder: Path) -> BadInput:
     row = {
         "chosen": "\n\nHuman: add 1 2\n\nAssistant: 3",
@@ -170,7 +204,6 @@ DATA_KINDS = (
     field_of_the_wrong_type,
     empty_answer,
     equal_answers,
-    tie,
     scores_in_the_wrong_order,
     row_not_in_utf8,
     unknown_role,
@@ -185,5 +218,9 @@ DATA_KINDS = (
     every_row_bad_with_skip,
     training_prompts_that_are_all_in_the_test,
     dataset_of_a_hub_that_is_offline,
+    part_that_is_no_text,
+    policy_prompt_without_text,
+    policy_prompt_longer_than_the_context,
+    policy_prompts_that_are_all_held_out,
     conversations_without_a_shared_prefix,
 )

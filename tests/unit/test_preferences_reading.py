@@ -98,6 +98,19 @@ def test_message_prompts_keep_their_turns(tmp_path: Path) -> None:
     assert pair.prompt == (Message("system", "s"), Message("user", "u")) and pair.chosen == "good"
 
 
+def test_answers_of_hh_text_keep_their_indentation(tmp_path: Path) -> None:
+    start = "\n\nHuman: write a loop\n\nAssistant:"
+    row = {"chosen": f"{start}\n    for x in y:\n        f(x)\n", "rejected": f"{start}\nfor x in y:\n    f(x)"}
+    (pair,) = read_one(write_jsonl(tmp_path / "hh.jsonl", [row]), layout="shared_prefix").test["set"]
+    assert (pair.chosen, pair.rejected) == ("    for x in y:\n        f(x)", "for x in y:\n    f(x)")
+
+
+def test_system_turns_may_come_later(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": "q"} for role in ("user", "system", "user")]
+    (pair,) = read_one(write_jsonl(tmp_path / "m.jsonl", [GOOD | {"prompt": turns}])).test["set"]
+    assert [turn.role for turn in pair.prompt] == ["user", "system", "user"]
+
+
 def test_shared_prefix_reads_hh_text_and_ultrafeedback_messages(tmp_path: Path) -> None:
     start = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: name a fruit\n\nAssistant:"
     hh = {"chosen": f"{start} an apple", "rejected": f"{start} a brick\n\nnot a fruit"}
@@ -122,6 +135,7 @@ BAD_ROWS = {
     "not UTF-8": (b'{"prompt": "caf\xe9", "chosen": "a", "rejected": "b"}', "not UTF-8 (byte 16: 0xe9)"),
     "half a surrogate": (b'{"prompt": "q", "chosen": "\\ud800", "rejected": "b"}', "surrogate"),
     "missing field": ({"prompt": "q", "chosen": "a"}, "field `rejected` is missing (found `prompt`, `chosen`)"),
+    "zero-width answer": (GOOD | {"rejected": "\u200b\u2060 \ufeff"}, "`rejected` is an empty answer"),
     "null answer": (GOOD | {"chosen": None}, "`chosen` is null"),
     "number as answer": (GOOD | {"rejected": 3}, "`rejected` is a number; it must be a string"),
     "empty answer": (GOOD | {"rejected": " \n"}, "`rejected` is an empty answer"),
@@ -137,17 +151,10 @@ BAD_ROWS = {
         GOOD | {"prompt": [{"role": "assistant", "content": "q"}]},
         "must end with a user",
     ),
-    "system turn in the middle": (
-        GOOD | {"prompt": [{"role": r, "content": "q"} for r in ("user", "system", "user")]},
-        "a system turn may only come first",
-    ),
     "conversation as answer": (
         GOOD | {"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
         "use `layout: shared_prefix`",
     ),
-    "tie flag": (GOOD | {"tie": True}, "`tie` says that this is a tie"),
-    "tie label": (GOOD | {"label": "tie"}, "`label` is 'tie'"),
-    "equal scores": (GOOD | {"score_chosen": 4, "score_rejected": 4.0}, "are both 4: a tie"),
     "scores against the label": (GOOD | {"score_chosen": 1, "score_rejected": 4}, "`score_chosen` 1 is below"),
     "score that is no number": (GOOD | {"score_chosen": "high", "score_rejected": 4}, "'high', not a finite number"),
     "unknown label source": (GOOD | {"label_source": "cat"}, "`label_source` is 'cat'"),
@@ -176,8 +183,23 @@ def test_skip_puts_bad_rows_aside_with_reasons_and_counts(tmp_path: Path) -> Non
     for reject, (_, reason) in zip(rejects, BAD_ROWS.values(), strict=True):
         assert reject["file"] == str(path) and reason in reject["reason"] and reject["row"]
     assert sum(splits.report.refused.values()) == len(BAD_ROWS) == sum(splits.report.sources[0].refused.values())
-    assert splits.report.refused["tie"] == 3
     assert splits.report.as_dict()["rejects_file"] == str(tmp_path / "rejects.jsonl")
+
+
+TIES = {
+    "flag": GOOD | {"tie": True},
+    "label": GOOD | {"label": "tie"},
+    "scores": GOOD | {"score_chosen": 4, "score_rejected": "4.0"},
+}
+
+
+def test_ties_are_put_aside_and_counted_and_stop_nothing(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "data.jsonl", [*TIES.values(), *rows()])
+    config = DataConfig.model_validate({"root": str(tmp_path), "test": [{"path": path.name}]})
+    splits = load_sources(config, 0, rejects_path=tmp_path / "rejects.jsonl")
+    assert len(splits.test["data"]) == 12 and splits.report.refused == {"tie": 3}
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "rejects.jsonl").read_text("utf-8").splitlines()]
+    assert kinds == ["tie"] * 3
 
 
 def test_one_error_tells_how_many_more_there_are(tmp_path: Path) -> None:
