@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.learners.layout import check_layout, state_layout
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import is_complete, read_manifest, remove_tree
 
@@ -22,7 +23,7 @@ def save_checkpoint(hosts: Hosts, step: int, memory: dict[str, Any]) -> Path:
         hosts.policy.save_state(directory, "policy")
         if hosts.critic is not None:
             hosts.critic.save_state(directory, "critic")
-        return {"step": step, **memory}
+        return {"step": step, "layout": state_layout(hosts.config.learner), **memory}
 
     path = hosts.run.stage(f"checkpoints/{step:05d}", compute)
     for old in _complete(hosts.run)[:-KEPT]:
@@ -37,11 +38,14 @@ def latest_checkpoint(run: RunDirectory) -> Path | None:
 
 
 def load_checkpoint(hosts: Hosts, path: Path) -> dict[str, Any]:
-    """Restore learners; returns what the loop remembered, with ``step``."""
+    """Restore learners; returns what the loop remembered, with ``step``. Raises ConfigError if the workers of now can't
+    take the state up."""
+    manifest = read_manifest(path)
+    check_layout(path, manifest, hosts.config.learner)
     hosts.policy.load_state(path, "policy")
     if hosts.critic is not None:
         hosts.critic.load_state(path, "critic")
-    return read_manifest(path)
+    return manifest
 
 
 def _complete(run: RunDirectory) -> list[Path]:

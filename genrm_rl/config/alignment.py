@@ -64,18 +64,34 @@ class RewardConfig(Section):
     source: Literal["service", "verifier"] = setting(
         "service", "`service`: the served judge; `verifier`: the task world's own checker, as an upper control"
     )
-    url: str | None = setting(None, "address of a running reward service; None serves `serving.checkpoint` in this job")
+    url: str | None = setting(
+        None, "address of a running reward service; None serves `serving.checkpoint` in this job", free=True
+    )
     rule: Rule = setting("circular", "how judgments of a group become rewards")
     votes: int = setting(1, "sampled judgments per order", unit="votes", ge=1)
     greedy: bool = setting(False, "one judgment per order at temperature 0 instead of samples")
-    max_in_flight: int = setting(16, "groups at the judge at once; generation waits beyond", unit="groups", ge=1)
-    deadline: float = setting(60.0, "longest time for one call; what is judged by then counts", unit="seconds", gt=0)
-    attempts: int = setting(6, "calls for one group before it is masked (busy or other version)", unit="calls", ge=1)
-    backoff: float = setting(0.5, "first pause before a call is made again; doubles, with jitter", unit="seconds", gt=0)
-    max_backoff: float = setting(20.0, "longest pause", unit="seconds", gt=0)
-    breaker_failures: int = setting(3, "lost connections in a row after which only one call probes the judge", ge=1)
+    max_in_flight: int = setting(
+        16, "groups at the judge at once; generation waits beyond", unit="groups", free=True, ge=1
+    )
+    deadline: float = setting(
+        60.0, "longest time for one call; what is judged by then counts", unit="seconds", free=True, gt=0
+    )
+    attempts: int = setting(
+        6, "calls for one group before it is masked (busy or other version)", unit="calls", free=True, ge=1
+    )
+    backoff: float = setting(
+        0.5, "first pause before a call is made again; doubles, with jitter", unit="seconds", free=True, gt=0
+    )
+    max_backoff: float = setting(20.0, "longest pause", unit="seconds", free=True, gt=0)
+    breaker_failures: int = setting(
+        3, "lost connections in a row after which only one call probes the judge", free=True, ge=1
+    )
     give_up_after: float = setting(
-        1800.0, "how long a dead judge is waited for before the run stops (it can be resumed)", unit="seconds", gt=0
+        1800.0,
+        "how long a dead judge is waited for before the run stops (it can be resumed)",
+        unit="seconds",
+        free=True,
+        gt=0,
     )
 
 
@@ -175,18 +191,18 @@ class AlignConfig(Section):
     model: ModelConfig = setting(ModelConfig, "starting policy")
     prompts: PromptsConfig = setting(PromptsConfig, "questions")
     sampling: SamplingConfig = setting(SamplingConfig, "how the policy answers")
-    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of the policy")
+    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of the policy", free=True)
     learner: LearnerConfig = setting(LearnerConfig, "DeepSpeed learners")
     reward: RewardConfig = setting(RewardConfig, "reward source")
     judge_model: ModelConfig = setting(ModelConfig, "base model of a judge that this job serves")
     judge: JudgeConfig = setting(JudgeConfig, "format of a judge that this job serves")
-    judge_rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of a judge that this job serves")
+    judge_rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines of a judge that this job serves", free=True)
     serving: ServingConfig = setting(ServingConfig, "service of a judge that this job serves")
     ppo: PPOConfig = setting(PPOConfig, "policy gradient")
     dpo: DPOConfig = setting(DPOConfig, "direct preference optimisation")
     evaluation: PolicyEvaluationConfig = setting(PolicyEvaluationConfig, "measurements")
-    checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", ge=1)
-    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks")
+    checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", free=True, ge=1)
+    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks", free=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> AlignConfig:

@@ -102,10 +102,12 @@ class RunSettings(Section):
     """Identity of a run."""
 
     id: str = setting("default", "name of the run directory; the same id continues the same run")
-    root: str = setting("runs", "folder of all run directories, or s3://, gs:// or abfs:// with bucket and folder")
+    root: str = setting(
+        "runs", "folder of all run directories, or s3://, gs:// or abfs:// with bucket and folder", free=True
+    )
     seed: int = setting(0, "every random choice comes from it", ge=0)
     cluster: str | None = setting(
-        None, "cluster file against whose node types the job's plan is checked before anything starts"
+        None, "cluster file against whose node types the job's plan is checked before anything starts", free=True
     )
 
     @field_validator("id")
@@ -125,11 +127,11 @@ class RunConfig(Section):
     model: ModelConfig = setting(ModelConfig, "base model")
     data: DataConfig = setting(DataConfig, "preference data")
     judge: JudgeConfig = setting(JudgeConfig, "judge format")
-    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines")
+    rollout: RolloutConfig = setting(RolloutConfig, "vLLM engines", free=True)
     learner: LearnerConfig = setting(LearnerConfig, "DeepSpeed learners")
     bootstrap: BootstrapConfig = setting(BootstrapConfig, "STaR loop")
     evaluation: EvaluationConfig = setting(EvaluationConfig, "measurements")
-    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks")
+    tracking: TrackingConfig = setting(TrackingConfig, "metric sinks", free=True)
 
     @model_validator(mode="after")
     def _fits_context(self) -> RunConfig:

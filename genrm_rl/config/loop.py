@@ -57,7 +57,7 @@ class LoopConfig(Section):
     """Everything that the closed loop needs."""
 
     run: RunSettings = setting(RunSettings, "identity")
-    turns: int = setting(1, "turns of the loop; more of them continue a finished loop", unit="turns", ge=1)
+    turns: int = setting(1, "turns of the loop; more of them continue a finished loop", unit="turns", free=True, ge=1)
     method: Literal["star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo"] = setting(
         "star_dpo", "method whose judge is served and trained again; one of `judge.bootstrap.methods`"
     )

@@ -16,7 +16,7 @@ class ModelConfig(Section):
 
     name: str = setting("tiny", "`tiny`, `smollm2`, a hub id, or a local directory with safetensors and a tokenizer")
     revision: str | None = setting(None, "revision of a hub id; None takes the default branch")
-    cache_dir: str = setting("~/.cache/genrm_rl", "where de-quantised and downloaded models are kept")
+    cache_dir: str = setting("~/.cache/genrm_rl", "where de-quantised and downloaded models are kept", free=True)
     max_context: int = setting(512, "prompt and completion together", unit="tokens", ge=32)
     dtype: Literal["float32", "bfloat16"] = setting("float32", "number format of the engines' weights and arithmetic")
 
@@ -36,7 +36,7 @@ class JudgeConfig(Section):
 
 
 class RolloutConfig(Section):
-    """The vLLM engines."""
+    """The vLLM engines. Nothing here may decide what is computed: jobs leave this section out of a run's identity."""
 
     engines: int = setting(1, "engine actors", unit="actors", ge=1)
     device: Literal["auto", "cpu", "cuda"] = setting(
@@ -96,47 +96,60 @@ class RolloutConfig(Section):
 class LearnerConfig(Section):
     """DeepSpeed and optimizer settings that all fits share."""
 
-    workers: int = setting(1, "Ray Train workers", unit="workers", ge=1)
-    cpus_per_worker: float = setting(2.0, "CPUs per worker, also the number of torch threads on CPU", unit="CPUs", gt=0)
+    workers: int = setting(1, "Ray Train workers", unit="workers", free=True, ge=1)
+    cpus_per_worker: float = setting(
+        2.0, "CPUs per worker, also the number of torch threads on CPU", unit="CPUs", free=True, gt=0
+    )
     gpus_per_worker: float = setting(
-        0.0, "GPUs per worker; 0 runs on CPU with gloo; below 1 other roles live beside it", unit="GPUs", ge=0
+        0.0,
+        "GPUs per worker; 0 runs on CPU with gloo; below 1 other roles live beside it",
+        unit="GPUs",
+        free=True,
+        ge=0,
     )
-    pool: str | None = setting(None, "runs on nodes with this label `pool`; None: on any node")
+    pool: str | None = setting(None, "runs on nodes with this label `pool`; None: on any node", free=True)
     placement_deadline: float = setting(
-        PLACEMENT_DEADLINE, "longest wait for nodes that have room for the workers", unit="seconds", gt=0
+        PLACEMENT_DEADLINE, "longest wait for nodes that have room for the workers", unit="seconds", free=True, gt=0
     )
-    zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage")
-    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting("none", "what ZeRO keeps on the CPU")
+    zero_stage: Literal[0, 1, 2, 3] = setting(0, "DeepSpeed ZeRO stage", free=True)
+    offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting(
+        "none", "what ZeRO keeps on the CPU", free=True
+    )
     precision: Literal["bfloat16", "float32"] = setting("bfloat16", "compute format; master weights are float32")
-    gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them")
+    gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them", free=True)
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
-        "auto", "flash-attn where it can run, else SDPA"
+        "auto", "flash-attn where it can run, else SDPA", free=True
     )
     lora_rank: int = setting(0, "LoRA rank through peft; 0 trains all weights", ge=0)
     lora_alpha: float = setting(32.0, "LoRA scale: the update is alpha / rank * B A", gt=0)
-    tokens_per_microbatch: int = setting(4096, "token budget of one forward pass per worker", unit="tokens", ge=32)
-    packing: bool = setting(True, "pack sequences into rows without padding; off: pad inside the token budget")
+    tokens_per_microbatch: int = setting(
+        4096, "token budget of one forward pass per worker", unit="tokens", free=True, ge=32
+    )
+    packing: bool = setting(
+        True, "pack sequences into rows without padding; off: pad inside the token budget", free=True
+    )
     adam_betas: tuple[float, float] = setting((0.9, 0.95), "AdamW; the paper uses (0.9, 0.95)")
     weight_decay: float = setting(0.1, "AdamW; the paper uses 0.1", ge=0)
     max_grad_norm: float = setting(1.0, "gradient clipping", gt=0)
     warmup_ratio: float = setting(0.1, "share of the steps with rising learning rate; the paper says 0.1", ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "learning-rate schedule after the warm-up")
     startup_deadline: float = setting(
-        1800.0, "longest time until the workers of a model have loaded it", unit="seconds", gt=0
+        1800.0, "longest time until the workers of a model have loaded it", unit="seconds", free=True, gt=0
     )
     stall_deadline: float = setting(
         1800.0,
         "longest time for one call of a learner that lives as long as the run, such as a step",
         unit="seconds",
+        free=True,
         gt=0,
     )
     max_failures: int = setting(
-        2, "restarts of a fit or an alignment from its last checkpoint when a worker dies", ge=0
+        2, "restarts of a fit or an alignment from its last checkpoint when a worker dies", free=True, ge=0
     )
     checkpoint_every: int = setting(
-        0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", ge=0
+        0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", free=True, ge=0
     )
-    keep_checkpoints: int = setting(2, "checkpoints inside a fit that are kept", ge=1)
+    keep_checkpoints: int = setting(2, "checkpoints inside a fit that are kept", free=True, ge=1)
 
 
 class FitConfig(Section):

@@ -20,24 +20,36 @@ class ServingConfig(Section):
     form: Literal["cot", "direct"] = setting(
         "cot", "a generative judge's verdict with or without a rationale before it"
     )
-    host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token")
-    port: int = setting(8000, "HTTP port", ge=1, le=65535)
-    token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token")
-    min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", ge=1)
-    max_replicas: int = setting(1, "judge replicas under load", unit="replicas", ge=1)
+    host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token", free=True)
+    port: int = setting(8000, "HTTP port", free=True, ge=1, le=65535)
+    token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token", free=True)
+    min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", free=True, ge=1)
+    max_replicas: int = setting(1, "judge replicas under load", unit="replicas", free=True, ge=1)
     target_ongoing: int = setting(
-        32, "comparisons per replica that the autoscaler aims at; counted in batches of 16", unit="comparisons", ge=1
+        32,
+        "comparisons per replica that the autoscaler aims at; counted in batches of 16",
+        unit="comparisons",
+        free=True,
+        ge=1,
     )
-    max_pending: int = setting(1024, "accepted comparisons without an answer; more are refused with 503", ge=1)
-    retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", gt=0)
-    deadline: float = setting(120.0, "longest time for one call; what is judged by then is returned", unit="seconds")
-    max_comparisons: int = setting(512, "comparisons that one call may cause", unit="comparisons", ge=1)
-    max_body_mib: float = setting(32.0, "largest body of one call; refused before it is read", unit="MiB", gt=0)
-    max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", ge=1)
+    max_pending: int = setting(
+        1024, "accepted comparisons without an answer; more are refused with 503", free=True, ge=1
+    )
+    retry_after: float = setting(1.0, "what a refused client is told to wait", unit="seconds", free=True, gt=0)
+    deadline: float = setting(
+        120.0, "longest time for one call; what is judged by then is returned", unit="seconds", free=True
+    )
+    max_comparisons: int = setting(512, "comparisons that one call may cause", unit="comparisons", free=True, ge=1)
+    max_body_mib: float = setting(
+        32.0, "largest body of one call; refused before it is read", unit="MiB", free=True, gt=0
+    )
+    max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", free=True, ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)
-    recent_judgments: int = setting(1000, "judgments that can be looked up by id", unit="judgments", ge=0)
-    log_path: str | None = setting(None, "file of one JSON line per call; None: standard error, which Ray keeps")
-    log_texts: bool = setting(False, "log prompts and answers too")
+    recent_judgments: int = setting(1000, "judgments that can be looked up by id", unit="judgments", free=True, ge=0)
+    log_path: str | None = setting(
+        None, "file of one JSON line per call; None: standard error, which Ray keeps", free=True
+    )
+    log_texts: bool = setting(False, "log prompts and answers too", free=True)
     cohort_size: int = setting(
         8, "answers to one prompt that a trainer with one call per answer sends (its samples per prompt)", ge=1
     )
@@ -46,9 +58,11 @@ class ServingConfig(Section):
     policy_tokenizer: str | None = setting(
         None, "model directory of the policy, whose chat template is taken off the prompts that trainers send"
     )
-    cache_entries: int = setting(100_000, "verdicts kept in memory, for greedy and one-token judgments", ge=0)
+    cache_entries: int = setting(
+        100_000, "verdicts kept in memory, for greedy and one-token judgments", free=True, ge=0
+    )
     cache_path: str | None = setting(
-        None, "SQLite file on a local disk that keeps these verdicts over restarts; None: in memory only"
+        None, "SQLite file on a local disk that keeps these verdicts over restarts; None: in memory only", free=True
     )
 
 

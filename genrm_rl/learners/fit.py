@@ -2,8 +2,10 @@
 
 The driver imports neither torch's training stack nor DeepSpeed: it checks the inputs, starts a ``TorchTrainer``, shows
 progress, and reads the result from the manifest. A fit owns a hidden state directory beside its output, with the events
-of every attempt and the checkpoints inside the fit. Whoever calls ``fit`` again with the same spec, after a kill of a
-worker, of all workers, or of the driver itself, continues from there; a finished fit is returned as it is.
+of every attempt and the checkpoints inside the fit. Whoever calls ``fit`` again with a spec that computes the same,
+after a kill of a worker, of all workers, or of the driver itself, continues from there, also with other settings of
+memory and speed; a finished fit is returned as it is. States of other specs at the same output go when it is finished,
+not before.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genrm_rl.config.base import identity
 from genrm_rl.config.model import FitConfig, LearnerConfig
 from genrm_rl.errors import DataError, EnvironmentProblem, GenRMError, RunDirectoryError
 from genrm_rl.learners.events import FitEvents, FitProgress
@@ -64,13 +67,13 @@ class FitSpec:
         return self.name or Path(self.output_dir).name
 
     def digest(self) -> str:
-        """Hash of everything that determines the result; names the state directory."""
+        """Hash of everything that decides the result, so not of workers, memory or speed; names the state directory."""
         facts = {
             "objective": self.objective,
             "model": _model_identity(Path(self.model_dir)),
             "examples": file_hash(self.examples_path),
             "fit": self.fit.model_dump(mode="json"),
-            "learner": self.learner.model_dump(mode="json"),
+            "learner": identity(self.learner),
             "seed": self.seed,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -118,7 +121,6 @@ def fit(spec: FitSpec, *, progress: Callable[[FitProgress], None] | None = None,
     if is_complete(output):
         return _finished(spec, output)
     state_dir = spec.state_dir()
-    _drop_other_states(state_dir)
     state_dir.mkdir(parents=True, exist_ok=True)
     events = FitEvents(state_dir)
     with events.watching(spec.title, progress, show=show, interval=PROGRESS_INTERVAL):
@@ -243,14 +245,6 @@ def _finished(spec: FitSpec, output: Path) -> FitResult:
         )
     remove_tree(spec.state_dir().parent)
     return load_result(output)
-
-
-def _drop_other_states(state_dir: Path) -> None:
-    """States of other specs at the same output would never be continued."""
-    if state_dir.parent.is_dir():
-        for other in state_dir.parent.iterdir():
-            if other != state_dir:
-                remove_tree(other)
 
 
 def _absolute(spec: FitSpec) -> FitSpec:

