@@ -85,12 +85,16 @@ def rewarder_of(config: AlignConfig, console: Console) -> Iterator[Rewarder]:
     if config.reward.source == "verifier":
         yield VerifierRewarder()
         return
-    token = os.environ.get(config.serving.token_variable, "")
-    say = lambda text: console.print(text, highlight=False)  # noqa: E731
     with ExitStack() as stack:
         url = config.reward.url or stack.enter_context(own_service(config, console))
-        client = RewardClient(url, config.reward, token=token, say=say, seed=config.run.seed)
-        yield ServiceRewarder(stack.enter_context(client))
+        yield ServiceRewarder(stack.enter_context(reward_client(config, url, console)))
+
+
+def reward_client(config: AlignConfig, url: str, console: Console) -> RewardClient:
+    """The client of the service at ``url``."""
+    token = os.environ.get(config.serving.token_variable, "")
+    say = lambda text: console.print(text, highlight=False)  # noqa: E731
+    return RewardClient(url, config.reward, token=token, say=say, seed=config.run.seed)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.alignment.hosts import Hosts, learners_of, rewarder_of
+from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of
 from genrm_rl.alignment.measure import PolicyMeasurement
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.config.alignment import AlignConfig
@@ -39,6 +39,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
         continued = " (continued)" if run.resumed else ""
         console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
         if not run.done("policy"):
+            check_service(config, console)
             _work_until_done(config, run, console, chat, prompts, model.path)
         from genrm_rl.alignment.report import write_align_report
 
@@ -131,6 +132,15 @@ def write_statistics(hosts: Hosts) -> None:
     seconds = found.pop("judge_seconds")
     found["judge_seconds_median"] = sorted(seconds)[len(seconds) // 2] if seconds else None
     write_json(hosts.run.path / "reward_client.json", found)
+
+
+def check_service(config: AlignConfig, console: Console) -> None:
+    """Wait for the judge at ``reward.url`` before engines and learners start. Raises RewardServiceError if nobody is
+    there, or for a wrong token."""
+    if config.reward.source == "service" and config.reward.url is not None:
+        with reward_client(config, config.reward.url, console) as client:
+            client.judge_version()
+            client.check_token()
 
 
 def check_judge(config: AlignConfig) -> None:

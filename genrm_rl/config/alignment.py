@@ -86,6 +86,13 @@ class RewardConfig(Section):
     breaker_failures: int = setting(
         3, "lost connections in a row after which only one call probes the judge", free=True, ge=1
     )
+    start_deadline: float = setting(
+        900.0,
+        "how long a judge at `url` that is not up yet is waited for before anything starts",
+        unit="seconds",
+        free=True,
+        gt=0,
+    )
     give_up_after: float = setting(
         1800.0,
         "how long a dead judge is waited for before the run stops (it can be resumed)",

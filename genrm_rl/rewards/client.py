@@ -1,8 +1,9 @@
 """Asks a reward service for the rewards of groups: bounded, retried where that can help, and never inventing one.
 
 What can happen to a group: it gets rewards and masks from the service; the service refuses it for good (a mask with the
-reason); the service is busy or serves another judge version (asked again, then masked); nobody answers (waited for:
-the circuit breaker lets one call at a time through until the service is back, everything else stands still).
+reason); the service is busy or serves another judge version (asked again, then masked); nobody answers, or a service
+that is still starting (waited for: the circuit breaker lets one call at a time through until it is there, everything
+else stands still).
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, Reply, aske
 LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, TimeoutError)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
 GRACE = 15.0  # seconds beyond a call's deadline before the connection is given up
+HEALTH, REWARDS = "/healthz", "/v1/rewards"
+UNKNOWN_PATH = 404  # of the two paths above: the service's routes are not there yet, or it is none
 
 
 class RewardServiceError(GenRMError):
-    """The service can't be used: wrong address, no token, or silent for longer than ``reward.give_up_after``."""
+    """The service can't be used: wrong address, no token, or silent for longer than ``reward.give_up_after``
+    (``reward.start_deadline`` before its first answer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class RewardClient:
         self._headers = authorisation(token)
         self._say = say
         self._jitter = random.Random(seed)  # of pauses only; no result depends on it
+        self._met = False  # whether it ever answered as a reward service
         self._room = threading.BoundedSemaphore(config.max_in_flight)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reward-client", daemon=True)
@@ -96,8 +101,14 @@ class RewardClient:
         self._loop.close()
 
     def judge_version(self) -> str:
-        """The version that is served now; waits for a silent service. Raises RewardServiceError."""
+        """The version that is served now; waits for a service that is silent or still starting. Raises
+        RewardServiceError."""
         return self._await(self._version())
+
+    def check_token(self) -> None:
+        """Raise RewardServiceError if the service wants another token."""
+        if self._await(self._patiently("GET", "/v1/stats", None)).status_code == 401:
+            raise self._no_token()
 
     def submit(self, group: Group, judge_version: str, **ask: Any) -> Future[GroupReward]:
         """Judge one group by ``judge_version``; blocks while the judge has enough to do.
@@ -155,13 +166,12 @@ class RewardClient:
         await self._http.close()
 
     async def _version(self) -> str:
-        reply = await self._patiently("GET", "/healthz", None)
-        found = reply.json() if reply.status_code == 200 else {}
-        if "judge_version" not in found:
-            raise RewardServiceError(
-                f"{self.url} is no genrm_rl reward service (/healthz answered {reply.status_code}); check reward.url"
-            )
-        return found["judge_version"]
+        reply = await self._patiently("GET", HEALTH, None)
+        version = _version_in(reply)
+        if version is None:
+            raise self._no_service(f"{HEALTH} answered {reply.status_code} without a judge_version")
+        self._met = True
+        return version
 
     async def _judge(self, group: Group, version: str, ask: dict[str, Any]) -> GroupReward:
         """Rewards, or masks for a group that the service would not judge."""
@@ -178,7 +188,7 @@ class RewardClient:
         }
         began = time.perf_counter()
         for attempt in range(config.attempts):
-            reply = await self._patiently("POST", "/v1/rewards", body)
+            reply = await self._patiently("POST", REWARDS, body)
             found = self._outcome(reply, group, version, time.perf_counter() - began)
             if isinstance(found, GroupReward):
                 return found
@@ -203,8 +213,8 @@ class RewardClient:
             self._say(f"the judge refuses a group: {sentence_of(reply)}")
             return Mask.REFUSED
         if reply.status_code == 401:
-            raise RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
-        raise RewardServiceError(f"{self.url}/v1/rewards answered {reply.status_code}: {sentence_of(reply)}")
+            raise self._no_token()
+        raise RewardServiceError(f"{self.url}{REWARDS} answered {reply.status_code}: {sentence_of(reply)}")
 
     def _rewards_in(self, reply: Reply, group: Group, version: str, seconds: float) -> GroupReward | Mask:
         try:
@@ -220,7 +230,7 @@ class RewardClient:
         return GroupReward(records, tuple(judgments), seconds)
 
     async def _patiently(self, method: str, path: str, body: dict[str, Any] | None) -> Reply:
-        """One reply; a lost connection is tried again until ``give_up_after`` seconds without any answer."""
+        """One reply; a service that is not there is asked again until it was silent for too long."""
         silent_since: float | None = None
         attempt = 0
         while True:
@@ -229,7 +239,7 @@ class RewardClient:
                     self.statistics.calls += 1
                     async with self._http.request(method, f"{self.url}{path}", json=body) as answer:
                         reply = Reply(answer.status, answer.headers, await answer.read())
-                    reason = sentence_of(reply) if reply.status_code == NOBODY_STATUS else None
+                    reason = not_there(path, reply)
                 except LOST as error:
                     reason = f"{type(error).__name__} {error}".strip()
                 if reason is None:
@@ -240,22 +250,56 @@ class RewardClient:
                 self.statistics.lost += 1
                 self._breaker.failed()
                 silent_since = silent_since or time.monotonic()
-            waited = time.monotonic() - silent_since
-            if waited > self.config.give_up_after:
-                raise RewardServiceError(
-                    f"the judge at {self.url} did not answer for {waited:.0f} s ({reason}); nothing is lost: start the "
-                    "service again and run the job with the same run id (reward.give_up_after sets the patience)"
-                )
+            self._check_patience(time.monotonic() - silent_since, reason)
             if self._breaker.may_say(SAY_EVERY):
-                self._say(f"the judge at {self.url} does not answer ({reason}); generation pauses until it is back")
+                self._say(self._waiting(reason))
             await asyncio.sleep(self._pause(attempt, None))
             attempt += 1
+
+    def _waiting(self, reason: str) -> str:
+        if self._met:
+            return f"the judge at {self.url} does not answer ({reason}); generation pauses until it is back"
+        left = f"{self.config.start_deadline:g} s (reward.start_deadline)"
+        return f"the judge at {self.url} is not up yet ({reason}); waiting for it, at most {left}"
+
+    def _check_patience(self, waited: float, reason: str) -> None:
+        """Raise RewardServiceError if that was too long."""
+        if self._met and waited > self.config.give_up_after:
+            raise RewardServiceError(
+                f"the judge at {self.url} did not answer for {waited:.0f} s ({reason}); nothing is lost: start the "
+                "service again and run the job with the same run id (reward.give_up_after sets the patience)"
+            )
+        if not self._met and waited > self.config.start_deadline:
+            raise self._no_service(f"{reason}, for {waited:.0f} s; reward.start_deadline sets the patience")
+
+    def _no_service(self, reason: str) -> RewardServiceError:
+        return RewardServiceError(f"no genrm_rl reward service answers at {self.url} ({reason}); check reward.url")
+
+    def _no_token(self) -> RewardServiceError:
+        return RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")
 
     def _pause(self, attempt: int, reply: Reply | None) -> float:
         """Seconds until the next call: what the service asked for, or exponential back-off, with jitter."""
         asked = asked_pause(reply) if reply is not None else 0.0
         wait = max(asked, min(self.config.backoff * 2**attempt, self.config.max_backoff))
         return wait * (1 + 0.25 * self._jitter.random())
+
+
+def not_there(path: str, reply: Reply) -> str | None:
+    """What somebody else says for a service that is down or still starting; None for an answer of the service."""
+    down = reply.status_code == NOBODY_STATUS
+    starting = reply.status_code == UNKNOWN_PATH and path in (HEALTH, REWARDS)
+    unhealthy = reply.status_code in BUSY_STATUS and path == HEALTH
+    return f"{path} answered {reply.status_code}: {sentence_of(reply)}" if down or starting or unhealthy else None
+
+
+def _version_in(reply: Reply) -> str | None:
+    try:
+        found = reply.json() if reply.status_code == 200 else None
+    except ValueError:
+        return None
+    version = found.get("judge_version") if isinstance(found, dict) else None
+    return version if isinstance(version, str) else None
 
 
 class CircuitBreaker:

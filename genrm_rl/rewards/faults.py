@@ -22,7 +22,8 @@ from genrm_rl.preferences.types import as_messages, content_hash
 # What a caller gets instead of the truth. The first five break the connection or the protocol below JSON.
 FAULTS = (
     "503", "429", "502", "dropped", "cut_off", "late", "no_json", "other_shape", "too_few", "nan", "text_reward",
-    "reward_and_mask", "unknown_mask", "no_judgment", "version_409", "version_200", "masked", "engine_failed",
+    "reward_and_mask", "unknown_mask", "no_judgment", "huge", "half_a_judgment", "version_409", "version_200", "masked",
+    "engine_failed",
 )  # fmt: skip
 POLL = 0.05  # seconds until the server notices that it should stop
 GroupKey = tuple[str, tuple[str, ...]]  # prompt id, responses
@@ -122,9 +123,13 @@ def spoiled(fault: str, reply: dict[str, Any]) -> bytes:
         return json.dumps({"rewards": [0.5]}).encode()
     if fault == "version_200":
         return json.dumps(reply | {"judge_version": "another"}).encode()
+    if fault == "half_a_judgment":
+        bare = [{"id": judgment["id"]} for judgment in reply["judgments"]]
+        return json.dumps(reply | {"judgments": bare}).encode()
     first, *others = reply["groups"][0]
     changes: dict[str, dict[str, Any]] = {
         "nan": {"reward": float("nan"), "mask": None},
+        "huge": {"reward": 1e300, "mask": None},
         "text_reward": {"reward": "0.5", "mask": None},
         "reward_and_mask": {"reward": 0.5, "mask": "not_judged"},
         "unknown_mask": {"reward": None, "mask": "tired"},

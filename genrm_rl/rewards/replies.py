@@ -11,6 +11,8 @@ from genrm_rl.rewards.types import Mask, RewardRecord
 
 Records = tuple[RewardRecord, ...]
 
+LARGEST = 1e4  # probabilities end at 1, log-odds at 9.3, strengths of n responses below 10 n: beyond is no reward
+
 
 class UnreadableReply(ValueError):
     """A reply that breaks the contract of ``/v1/rewards``; the message says where."""
@@ -20,19 +22,20 @@ def read_rewards(body: bytes | str, sizes: Sequence[int]) -> tuple[str, list[Rec
     """Judge version, records by group, and judgments of a reply to groups of ``sizes`` responses.
 
     Raises UnreadableReply for anything but the contract: no JSON, other counts, a reward that is no finite number, a
-    reward together with a mask, an unknown mask, or a reward whose judgments are not in the reply.
+    reward together with a mask, an unknown mask, a reward that no rule can give or whose judgments are not in the
+    reply, or a judgment without the fields that runs and reports read.
     """
     reply = _parse(body)
     version = reply.get("judge_version")
     if not isinstance(version, str):
         raise UnreadableReply("judge_version is no text")
     judgments = reply.get("judgments")
-    if not isinstance(judgments, list) or not all(_has_id(judgment) for judgment in judgments):
-        raise UnreadableReply("judgments is no list of judgments with an id")
+    if not isinstance(judgments, list):
+        raise UnreadableReply("judgments is no list")
     groups = reply.get("groups")
     if not isinstance(groups, list) or [len(g) if isinstance(g, list) else None for g in groups] != list(sizes):
         raise UnreadableReply(f"groups is no list of {len(sizes)} groups with as many rewards as there were responses")
-    known = {judgment["id"] for judgment in judgments}
+    known = {_checked_id(judgment) for judgment in judgments}
     return version, [tuple(_record(entry, known, version) for entry in group) for group in groups], judgments
 
 
@@ -60,13 +63,29 @@ def _record(entry: Any, known: set[str], version: str) -> RewardRecord:
         return RewardRecord(None, Mask(mask), tuple(behind), version)
     if isinstance(reward, bool) or not isinstance(reward, (int, float)) or not math.isfinite(reward):
         raise UnreadableReply(f"the reward {str(reward)[:40]} is no finite number")
+    if abs(reward) > LARGEST:
+        raise UnreadableReply(f"the reward {reward:g} is beyond what any rule gives (+-{LARGEST:g})")
     if not behind or not known.issuperset(behind):
         raise UnreadableReply("a reward has no judgment behind it")
     return RewardRecord(float(reward), None, tuple(behind), version)
 
 
-def _has_id(judgment: Any) -> bool:
-    return isinstance(judgment, dict) and isinstance(judgment.get("id"), str)
+def _checked_id(judgment: Any) -> str:
+    """The id of a judgment that has what is read from it later."""
+    if not isinstance(judgment, dict) or not isinstance(judgment.get("id"), str):
+        raise UnreadableReply("judgments is no list of judgments with an id")
+    name = judgment["id"][:40]
+    if not isinstance(judgment.get("verdict"), str):
+        raise UnreadableReply(f"the verdict of judgment {name} is no text")
+    if "consistent" not in judgment or not isinstance(judgment["consistent"], bool | None):
+        raise UnreadableReply(f"consistent of judgment {name} is neither a truth value nor null")
+    if "p_a" not in judgment or not _is_probability(judgment["p_a"]):
+        raise UnreadableReply(f"p_a of judgment {name} is neither a probability nor null")
+    return judgment["id"]
+
+
+def _is_probability(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1)
 
 
 def _no_number(name: str) -> NoReturn:

@@ -22,7 +22,7 @@ FAST = {"backoff": 0.01, "max_backoff": 0.05, "attempts": 3, "deadline": 5.0}
 def good_reply(body: dict) -> tuple[int, dict, dict]:
     responses = body["groups"][0]["responses"]
     group = [{"reward": float(i), "mask": None, "judgments": ["j"]} for i in range(len(responses))]
-    judgment = {"id": "j", "verdict": "prefers_b", "p_a": 0.1}
+    judgment = {"id": "j", "verdict": "prefers_b", "p_a": 0.1, "consistent": True}
     return 200, {}, {"judge_version": body["judge_version"], "seconds": 0.0, "groups": [group], "judgments": [judgment]}
 
 
@@ -31,6 +31,7 @@ class Service:
 
     def __init__(self) -> None:
         self.script: list[Callable[[dict], tuple[int, dict, dict] | None]] = []
+        self.health: list[tuple[int, dict, dict]] = []  # answers to /healthz before the good ones
         self.bodies: list[dict] = []
         self.times: list[float] = []
         self.busy = 0
@@ -42,7 +43,7 @@ class Service:
                 pass
 
             def do_GET(self) -> None:
-                self.answer(200, {}, {"judge_version": "v1"})
+                self.answer(*(outer.health.pop(0) if outer.health else (200, {}, {"judge_version": "v1"})))
 
             def do_POST(self) -> None:
                 outer.busy += 1
@@ -151,11 +152,44 @@ def test_an_open_breaker_lets_one_call_through_at_a_time(service):
 
 
 def test_nobody_there_for_too_long_stops_with_a_way_out():
-    config = RewardConfig(**(FAST | {"give_up_after": 0.2}))
+    said: list[str] = []
+    config = RewardConfig(**(FAST | {"start_deadline": 0.2}))
     with (
-        RewardClient("http://127.0.0.1:9", config, say=lambda _: None) as client,
-        pytest.raises(RewardServiceError, match="same run id"),
+        RewardClient("http://127.0.0.1:9", config, say=said.append) as client,
+        pytest.raises(RewardServiceError, match=r"no genrm_rl reward service answers at .*; check reward.url"),
     ):
+        client.judge_version()
+    assert "not up yet" in said[0] and "reward.start_deadline" in said[0]
+
+
+def test_a_judge_that_goes_away_for_too_long_stops_with_a_way_out(service):
+    with client_of(service, give_up_after=0.2) as client:
+        assert client.judge_version() == "v1"
+        service.script = [lambda _: None] * 100
+        with pytest.raises(RewardServiceError, match="same run id"):
+            client.rewards([GROUP], judge_version="v1")
+
+
+@pytest.mark.parametrize("status", [404, 503, 502])
+def test_a_service_that_is_still_starting_is_waited_for(service, status):
+    service.health = [(status, {}, {"detail": "Path '/healthz' not found."})] * 3
+    said: list[str] = []
+    with client_of(service, said) as client:
+        assert client.judge_version() == "v1"
+    assert "not up yet" in said[0] and str(status) in said[0]
+
+
+def test_routes_that_are_gone_for_a_while_are_waited_for(service):
+    service.script = [lambda _: (404, {}, {"detail": "Path '/v1/rewards' not found."})] * 3
+    with client_of(service) as client:
+        (found,) = client.rewards([GROUP])
+    assert found.records[1].reward == 1.0
+
+
+@pytest.mark.parametrize("body", [[], {"status": "ok"}, {"judge_version": 3}])
+def test_another_service_is_named_at_once(service, body):
+    service.health = [(200, {}, body)]
+    with client_of(service) as client, pytest.raises(RewardServiceError, match="check reward.url"):
         client.judge_version()
 
 
@@ -193,6 +227,11 @@ BROKEN = {
     "unknown mask": changed(groups=[[{"reward": None, "mask": "tired", "judgments": []}] * 2]),
     "no judgment behind it": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": []}] * 2]),
     "judgment that is not there": changed(groups=[[{"reward": 1.0, "mask": None, "judgments": ["k"]}] * 2]),
+    "absurd": changed(groups=[[{"reward": 1e300, "mask": None, "judgments": ["j"]}] * 2]),
+    "judgment without consistent": changed(judgments=[{"id": "j", "verdict": "prefers_b", "p_a": 0.1}]),
+    "consistent as text": changed(judgments=[{"id": "j", "verdict": "prefers_b", "p_a": 0.1, "consistent": "yes"}]),
+    "no probability": changed(judgments=[{"id": "j", "verdict": "prefers_b", "p_a": 1.1, "consistent": None}]),
+    "no verdict": changed(judgments=[{"id": "j", "p_a": 0.1, "consistent": None}]),
     "a list": lambda body: (200, {}, []),
 }
 
