@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from genrm_rl.closed_loop.comparisons import NewComparison
 from genrm_rl.config.loop import LabelsConfig
-from genrm_rl.judging.types import Judgment
+from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.preferences.world.style import verify
 
@@ -22,7 +22,9 @@ class Unlabelled(StrEnum):
     """Why a comparison got no label."""
 
     TOO_FEW_VERDICTS = "too_few_verdicts"  # of the judge, in both orders together
+    ONE_ORDER = "one_order"  # one order came to no verdict, also when it was asked once more
     ORDERS_DISAGREE = "orders_disagree"  # the judge contradicts itself when the answers change places
+    TIE = "tie"  # the votes of an order balance, or the judge is no surer of one answer than of the other
     UNSURE = "unsure"  # the judge's probability is below labels.min_probability
     SKIPPED = "skipped"  # a person skipped it
     NOT_ASKED = "not_asked"  # labels.source is human, and the person has not come to it
@@ -45,10 +47,14 @@ class LabelledComparison:
 
 def judge_label(judgment: Judgment, config: LabelsConfig) -> Label | Unlabelled:
     """The judge's label, if both orders agree and it is sure enough."""
-    if judgment.votes < config.min_verdicts or judgment.p_a is None or judgment.consistent is None:
+    if judgment.verdict is Verdict.ONE_ORDER:
+        return Unlabelled.ONE_ORDER
+    if judgment.votes < config.min_verdicts or judgment.p_a is None:
         return Unlabelled.TOO_FEW_VERDICTS
-    if not judgment.consistent:
+    if judgment.consistent is False:
         return Unlabelled.ORDERS_DISAGREE
+    if judgment.tie or Verdict.ABSTAINED in (judgment.verdict_ab, judgment.verdict_ba):
+        return Unlabelled.TIE
     if max(judgment.p_a, 1 - judgment.p_a) < config.min_probability:
         return Unlabelled.UNSURE
     return "a" if judgment.p_a > 0.5 else "b"

@@ -18,7 +18,7 @@ from genrm_rl.closed_loop.labels import HumanLabel, LabelledComparison, label_co
 from genrm_rl.closed_loop.settings import serve_settings, turn_seed
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.judging.folding import fold_all
-from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.types import PreferencePair, as_messages
 from genrm_rl.runtime.run_directory import command_line
@@ -168,22 +168,25 @@ def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[
     from genrm_rl.rollout.judge_engine import JudgeEngine
     from genrm_rl.serving.app import judge_to_serve
 
-    config = bench.config
+    config, asked = bench.config, bench.config.judge.judge
     served = judge_to_serve(serve_settings(config, bench.root, judge))
     requests = judge_requests(
-        both_orders(comparison.pair.comparison() for comparison in comparisons),
+        orders_to_ask(
+            (comparison.pair.comparison() for comparison in comparisons), asked.orders, turn_seed(bench.config, turn)
+        ),
         bench.encoder,
         form=served.form or "cot",
         judge_version=served.version,
         purpose="labels",
         run_seed=turn_seed(bench.config, turn),
-        temperature=config.judge.judge.temperature,
-        top_p=config.judge.judge.top_p,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
         samples=config.labels.votes,
     )
     with JudgeEngine(config.judge, bench.run, bench.encoder, served, bench.console) as engine:
         stage = f"turn{turn}/preferences/traces"
-        return fold_all(engine.sample_stage(stage, served, requests, "verdicts on new comparisons"))
+        traces = engine.sample_stage(stage, served, requests, "verdicts on new comparisons", ask_again=True)
+    return fold_all(traces, asked.aggregate, asked.orders)
 
 
 def pairs_file(turn: int) -> str:

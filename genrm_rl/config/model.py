@@ -30,7 +30,16 @@ class JudgeConfig(Section):
         False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"
     )
     votes: int = setting(1, "traces per order in an evaluation", unit="traces", ge=1)
-    aggregate: Literal["mean_probability", "majority"] = setting("mean_probability", "how votes become one verdict")
+    orders: Literal["both", "one"] = setting(
+        "both",
+        "`both`: no judgment without a verdict in both orders; `one`: each comparison in one order only, which "
+        "the seed draws",
+    )
+    aggregate: Literal["mean_probability", "mean_log_odds", "majority"] = setting(
+        "mean_probability",
+        "P(A) of both orders: mean of the probabilities, of the log-odds, or of the shares of votes; orders that "
+        "contradict each other are always one half",
+    )
     temperature: float = setting(1.0, "sampling temperature; the paper uses 1.0", ge=0.0, le=5.0)
     top_p: float = setting(0.95, "nucleus; the paper uses 0.95", gt=0.0, le=1.0)
 

@@ -17,9 +17,9 @@ from genrm_rl.evaluation.records import (
 )
 from genrm_rl.evaluation.schema import Decoding
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.folding import fold_all
+from genrm_rl.judging.folding import Aggregate, fold_all
 from genrm_rl.judging.judge import Judge
-from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.scalar import scalar_probabilities, scalar_sequences
 from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.types import PreferencePair
@@ -79,7 +79,7 @@ class Measurement:
     ) -> list[Trace]:
         sampled = decoding == "sampled"
         requests = judge_requests(
-            both_orders(pair.comparison() for pair in pairs),
+            orders_to_ask((pair.comparison() for pair in pairs), self.config.judge.orders, self.config.run.seed),
             self.encoder,
             form=judge.form or "cot",
             judge_version=judge.version,
@@ -89,7 +89,7 @@ class Measurement:
             top_p=self.config.judge.top_p if sampled else 1.0,
             samples=votes,
         )
-        return self.engine.sample_stage(f"{stage}/traces", judge, requests, description)
+        return self.engine.sample_stage(f"{stage}/traces", judge, requests, description, ask_again=True)
 
     def _records(
         self,
@@ -101,7 +101,7 @@ class Measurement:
         traces: list[Trace],
     ) -> list[JudgmentRecord]:
         def compute(directory: Path) -> dict[str, Any]:
-            judgments = fold_all(traces, self.config.judge.aggregate)
+            judgments = fold_all(traces, self.config.judge.aggregate, self.config.judge.orders)
             rows = [
                 record_from_judgment(pair, judgments[pair.id], judge=judge.name, test_set=name, decoding=decoding)
                 for pair in pairs
@@ -114,7 +114,10 @@ class Measurement:
     def _scalar(self, stage: str, judge: Judge, name: str, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
         def compute(directory: Path) -> dict[str, Any]:
             scores = self._scores(judge, pairs)
-            rows = [_scalar_record(judge, name, pair, values) for pair, values in zip(pairs, scores, strict=True)]
+            rows = [
+                _scalar_record(judge, name, pair, values, self.config.judge.aggregate)
+                for pair, values in zip(pairs, scores, strict=True)
+            ]
             write_records(directory / RECORDS, rows)
             return {"judge_version": judge.version, "pairs": len(rows)}
 
@@ -131,7 +134,14 @@ class Measurement:
         return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _scalar_record(judge: Judge, name: str, pair: PreferencePair, scores: tuple[float, float]) -> JudgmentRecord:
+def _scalar_record(
+    judge: Judge, name: str, pair: PreferencePair, scores: tuple[float, float], aggregate: Aggregate
+) -> JudgmentRecord:
     return record_from_probability(
-        pair, *scalar_probabilities(judge.kind, *scores), judge=judge.name, test_set=name, judge_version=judge.version
+        pair,
+        *scalar_probabilities(judge.kind, *scores),
+        judge=judge.name,
+        test_set=name,
+        judge_version=judge.version,
+        aggregate=aggregate,
     )

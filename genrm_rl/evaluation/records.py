@@ -12,7 +12,8 @@ from typing import Any
 
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.schema import Decoding
-from genrm_rl.judging.scalar import verdict_of
+from genrm_rl.judging.folding import Aggregate
+from genrm_rl.judging.scalar import fold_probabilities, verdict_of
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.runtime.storage import write_atomic
@@ -110,6 +111,7 @@ def record_from_probability(
     judge: str,
     test_set: str,
     judge_version: str = "",
+    aggregate: Aggregate = "mean_probability",
 ) -> JudgmentRecord:
     """The row of a judge that gives P(A) without words.
 
@@ -133,7 +135,7 @@ def record_from_probability(
         verdict_ba=None if order_free else verdicts[1],
         p_a_ab=p_a,
         p_a_ba=p_a_swapped,
-        p_a=sum(given) / len(given),
+        p_a=fold_probabilities(p_a, p_a_swapped, aggregate),
         tie_ab=p_a == 0.5,
         tie_ba=p_a_swapped == 0.5,
         order_free=order_free,

@@ -182,6 +182,14 @@ class JudgeEncoder:
             None if needed <= self.max_context else f"it needs {needed} tokens and the context has {self.max_context}"
         )
 
+    def indistinct(self, comparison: Comparison, form: Form) -> bool:
+        """Whether a judge of this form sees the same in both orders: equal answers, and those that the template makes
+        equal."""
+        if comparison.response_a == comparison.response_b:
+            return True
+        prompt = JudgePrompt(self.family, training_form(form))
+        return prompt.render(comparison) == prompt.render(comparison.swap())
+
     def tokens_after(self, form: Form) -> int:
         """Tokens that may follow the prompt, a forced verdict line included."""
         return self.max_tokens(form) + (self.verdict_room if self.force_verdict and form != "direct" else 0)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 
 from genrm_rl.errors import DataError
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.probability import p_a_from_logprobs, verdict_p_a
+from genrm_rl.judging.folding import Orders
+from genrm_rl.judging.probability import log_odds_of, sigmoid, verdict_log_odds
 from genrm_rl.judging.types import Form, Trace, Verdict
 from genrm_rl.judging.verdicts import contradicts, parse_verdict
 from genrm_rl.preferences.types import Comparison, Slot
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 FORCED = "forced"  # finish reason of a trace whose verdict line was begun for the judge
+AGAIN = "again"  # what the id of a second asking ends in
 Generate = Callable[[Sequence[GenerationRequest]], Iterable[GenerationResult]]
 
 
@@ -46,6 +48,15 @@ def both_orders(comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
     for comparison in comparisons:
         yield comparison
         yield comparison.swap()
+
+
+def orders_to_ask(comparisons: Iterable[Comparison], orders: Orders, seed: int) -> Iterator[Comparison]:
+    """What is asked of each comparison: both orders, or the one that the seed draws for it."""
+    if orders == "both":
+        yield from both_orders(comparisons)
+        return
+    for comparison in comparisons:
+        yield comparison.swap() if derive_seed(seed, "order", comparison.pair_id) % 2 else comparison
 
 
 def judge_requests(
@@ -95,6 +106,35 @@ def judge_requests(
             yield JudgeRequest(request, comparison, form, index, judge_version, hint)
 
 
+def requests_again(asked: Iterable[JudgeRequest], traces: Iterable[Trace]) -> list[JudgeRequest]:
+    """One more request for every comparison and order that was asked and came to no verdict at all, with a seed of its
+    own that follows from the recorded one.
+
+    At temperature 0 the same question gives the same words, so only what failed or was late is asked again.
+    """
+    orders: dict[tuple[str, bool], list[Verdict]] = {}
+    for trace in traces:
+        orders.setdefault((trace.pair_id, trace.swapped), []).append(trace.verdict)
+    first: dict[tuple[str, bool], JudgeRequest] = {}
+    for entry in asked:
+        first.setdefault((entry.comparison.pair_id, entry.comparison.swapped), entry)
+    return [
+        replace(entry, request=_asked_again(entry.request))
+        for key, entry in first.items()
+        if _may_still_speak(orders.get(key, []), entry.request.temperature)
+    ]
+
+
+def _may_still_speak(verdicts: Sequence[Verdict], temperature: float) -> bool:
+    if any(verdict.is_verdict for verdict in verdicts):
+        return False
+    return temperature > 0 or any(verdict in (Verdict.TIMED_OUT, Verdict.JUDGE_FAILED) for verdict in verdicts)
+
+
+def _asked_again(request: GenerationRequest) -> GenerationRequest:
+    return replace(request, request_id=f"{request.request_id}/{AGAIN}", seed=derive_seed(request.seed, AGAIN))
+
+
 def trace_from_result(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> Trace:
     """Read a finished generation as a trace.
 
@@ -111,13 +151,15 @@ def trace_from_result(asked: JudgeRequest, result: GenerationResult, encoder: Ju
     body = _without_ending(result.token_ids, encoder)
     if verdict.is_verdict and any(index in encoder.chat.special_token_ids for index in body):
         verdict, rationale = Verdict.UNPARSEABLE, text
-    p_a = None
+    log_odds = None
     if verdict.is_verdict:
         try:
-            p_a = verdict_p_a(result.token_ids, result.logprobs_TK, encoder.verdict_token_ids, encoder.chat.ignorable)
+            log_odds = verdict_log_odds(
+                result.token_ids, result.logprobs_TK, encoder.verdict_token_ids, encoder.chat.ignorable
+            )
         except ValueError:
             verdict, rationale = Verdict.JUDGE_FAILED, text
-    return _trace(asked, result, text, rationale, verdict, p_a)
+    return _trace(asked, result, text, rationale, verdict, log_odds)
 
 
 def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> JudgeRequest | None:
@@ -164,11 +206,11 @@ def trace_from_forced(
         error=forced.error,
     )
     text = encoder.chat.decode(joined.token_ids)
-    verdict, p_a = _one_token_verdict(forced, encoder)
+    verdict, log_odds = _one_token_verdict(forced, encoder)
     rationale = text
     if verdict.is_verdict:
         verdict, rationale = parse_verdict(text, "stop", encoder.grammar)
-    trace = _trace(asked, joined, text, rationale, verdict, p_a if verdict.is_verdict else None)
+    trace = _trace(asked, joined, text, rationale, verdict, log_odds if verdict.is_verdict else None)
     return replace(trace, finish_reason=FORCED) if forced.finish_reason in ("stop", "length") else trace
 
 
@@ -194,13 +236,13 @@ def collect_traces(asked: Iterable[JudgeRequest], generate: Generate, encoder: J
 
 def _direct_trace(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> Trace:
     """The marker was part of the prompt; ``text`` shows the whole verdict line all the same."""
-    verdict, p_a = _one_token_verdict(result, encoder)
+    verdict, log_odds = _one_token_verdict(result, encoder)
     text = encoder.grammar.marker + encoder.chat.decode(result.token_ids)
-    return _trace(asked, result, text, "" if verdict.is_verdict else text, verdict, p_a)
+    return _trace(asked, result, text, "" if verdict.is_verdict else text, verdict, log_odds)
 
 
 def _one_token_verdict(result: GenerationResult, encoder: JudgeEncoder) -> tuple[Verdict, float | None]:
-    """Verdict and P(A) of a one-token answer. A token that is neither letter is UNPARSEABLE."""
+    """Verdict and log-odds of a one-token answer. A token that is neither letter is UNPARSEABLE."""
     if result.finish_reason == "failed":
         return Verdict.JUDGE_FAILED, None
     if result.finish_reason == "deadline":
@@ -211,7 +253,7 @@ def _one_token_verdict(result: GenerationResult, encoder: JudgeEncoder) -> tuple
     if not result.logprobs_TK:
         return verdict, None
     try:
-        return verdict, p_a_from_logprobs(*result.logprobs_TK[0])
+        return verdict, log_odds_of(*result.logprobs_TK[0])
     except ValueError:
         return Verdict.JUDGE_FAILED, None
 
@@ -225,7 +267,7 @@ def _without_ending(token_ids: Sequence[int], encoder: JudgeEncoder) -> tuple[in
 
 
 def _trace(
-    asked: JudgeRequest, result: GenerationResult, text: str, rationale: str, verdict: Verdict, p_a: float | None
+    asked: JudgeRequest, result: GenerationResult, text: str, rationale: str, verdict: Verdict, log_odds: float | None
 ) -> Trace:
     return Trace(
         trace_id=asked.request_id,
@@ -235,7 +277,7 @@ def _trace(
         text=text,
         rationale=rationale,
         verdict=verdict,
-        p_a=p_a,
+        p_a=None if log_odds is None else sigmoid(log_odds),
         prompt_token_ids=asked.request.prompt_token_ids,
         completion_token_ids=tuple(result.token_ids),
         finish_reason=result.finish_reason,
@@ -244,4 +286,5 @@ def _trace(
         top_p=asked.request.top_p,
         seed=asked.request.seed,
         sample_index=asked.sample_index,
+        log_odds=log_odds,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.folding import Aggregate, OrderVerdict, agreement, fold_orders
 from genrm_rl.judging.judge import JudgeKind
+from genrm_rl.judging.probability import logit, sigmoid
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
 
@@ -31,16 +33,22 @@ def scalar_probabilities(kind: JudgeKind, first: float, second: float) -> tuple[
     return sigmoid(first - second), None
 
 
-def scalar_judgment(kind: JudgeKind, pair_id: str, first: float, second: float) -> Judgment:
+def scalar_judgment(kind: JudgeKind, pair_id: str, first: float, second: float, aggregate: Aggregate) -> Judgment:
     """The judgment that two scores come to: one vote per order, no traces. Scores that are no numbers (a broken
     checkpoint) are JUDGE_FAILED."""
     if not (math.isfinite(first) and math.isfinite(second)):
         return Judgment(pair_id, Verdict.JUDGE_FAILED, None, Verdict.JUDGE_FAILED, None, None, 0)
-    given = [p for p in scalar_probabilities(kind, first, second) if p is not None]
-    ab, ba = (*map(verdict_of, given), None)[:2]
-    agree = ab == ba if ba is not None and ab.is_verdict and ba.is_verdict else None
-    p_a = math.fsum(given) / len(given)
-    return Judgment(pair_id, verdict_of(p_a), p_a, ab, ba, agree, len(given), tie=p_a == 0.5)
+    given = [_order(p) for p in scalar_probabilities(kind, first, second) if p is not None]
+    ab, ba = (*given, None)[:2]
+    verdict, p_a = fold_orders(given, aggregate)
+    ba_verdict = None if ba is None else ba.verdict
+    agree = agreement(ab, ba)
+    return Judgment(pair_id, verdict, p_a, ab.verdict, ba_verdict, agree, len(given), tie=not verdict.is_verdict)
+
+
+def fold_probabilities(p_ab: float, p_ba: float | None, aggregate: Aggregate) -> float:
+    """P(canonical A wins) of one vote per order, or of the only one; folded as verdicts in words are."""
+    return fold_orders([_order(p) for p in (p_ab, p_ba) if p is not None], aggregate)[1]
 
 
 def verdict_of(p_a: float) -> Verdict:
@@ -48,6 +56,5 @@ def verdict_of(p_a: float) -> Verdict:
     return Verdict.ABSTAINED if p_a == 0.5 else Verdict.PREFERS_A if p_a > 0.5 else Verdict.PREFERS_B
 
 
-def sigmoid(value: float) -> float:
-    """Logistic function, stable for large arguments."""
-    return 1.0 / (1.0 + math.exp(-value)) if value >= 0 else math.exp(value) / (1.0 + math.exp(value))
+def _order(p_a: float) -> OrderVerdict:
+    return OrderVerdict.of(verdict_of(p_a), logit(p_a))

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from genrm_rl.judging.probability import logit
 from genrm_rl.preferences.types import Slot
 
 Form = Literal["direct", "cot", "rationalize"]
 
 
 class Verdict(StrEnum):
-    """What one judgment came to. Anything but the first two is a named non-verdict, never a number."""
+    """What one judgment came to. Anything but the first two is a named non-verdict, never a number.
+
+    ``ONE_ORDER`` is said of judgments only, never of one trace: one order gave a verdict and the other none.
+    """
 
     PREFERS_A = "prefers_a"
     PREFERS_B = "prefers_b"
@@ -21,6 +25,7 @@ class Verdict(StrEnum):
     TRUNCATED = "truncated"
     TIMED_OUT = "timed_out"
     JUDGE_FAILED = "judge_failed"
+    ONE_ORDER = "one_order"
 
     @property
     def slot(self) -> Slot | None:
@@ -46,8 +51,10 @@ class Verdict(StrEnum):
 class Trace:
     """One sampled judgment of one comparison in one order.
 
-    ``p_a`` is P(slot A wins) from the log-probabilities of the two verdict tokens *in this order*, or None for a
-    non-verdict. ``verdict`` is in this order too; :meth:`Judgment` folds both orders into the canonical one.
+    ``log_odds`` is the log-probability of A's verdict token less that of B's, in nats, *in this order*; ``p_a`` is the
+    same as P(slot A wins), which is 0 or 1 where the log-odds still tell. Both are None for a non-verdict, and where
+    the log-probabilities are not known. ``verdict`` is in this order too; :class:`Judgment` folds both orders into the
+    canonical one.
     """
 
     trace_id: str
@@ -66,6 +73,7 @@ class Trace:
     top_p: float
     seed: int
     sample_index: int
+    log_odds: float | None = None
 
     @property
     def canonical_verdict(self) -> Verdict:
@@ -79,14 +87,24 @@ class Trace:
             return None
         return 1.0 - self.p_a if self.swapped else self.p_a
 
+    @property
+    def canonical_log_odds(self) -> float | None:
+        """Log-odds that canonical A wins, in nats, or None; from ``p_a`` where that is all that is known."""
+        known = self.log_odds
+        if known is None and self.p_a is not None:
+            known = logit(self.p_a)
+        return -known if known is not None and self.swapped else known
+
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """All traces of one comparison folded together, in the pair's canonical orientation.
+    """All traces of one comparison folded together, in the pair's canonical orientation (see
+    :func:`genrm_rl.judging.folding.fold`).
 
-    ``verdict_ab`` and ``verdict_ba`` are the folded verdicts of each order (already canonical; None if that order was
-    not asked). ``consistent`` is None unless both orders gave a verdict. ``p_a`` is the mean over orders of the mean
-    over votes of P(canonical A wins); None if no trace gave a verdict. ``votes`` counts the traces that gave one.
+    ``p_a`` is P(canonical A wins): above one half where ``verdict`` prefers A, below where it prefers B, exactly one
+    half where ``tie`` is set, and None where there is no judgment. ``verdict_ab`` and ``verdict_ba`` are the verdicts
+    of each order (already canonical; None if that order was not asked). ``consistent`` is None unless both orders gave
+    a verdict; False always comes with a tie. ``votes`` counts the traces that gave a verdict.
     """
 
     pair_id: str

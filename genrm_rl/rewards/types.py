@@ -17,6 +17,7 @@ class Mask(StrEnum):
     """Why a response has no reward. A masked response never enters an advantage or a baseline."""
 
     NOT_JUDGED = "not_judged"  # too few of its comparisons came to a probability
+    ONE_ORDER = "one_order"  # the same, and each of them gave a verdict in one order and none in the other
     NOT_COMPARABLE = "not_comparable"  # no chain of comparisons ties it to the rest of its group
     ALONE = "alone"  # a group of one cannot be ranked, and there is no reference answer
     REFUSED = "refused"  # the service can't judge the group, for example because it does not fit the judge's context

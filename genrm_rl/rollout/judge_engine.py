@@ -14,7 +14,7 @@ from rich.console import Console
 from genrm_rl.config import RunConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
-from genrm_rl.judging.requests import JudgeRequest, collect_traces
+from genrm_rl.judging.requests import JudgeRequest, collect_traces, requests_again
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.rollout.types import SyncReceipt
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -53,12 +53,21 @@ class JudgeEngine:
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
 
-    def sample_stage(self, name: str, judge: Judge, requests: Iterable[JudgeRequest], description: str) -> list[Trace]:
+    def sample_stage(
+        self,
+        name: str,
+        judge: Judge,
+        requests: Iterable[JudgeRequest],
+        description: str,
+        *,
+        ask_again: bool = False,
+    ) -> list[Trace]:
         """Traces of ``requests`` by ``judge``, as stage ``name`` of the run.
 
         Finished traces go to a journal while others are still generated; after a kill only the missing ones are
         sampled. A trace that timed out or whose engine failed is asked for once more, then
-        kept as the non-verdict that it is.
+        kept as the non-verdict that it is. With ``ask_again``, an order of a comparison that came to no verdict at all
+        is asked once more (see :func:`requests_again`); its traces are added.
         """
         work = self.run.path / "work" / name
 
@@ -67,9 +76,12 @@ class JudgeEngine:
             journal = TraceJournal(work, FLUSH_SECONDS)
             before = len(journal.finished)
             started = time.perf_counter()
-            missing = [request for request in wanted if request.request_id not in journal.finished]
-            if missing:
-                self._sample(judge, missing, journal, description)
+            self._sample(judge, wanted, journal, description)
+            if ask_again:
+                finished = [journal.finished[request.request_id] for request in wanted]
+                more = requests_again(wanted, finished)
+                self._sample(judge, more, journal, f"{description} (orders without a verdict)")
+                wanted += more
             traces = [journal.finished[request.request_id] for request in wanted]
             write_traces(directory / "traces.parquet", traces)
             seconds = time.perf_counter() - started
@@ -86,7 +98,11 @@ class JudgeEngine:
             self._keep(pool.publish(judge.version, judge.path))
             self._serves = judge.path
 
-    def _sample(self, judge: Judge, missing: list[JudgeRequest], journal: TraceJournal, description: str) -> None:
+    def _sample(self, judge: Judge, wanted: list[JudgeRequest], journal: TraceJournal, description: str) -> None:
+        """What the journal does not have yet."""
+        missing = [request for request in wanted if request.request_id not in journal.finished]
+        if not missing:
+            return
         self.serve(judge)
         again: list[JudgeRequest] = []
         by_id = {request.request_id: request for request in missing}

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("top_p", pa.float64()),
         ("seed", pa.int64()),
         ("sample_index", pa.int32()),
+        ("log_odds", pa.float64()),
     ]
 )
 assert [field.name for field in fields(Trace)] == SCHEMA.names

@@ -119,15 +119,15 @@ class Judged:
 
 
 class JudgmentOut(Wire):
-    """One comparison, both orders folded. ``p_a`` is None if no vote was a verdict."""
+    """One comparison, both orders folded. ``p_a`` is None if either order came to no verdict."""
 
     id: str = Field(description="hash of prompt and answers")
     verdict: Verdict
-    p_a: float | None = Field(description="P(A wins)")
-    tie: bool
+    p_a: float | None = Field(description="P(A wins); one half exactly where `tie` is true")
+    tie: bool = Field(description="equal answers, orders that contradict each other, or votes that balance")
     verdict_ab: Verdict | None
     verdict_ba: Verdict | None = Field(description="verdict when B was shown first, about A and B as they were sent")
-    consistent: bool | None = Field(description="whether both orders agree")
+    consistent: bool | None = Field(description="whether both orders agree; false is always a tie")
     votes: int = Field(description="judgments that gave a verdict")
     non_verdicts: dict[Verdict, int] = Field(description="judgments that did not, by kind")
     cached: bool

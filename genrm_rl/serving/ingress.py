@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray import serve
 
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import DataError
+from genrm_rl.judging.types import Verdict
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
@@ -57,6 +58,12 @@ api.add_middleware(Observed, report=lambda call: _replica().ledger.finished(call
 def _replica() -> RewardService:
     """The ingress that this process runs; the middlewares are made before it."""
     return serve.get_replica_context().servable_object
+
+
+def _mask(mask: Mask, behind: Sequence[str], judged: Mapping[str, JudgmentOut]) -> Mask:
+    """Why there is no reward; more closely where all judgments that are missing are missing for one reason."""
+    missing = {judged[name].verdict for name in behind if judged[name].p_a is None}
+    return Mask.ONE_ORDER if mask is Mask.NOT_JUDGED and missing == {Verdict.ONE_ORDER} else mask
 
 
 @api.exception_handler(RequestValidationError)
@@ -209,7 +216,7 @@ class RewardService:
         earned = [
             RewardOut(
                 reward=None if isinstance(value, Mask) else value,
-                mask=value if isinstance(value, Mask) else None,
+                mask=_mask(value, behind[place_of[index]], judged) if isinstance(value, Mask) else None,
                 judgments=behind[place_of[index]],
             )
             for index, value in enumerate(scores)

@@ -13,13 +13,14 @@ from typing import TypeVar
 
 from genrm_rl.config import JudgeConfig
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.folding import fold
+from genrm_rl.judging.folding import fold, tie_of_equals
 from genrm_rl.judging.judge import JudgeKind
 from genrm_rl.judging.requests import (
     JudgeRequest,
-    both_orders,
     forced_request,
     judge_requests,
+    orders_to_ask,
+    requests_again,
     trace_from_forced,
     trace_from_result,
 )
@@ -69,7 +70,7 @@ class ServedJudge:
         """Hash of all that an exact verdict depends on, but what is compared."""
         asked = (encoder.prompt_hashes[self.form], self.form, encoder.max_tokens(self.form), self.judge.force_verdict)
         engine = (weights_fingerprint(self.engine.model_path), self.engine.dtype, self.engine.device)
-        return content_hash(self.version, *engine, *asked, self.judge.aggregate)
+        return content_hash(self.version, *engine, *asked, self.judge.aggregate, self.judge.orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,8 @@ class JudgeReplica:
         return replace(result, weight_version=self._served.version)
 
     async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
+        if self._encoder.indistinct(comparison, self._served.form):
+            return Judged(tie_of_equals(comparison.pair_id), False, Cost(), self._served.version)
         exact = votes.greedy or self._served.form == "direct"
         key = cache_key(comparison, self._identity)
         known = await self._off_loop(self._cache.get, key) if exact else None
@@ -154,7 +157,7 @@ class JudgeReplica:
             return Judged(known, True, Cost(), self._served.version)
         planned = 1 if exact else votes.count
         traces, cost = await self._vote(self._requests(comparison, exact, planned), planned, votes.stop_error, expires)
-        judgment = fold(traces, self._served.judge.aggregate)
+        judgment = fold(traces, self._served.judge.aggregate, self._served.judge.orders)
         if exact:
             await self._off_loop(self._cache.put, key, judgment)
         return Judged(judgment, False, cost, self._served.version)
@@ -164,11 +167,11 @@ class JudgeReplica:
         return await asyncio.to_thread(call, *arguments) if self._cache.on_disk else call(*arguments)
 
     def _requests(self, comparison: Comparison, exact: bool, planned: int) -> list[JudgeRequest]:
-        """All planned votes of both orders."""
+        """All planned votes of both orders, or of the one that is drawn (``judge.orders``)."""
         judge = self._served.judge
         return list(
             judge_requests(
-                both_orders([comparison]),
+                orders_to_ask([comparison], judge.orders, self._served.seed),
                 self._encoder,
                 form=self._served.form,
                 judge_version=self._served.version,
@@ -183,17 +186,25 @@ class JudgeReplica:
     async def _vote(
         self, asked: Sequence[JudgeRequest], planned: int, error: float | None, expires: float
     ) -> tuple[list[Trace], Cost]:
-        """Ask round by round, one vote per order each, until the verdict is settled or all were asked."""
+        """Ask round by round, one vote per order each, until the verdict is settled or all were asked. An order without
+        any verdict is asked once more, if there is time."""
         traces: list[Trace] = []
         cost = Cost()
         aggregate, done = self._served.judge.aggregate, 0
         while more := next_rounds(rounds_of(traces, aggregate), planned, error):
             batch = [each for each in asked if done <= each.sample_index < done + more]
-            found = await asyncio.gather(*(self._trace(each, expires) for each in batch))
-            traces += [trace for trace, _ in found]
-            cost = sum((each for _, each in found), cost)
-            done += more
-        return traces, cost + Cost(votes_saved=len(asked) - len(traces))
+            found, spent = await self._traces(batch, expires)
+            traces, cost, done = traces + found, cost + spent, done + more
+        cost += Cost(votes_saved=len(asked) - len(traces))
+        if time.time() < expires:
+            found, spent = await self._traces(requests_again(asked, traces), expires)
+            traces, cost = traces + found, cost + spent
+        return traces, cost
+
+    async def _traces(self, batch: Sequence[JudgeRequest], expires: float) -> tuple[list[Trace], Cost]:
+        """Judgments that are asked for at once, and what they cost together."""
+        found = await asyncio.gather(*(self._trace(each, expires) for each in batch))
+        return [trace for trace, _ in found], sum((cost for _, cost in found), Cost())
 
     async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
         """One judgment and what it cost."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from ray import serve
 
 from genrm_rl.config import LearnerConfig
+from genrm_rl.judging.folding import tie_of_equals
 from genrm_rl.judging.scalar import scalar_judgment, scalar_sequences
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
@@ -60,6 +61,8 @@ class ScalarReplica:
 
     async def _judge(self, comparison: Comparison, expires: float) -> Judged:
         kind, version = self._served.kind, self._served.version
+        if comparison.response_a == comparison.response_b:
+            return Judged(tie_of_equals(comparison.pair_id), False, Cost(), version)
         pair = scalar_sequences(kind, comparison, self._encoder)
         try:
             async with asyncio.timeout(max(0.001, expires - time.time())):
@@ -69,7 +72,8 @@ class ScalarReplica:
             judgment = Judgment(comparison.pair_id, late, None, late, None, None, 0)
             return Judged(judgment, False, Cost(votes_asked=1), version)
         cost = Cost(votes_asked=1, prompt_tokens=sum(map(len, pair)))
-        return Judged(scalar_judgment(kind, comparison.pair_id, first, second), False, cost, version)
+        judgment = scalar_judgment(kind, comparison.pair_id, first, second, self._served.judge.aggregate)
+        return Judged(judgment, False, cost, version)
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=BATCH_WAIT)
     async def _score(self, sequences: list[tuple[int, ...]]) -> list[float]:

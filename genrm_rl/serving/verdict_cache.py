@@ -19,7 +19,7 @@ from genrm_rl.errors import ConfigError
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import Comparison, content_hash
 
-FORMAT = 1  # of the stored judgments; another number finds none of the old ones
+FORMAT = 2  # of the stored judgments; another number finds none of the old ones
 BUSY_SECONDS = 5.0  # how long a replica waits while another one writes
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, judgment TEXT NOT NULL) WITHOUT ROWID"
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrm_rl.judging.probability import p_a_from_logprobs, verdict_p_a, verdict_position
+from genrm_rl.judging.probability import log_odds_of, logit, sigmoid, verdict_log_odds, verdict_position
 from genrm_rl.judging.templates import GRAMMARS
 from genrm_rl.judging.types import Verdict
 from genrm_rl.judging.verdicts import parse_verdict
@@ -86,11 +86,13 @@ def test_written_verdict_is_read_back(rationale: str, slot, grammar) -> None:
 def test_probability_is_a_probability_and_mirrors(logprob_a: float, logprob_b: float) -> None:
     if logprob_a == logprob_b == -math.inf:
         with pytest.raises(ValueError, match="zero"):
-            p_a_from_logprobs(logprob_a, logprob_b)
+            log_odds_of(logprob_a, logprob_b)
         return
-    p = p_a_from_logprobs(logprob_a, logprob_b)
+    odds = log_odds_of(logprob_a, logprob_b)
+    assert odds == -log_odds_of(logprob_b, logprob_a)
+    p = sigmoid(odds)
     assert 0 <= p <= 1
-    assert p == pytest.approx(1 - p_a_from_logprobs(logprob_b, logprob_a), abs=1e-12)
+    assert p == pytest.approx(1 - sigmoid(-odds), abs=1e-12)
     if max(logprob_a, logprob_b) > -600:  # the textbook softmax, where it does not underflow
         weights = math.exp(logprob_a), math.exp(logprob_b)
         assert p == pytest.approx(weights[0] / sum(weights), abs=1e-9)
@@ -99,7 +101,16 @@ def test_probability_is_a_probability_and_mirrors(logprob_a: float, logprob_b: f
 def test_impossible_probabilities_are_errors_not_numbers() -> None:
     for bad in ((math.nan, -1.0), (-1.0, math.nan), (math.inf, -1.0)):
         with pytest.raises(ValueError):
-            p_a_from_logprobs(*bad)
+            log_odds_of(*bad)
+
+
+@given(st.floats(0, 1))
+def test_log_odds_and_probability_are_the_same_thing(p: float) -> None:
+    assert sigmoid(logit(p)) == pytest.approx(p, abs=1e-12)
+
+
+def test_log_odds_still_tell_where_probabilities_are_saturated() -> None:
+    assert sigmoid(40.0) == sigmoid(50.0) == 1.0 and log_odds_of(-0.0, -50.0) > log_odds_of(-0.0, -40.0)
 
 
 def test_probability_is_read_at_the_last_letter_token() -> None:
@@ -107,8 +118,8 @@ def test_probability_is_read_at_the_last_letter_token() -> None:
     rows = ((-9.0, -1.0), (-0.1, -2.0), (-5.0, -5.0), (-5.0, -5.0))
     ignorable = {end, blank}.__contains__
     assert verdict_position((b, a, blank, end), (a, b), ignorable) == 1
-    assert verdict_p_a((b, a, blank, end), rows, (a, b), ignorable) == pytest.approx(1 / (1 + math.exp(-1.9)))
-    assert verdict_p_a((b, 7, blank, end), rows, (a, b), ignorable) is None
-    assert verdict_p_a((b, a), (), (a, b), ignorable) is None
+    assert verdict_log_odds((b, a, blank, end), rows, (a, b), ignorable) == pytest.approx(1.9)
+    assert verdict_log_odds((b, 7, blank, end), rows, (a, b), ignorable) is None
+    assert verdict_log_odds((b, a), (), (a, b), ignorable) is None
     with pytest.raises(ValueError, match="2 tokens came with 4 rows"):
-        verdict_p_a((b, a), rows, (a, b), ignorable)
+        verdict_log_odds((b, a), rows, (a, b), ignorable)

@@ -36,10 +36,11 @@ SURE_A = ((False, A, 0.95), (False, A, 0.9), (True, B, 0.05), (True, B, 0.1))
         (((False, B, 0.1), (False, B, 0.05), (True, A, 0.9), (True, A, 0.95)), "b"),
         (((False, A, 0.95), (False, NONE, None), (True, B, 0.05), (True, B, 0.1)), "a"),  # three verdicts are enough
         (((False, A, 0.95), (False, NONE, None), (True, NONE, None), (True, B, 0.1)), Unlabelled.TOO_FEW_VERDICTS),
-        (((False, A, 0.99), (False, A, 0.99), (False, A, 0.99)), Unlabelled.TOO_FEW_VERDICTS),  # one order only
+        (((False, A, 0.99), (False, A, 0.99), (False, A, 0.99)), Unlabelled.ONE_ORDER),
+        (((False, A, 0.99), (False, A, 0.99), (True, NONE, None), (True, NONE, None)), Unlabelled.ONE_ORDER),
         (((False, A, 0.99), (False, A, 0.99), (True, A, 0.9), (True, A, 0.9)), Unlabelled.ORDERS_DISAGREE),
         (((False, A, 0.7), (False, A, 0.7), (True, B, 0.3), (True, B, 0.3)), Unlabelled.UNSURE),
-        (((False, A, 0.7), (False, B, 0.3), (True, B, 0.3), (True, A, 0.7)), Unlabelled.TOO_FEW_VERDICTS),  # ties
+        (((False, A, 0.7), (False, B, 0.3), (True, B, 0.3), (True, A, 0.7)), Unlabelled.TIE),
     ],
 )
 def test_the_judge_labels_only_what_it_is_sure_of_in_both_orders(votes, expected):
