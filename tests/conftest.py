@@ -21,16 +21,21 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
+# Two processes share the tests (`make test`). These folders stay whole, in one of them, since their tests share engines
+# or a service that are dear to start; other files are handed out one by one.
+WHOLE_FOLDERS = {"engine", "loop", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test carries the mark of its folder, so `-m "not drill"` needs no mark in each file."""
+    """A test carries the mark of its folder, so `-m "not drill"` needs no mark in each file, and stays with those that
+    share its fixtures."""
     root = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
         if folder in FOLDER_MARKS:
             item.add_marker(FOLDER_MARKS[folder])
+        item.add_marker(pytest.mark.xdist_group(folder if folder in WHOLE_FOLDERS else str(item.path)))
 
 
 @pytest.fixture(scope="session")
