@@ -244,7 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
     try:
         app(args=list(argv) if argv is not None else None, standalone_mode=True)
-    except GenRMError as problem:
+    except GenRMError as error:
+        problem = getattr(error, "cause", error)  # of a worker's error, Ray shows the whole traceback
         # Messages quote file names and library messages: no markup in them, and one line.
         sentence = " ".join(line.strip() for line in str(problem).splitlines() if line.strip()).removesuffix(".")
         shown = Text.assemble(("error:", "bold red"), " ", sentence)

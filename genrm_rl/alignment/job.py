@@ -29,7 +29,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
         check_exists(config.run)
     check_plan(config)
     model = resolve_model(config.model)
-    chat = ChatEncoder(load_tokenizer(model.path))
+    chat = ChatEncoder(load_tokenizer(model.path), config.sampling.chat_template_kwargs)
     room = config.model.max_context - config.sampling.max_tokens
     prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
     check_judge(config)

@@ -54,7 +54,8 @@ class Workbench:
     @cached_property
     def chat(self) -> ChatEncoder:
         """Questions as the policy reads them."""
-        return ChatEncoder(load_tokenizer(resolve_model(self.config.policy.model).path))
+        policy = self.config.policy
+        return ChatEncoder(load_tokenizer(resolve_model(policy.model).path), policy.sampling.chat_template_kwargs)
 
     @cached_property
     def splits(self) -> DataSplits:

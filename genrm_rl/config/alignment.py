@@ -170,6 +170,9 @@ class DPOConfig(Section):
 class SamplingConfig(Section):
     """How the policy answers."""
 
+    chat_template_kwargs: dict[str, bool | int | float | str] = setting(
+        dict, "arguments of the policy's chat template, e.g. {enable_thinking: false}"
+    )
     max_tokens: int = setting(32, "longest answer", unit="tokens", ge=1)
     temperature: float = setting(1.0, "rollout temperature", gt=0, le=5)
     top_p: float = setting(

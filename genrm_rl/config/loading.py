@@ -232,7 +232,10 @@ def _check_known(model: type[BaseModel], keys: KeyPath, *, where: str) -> None:
                 else (f"known keys{' of ' + parent if parent else ''}: {', '.join(current.model_fields)}")
             )
             raise ConfigError(f"{where}: unknown key {full}; {hint}")
-        current = _section_of(current.model_fields[key].annotation)
+        annotation = current.model_fields[key].annotation
+        if typing.get_origin(annotation) is dict:  # its keys are the user's
+            return
+        current = _section_of(annotation)
 
 
 def _check_shapes(

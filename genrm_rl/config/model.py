@@ -25,6 +25,9 @@ class JudgeConfig(Section):
     """How the judge is asked and how its verdicts are folded."""
 
     template: Literal["compact", "mt_bench"] = setting("compact", "prompt family; `mt_bench` for any chat model")
+    chat_template_kwargs: dict[str, bool | int | float | str] = setting(
+        dict, "arguments of the model's chat template, e.g. {enable_thinking: false}"
+    )
     max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
     force_verdict: bool = setting(
         False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"

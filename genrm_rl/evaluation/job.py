@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.config import RunConfig
+from genrm_rl.errors import JudgeFailure
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import ResultRow
@@ -28,7 +29,8 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
     """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
 
     Judgments (JSONL), traces (Parquet) and ``results.json`` go to the run directory; the same run id continues. Returns
-    that directory. Raises ConfigError without test sets, ModelError for a directory that is no finished checkpoint.
+    that directory. Raises ConfigError without test sets, ModelError for a directory that is no finished checkpoint, and
+    JudgeFailure at the end if not one judgment is a verdict.
     """
     check_test_sets(config.data)
     judge = judge_of(config, judge_name, form)
@@ -59,6 +61,12 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
         write_results(run.path, judge, rows)
     console.print(result_table(rows))
     console.print(f"judgments and results: {run.path}", highlight=False)
+    if rows and all(row.non_verdict_rate == 1 for row in rows):
+        raise JudgeFailure(
+            f"{judge.name} gave no verdict at all, so these figures say nothing about it; read what it wrote in "
+            f"{run.path / 'evaluation'}, and choose another judge.template, a longer judge.max_rationale, or "
+            "judge.force_verdict true"
+        )
     return run.path
 
 

@@ -3,38 +3,57 @@
 The template is rendered once per sequence of roles with a placeholder for each content and cut at the placeholders. The
 template's own pieces are tokenised with control tokens on, the contents with control tokens off. Text such as
 ``<|im_end|>`` in an answer therefore stays text, and what the judge reads has exactly the turns that it was given.
+
+A template's clock (``strftime_now``) stands still at :data:`CLOCK`: what a model is asked must not depend on the day.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
 
 from genrm_rl.errors import ModelError
+from genrm_rl.preferences.types import content_hash
+
+CLOCK = datetime(2024, 7, 26)  # the day that Llama's templates show where they are given no clock
+CHANCE = re.compile(r"\|\s*random\b")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class ChatEncoder:
-    """Encodes conversations for one tokenizer. Raises ModelError if the tokenizer has no chat template."""
+    """Encodes conversations for one tokenizer. ``arguments`` are given to its chat template (``enable_thinking``).
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    Raises ModelError if the tokenizer has no chat template, or one that draws at random or takes no such argument.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
+        self._arguments = dict(arguments or {})
         if not tokenizer.chat_template:
             raise ModelError(
                 f"The tokenizer of {tokenizer.name_or_path or 'the model'} has no chat template; use a chat "
                 "(instruct) model, "
                 "or add chat_template.jinja to its folder."
             )
+        self._check_source()
         added = tokenizer.added_tokens_decoder
         self.special_token_ids = frozenset(index for index, token in added.items() if token.special)
         self._added = {index: token.content for index, token in added.items() if len(token.content.strip()) > 1}
         self._pieces: dict[tuple[tuple[str, ...], bool], list[list[int]] | ModelError] = {}
         self._ignorable: dict[int, bool] = {}
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the template with its arguments and its clock: of all that it puts around a text."""
+        marks = [str(getattr(self.tokenizer, name)) for name in ("bos_token", "eos_token")]
+        return content_hash(self.tokenizer.chat_template, self._arguments, CLOCK.isoformat(), marks)
 
     def check_template(self) -> None:
         """Raise ModelError if the template can't render the simplest conversation, or nothing says how a turn ends."""
@@ -172,16 +191,33 @@ class ChatEncoder:
             raise found
         return found
 
+    def _check_source(self) -> None:
+        """Raise ModelError for a template that is not the same twice, and for an argument that it does not ask for."""
+        source, name = str(self.tokenizer.chat_template), self.tokenizer.name_or_path or "the model"
+        if CHANCE.search(source):
+            raise ModelError(f"The chat template of {name} draws at random (`| random`); take that out of it")
+        unknown = next((key for key in self._arguments if not re.search(rf"\b{re.escape(key)}\b", source)), None)
+        if unknown is not None:
+            raise ModelError(
+                f"The chat template of {name} does not ask for `{unknown}`; take it out of chat_template_kwargs"
+            )
+
     def _template_pieces(self, roles: tuple[str, ...], generation: bool) -> list[str]:
         """The template's own text before, between and after the contents of these roles."""
         marks = [f"GENRMxCONTENTx{index}x" for index in range(len(roles))]
         messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
         name = self.tokenizer.name_or_path or "the model"
         try:
-            rest = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
-        except TemplateError as error:
+            rest = self.tokenizer.apply_chat_template(
+                messages,
+                tokenize=False,
+                add_generation_prompt=generation,
+                **{"strftime_now": CLOCK.strftime, **self._arguments},
+            )
+        except Exception as error:  # a template is a program: its faults are whatever Python raises
+            reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
             raise ModelError(
-                f"The chat template of {name} refuses the turns {', '.join(roles)} ({error}); "
+                f"The chat template of {name} refuses the turns {', '.join(roles)} ({reason}); "
                 "mend it, or choose another model"
             ) from error
         pieces = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genrm_rl.config.model import JudgeConfig
 from genrm_rl.errors import DataError, ModelError
@@ -12,7 +12,7 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
 from genrm_rl.judging.templates import GRAMMARS, Family
 from genrm_rl.judging.types import Form, Trace
-from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot
+from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot, content_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,8 +53,9 @@ class JudgeEncoder:
         max_context: int,
         max_rationale: int,
         force_verdict: bool = False,
+        template_arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self.chat = ChatEncoder(tokenizer)
+        self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
         self.family: Family = family
         self.grammar = GRAMMARS[family]
@@ -77,12 +78,13 @@ class JudgeEncoder:
             max_context=max_context,
             max_rationale=judge.max_rationale,
             force_verdict=judge.force_verdict,
+            template_arguments=judge.chat_template_kwargs,
         )
 
     @property
     def prompt_hashes(self) -> dict[Form, str]:
-        """Hash of each prompt form, for manifests."""
-        return prompt_hashes(self.family)
+        """Hash of each prompt form in the model's chat template, for manifests."""
+        return {form: content_hash(words, self.chat.identity) for form, words in prompt_hashes(self.family).items()}
 
     @property
     def stop_token_id(self) -> int:

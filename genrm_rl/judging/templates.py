@@ -4,7 +4,7 @@
 2410.12832 describes its prompts: named criteria, a warning against position, length and name bias, and a fixed verdict
 line at the end. ``compact`` is the one-line-per-field format that the shipped tiny model was pre-trained on.
 
-A changed text is a new version: traces, manifests and reports record :attr:`Template.hash`.
+A changed text is a new version: manifests of sampled traces record a hash of it and of the model's chat template.
 """
 
 from __future__ import annotations

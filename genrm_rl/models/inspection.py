@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.errors import ModelError
+from genrm_rl.models.head import check_head, declared_tied
 from genrm_rl.runtime.object_store import fetch
 
+ADAPTER = "adapter_config.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
@@ -48,19 +50,24 @@ def inspect_directory(path: Path) -> ModelFacts:
 
 
 def check_architecture(path: Path) -> None:
-    """Raise ModelError if transformers does not know the architecture in ``path`` or refuses its settings.
+    """Raise ModelError if transformers does not know the architecture in ``path`` or refuses its settings, and if the
+    head that the architecture has where config.json says nothing is not in the weights.
 
     Imports transformers, so it is not part of :func:`inspect_directory`.
     """
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # configs raise whatever their own checks raise
         reason = in_one_line(problem).partition(". ")[0]
         raise ModelError(
             f"{path / 'config.json'} is not usable ({reason}); choose a model whose architecture transformers knows"
         ) from problem
+    if declared_tied(read_object(path / "config.json")) is None:
+        text = config.get_text_config()
+        headers = {file: read_safetensors_header(file) for file in weight_files(path, os.listdir(path))}
+        check_head(path, headers, bool(getattr(text, "tie_word_embeddings", True)), text.vocab_size)
 
 
 def refuse_remote_code(settings: dict[str, Any], where: str) -> None:
@@ -72,13 +79,23 @@ def refuse_remote_code(settings: dict[str, Any], where: str) -> None:
         )
 
 
+def refuse_adapter(path: Path, names: Iterable[str]) -> None:
+    """Raise ModelError for a folder that holds a LoRA adapter, alone or beside a model: engines would not apply it."""
+    base = read_object(path / ADAPTER).get("base_model_name_or_path")
+    adapter = f"a LoRA adapter of {base}" if base else "a LoRA adapter"
+    if "config.json" not in names:
+        raise ModelError(f"{path} has no config.json; it is {adapter}, merge it into its base first")
+    raise ModelError(f"{path} holds {adapter} ({ADAPTER}), which is not loaded; merge it into its base first")
+
+
 def _inspect(path: Path) -> ModelFacts:
     if not path.is_dir():
         raise ModelError(f"{path} is not a model directory" + ("" if path.exists() else ": it does not exist"))
     names = set(os.listdir(path))
+    if ADAPTER in names:
+        refuse_adapter(path, names)
     if "config.json" not in names:
-        hint = "; it is a LoRA adapter, merge it into its base first" if "adapter_config.json" in names else ""
-        raise ModelError(f"{path} has no config.json, so it is not a model directory{hint}")
+        raise ModelError(f"{path} has no config.json, so it is not a model directory")
     config = read_object(path / "config.json")
     refuse_remote_code(config, f"{path / 'config.json'}")
     if not names & set(TOKENIZER_FILES):
@@ -93,13 +110,15 @@ def _inspect(path: Path) -> ModelFacts:
     vocab_size = text.get("vocab_size")
     if not isinstance(vocab_size, int):
         raise ModelError(f"{path / 'config.json'} has no vocab_size, so it is not a language model")
+    tied = declared_tied(config)
+    check_head(path, headers, tied, vocab_size)
     return ModelFacts(
         architecture=next(iter(config.get("architectures") or []), str(config.get("model_type", "unknown"))),
         parameters=sum(math.prod(entry["shape"]) for entry in tensors.values()),
         bytes=sum(file.stat().st_size for file in files),
         vocab_size=vocab_size,
         max_position=text.get("max_position_embeddings") or text.get("n_positions"),
-        tied_embeddings=bool(config.get("tie_word_embeddings", "lm_head.weight" not in tensors)),
+        tied_embeddings="lm_head.weight" not in tensors if tied is None else tied,
         has_chat_template="chat_template" in tokenizer or "chat_template.jinja" in names,
     )
 
@@ -155,10 +174,10 @@ def read_safetensors_header(file: Path) -> dict[str, dict[str, Any]]:
         raise ModelError(f"{file} is not a safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)
     try:
-        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        ends = [entry["data_offsets"][1] for entry in header.values() if math.prod(entry["shape"]) >= 0]
     except (KeyError, IndexError, TypeError):
-        raise ModelError(f"{file} is not a safetensors file: its header lacks offsets") from None
-    if size < end:
+        raise ModelError(f"{file} is not a safetensors file: its header lacks shapes or offsets") from None
+    if size < 8 + length + max(ends, default=0):
         raise cut_off
     return header
 

@@ -85,7 +85,8 @@ class JudgeEngine:
             traces = [journal.finished[request.request_id] for request in wanted]
             write_traces(directory / "traces.parquet", traces)
             seconds = time.perf_counter() - started
-            return sampling_facts(traces, judge) | {"recovered_traces": before, "sampling_seconds": round(seconds, 3)}
+            facts = {"recovered_traces": before, "sampling_seconds": round(seconds, 3)}
+            return sampling_facts(traces, judge) | facts | {"prompt_hashes": self.encoder.prompt_hashes}
 
         path = self.run.stage(name, compute)
         remove_tree(work)

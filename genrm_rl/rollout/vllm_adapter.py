@@ -6,6 +6,7 @@ Every vLLM import of the project is in the modules ``rollout/vllm_adapter*.py``.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from genrm_rl.errors import ModelError
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
@@ -117,11 +119,24 @@ class VllmEngine:
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> EngineReport:
-        """Start vLLM's processes and load the model."""
+        """Start vLLM's processes and load the model. Raises ModelError for weights that compute no numbers."""
         begun = time.perf_counter()
         fetch(self._settings.model_path)
         self._llm = bare_llm(self._settings)
+        await self._check_numbers()
         return await self.report(seconds=time.perf_counter() - begun)
+
+    async def _check_numbers(self) -> None:
+        """Headers don't show a NaN among the weights; the first log-probabilities do."""
+        tokens = range(1, min(9, self.llm.model_config.get_vocab_size()))
+        (logprobs,) = await self.prompt_logprobs([list(tokens)])
+        if not all(map(math.isfinite, logprobs)):
+            path, dtype = self._settings.model_path, self._settings.dtype
+            await self.shutdown()
+            raise ModelError(
+                f"the log-probabilities of {path} are not finite numbers in {dtype}, so its weights hold NaN or "
+                "infinity; copy them again, or set model.dtype to float32 if they are too large for bfloat16"
+            )
 
     async def report(self, seconds: float = 0.0) -> EngineReport:
         """Version, process ids of the actor and of vLLM, and start-up seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from genrm_rl.errors import DataError
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SENTINEL = "\u241fthe question\u241f"
+DATE = "\u241fa date\u241f"
+
+
+def _any_date(text: str) -> str:
+    """A pattern of a template's own text: the trainer may have rendered it on any day."""
+    return re.escape(text).replace(re.escape(DATE), r"[^\n]{1,60}?")
 
 
 class PolicyFormat:
@@ -23,8 +30,10 @@ class PolicyFormat:
         self._special = tuple(tokenizer.all_special_tokens)
         if tokenizer.chat_template:
             turns = [{"role": "user", "content": SENTINEL}]
-            rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            self._before, self._after = rendered.split(SENTINEL)
+            rendered = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, strftime_now=lambda form: DATE
+            )
+            self._before, self._after = (_any_date(part) for part in rendered.split(SENTINEL))
 
     def split(self, query: str, prompt: str) -> tuple[str, str]:
         """Question and answer. Raises DataError if ``query`` does not begin with ``prompt``."""
@@ -37,9 +46,8 @@ class PolicyFormat:
 
     def question(self, prompt: str) -> str:
         """The user's turn of a prompt that the template wrote; any other prompt as it is."""
-        if prompt.startswith(self._before) and prompt.endswith(self._after):
-            return prompt[len(self._before) : len(prompt) - len(self._after)]
-        return prompt
+        found = re.fullmatch(f"{self._before}(?P<question>.*){self._after}", prompt, re.DOTALL)
+        return found["question"] if found else prompt
 
     def answer(self, text: str) -> str:
         """A generated text without special tokens and blanks at its end."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from safetensors.torch import load_file, save_file
+
 from genrm_rl.runtime.storage import MARKER
 from tests.contract.bad_input_files import BadInput, bootstrap, change_json, copy_model, with_model
 
@@ -83,6 +85,17 @@ def chat_template_that_does_not_parse(folder: Path) -> BadInput:
     return BadInput(with_model(model), ("The chat template of", str(model)), "refuses the turns")
 
 
+def chat_template_that_raises(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    (model / "chat_template.jinja").write_text("{{ messages[0].content + 1 }}", encoding="utf-8")
+    return BadInput(with_model(model), ("The chat template of", "TypeError"), "mend it, or choose another model")
+
+
+def argument_that_the_chat_template_does_not_have(folder: Path) -> BadInput:
+    words = bootstrap("--judge.chat-template-kwargs.enable-thinking", "false")
+    return BadInput(words, ("The chat template of", "`enable_thinking`"), "take it out of chat_template_kwargs")
+
+
 def code_of_its_own(folder: Path) -> BadInput:
     model = copy_model(folder)
     change_json(model / "config.json", auto_map={"AutoModelForCausalLM": "modeling_evil.Model"})
@@ -106,6 +119,34 @@ def adapter_instead_of_a_model(folder: Path) -> BadInput:
     model.mkdir()
     (model / "adapter_config.json").write_text("{}", encoding="utf-8")
     return BadInput(with_model(model), (f"{model} has no config.json", "LoRA adapter"), "merge it into its base first")
+
+
+def adapter_beside_a_model(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    settings = {"base_model_name_or_path": "owner/base"}
+    (model / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return BadInput(with_model(model), ("a LoRA adapter of owner/base", "not loaded"), "merge it into its base first")
+
+
+def output_head_that_is_missing(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    change_json(model / "config.json", tie_word_embeddings=False)
+    return BadInput(with_model(model), (f"{model}/config.json", "the weights have none"), "copy the checkpoint again")
+
+
+def output_head_that_contradicts_the_config(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    weights = load_file(model / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] + 1
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    names = (f"{model}/config.json", "another one (lm_head.weight)")
+    return BadInput(with_model(model), names, "set tie_word_embeddings to false if that is the right head")
+
+
+def vocabulary_larger_than_the_embedding(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    change_json(model / "config.json", vocab_size=256)
+    return BadInput(with_model(model), ("vocab_size 256", "128 rows"), "copy the config that belongs to these weights")
 
 
 def context_longer_than_the_model(folder: Path) -> BadInput:
@@ -180,10 +221,16 @@ MODEL_KINDS = (
     broken_tokenizer,
     no_chat_template,
     chat_template_that_does_not_parse,
+    chat_template_that_raises,
+    argument_that_the_chat_template_does_not_have,
     code_of_its_own,
     model_config_that_is_not_json,
     architecture_that_is_not_known,
     adapter_instead_of_a_model,
+    adapter_beside_a_model,
+    output_head_that_is_missing,
+    output_head_that_contradicts_the_config,
+    vocabulary_larger_than_the_embedding,
     context_longer_than_the_model,
 )
 RESULT_KINDS = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.errors import ModelError
@@ -58,6 +60,19 @@ def test_tied_embeddings_are_recognised(tmp_path, tied):
 def test_a_local_directory_resolves_to_itself(model):
     resolved = resolve_model(ModelConfig(name=str(model)))
     assert (resolved.path, resolved.vocab_size, resolved.parameters) == (model, 4, 32)
+
+
+def test_a_second_copy_of_a_tied_embedding_is_no_contradiction(model):
+    """Some tools write it; sizes beyond one compared block, equal and with one number changed in the last."""
+    embedding = np.arange(2**16, dtype=np.float32).reshape(-1, 8)
+    change_config(model, vocab_size=len(embedding))
+    change_weights(model, **{"model.embed_tokens.weight": embedding, "lm_head.weight": embedding.copy()})
+    assert inspect_directory(model).tied_embeddings
+    other = embedding.copy()
+    other[-1, -1] += 1
+    change_weights(model, **{"lm_head.weight": other})
+    with pytest.raises(ModelError, match="another one"):
+        inspect_directory(model)
 
 
 def no_config(path):
@@ -120,9 +135,57 @@ def missing_shard(path):
     (path / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def change_weights(path, **changes):
+    file = path / "model.safetensors"
+    save_file(load_file(file) | changes, file, metadata={"format": "pt"})
+
+
+def change_config(path, **changes):
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | changes))
+
+
+def untied_without_a_head(path):
+    change_config(path, tie_word_embeddings=False)
+
+
+def silent_config_of_an_untied_architecture(path):
+    config = json.loads((path / "config.json").read_text())
+    del config["tie_word_embeddings"]  # Llama's default is a head of its own
+    (path / "config.json").write_text(json.dumps(config))
+
+
+def tied_with_another_head(path):
+    change_weights(path, **{"lm_head.weight": np.full((4, 8), 2, np.float32)})
+
+
+def embedding_of_another_vocabulary(path):
+    change_config(path, vocab_size=5)
+
+
+def no_embedding(path):
+    save_file({"model.norm.weight": np.ones(8, np.float32)}, path / "model.safetensors")
+
+
+def shards_that_were_not_gathered(path):
+    change_weights(path, **{"model.layers.0.mlp.up_proj.weight": np.ones(0, np.float32)})
+
+
+def adapter_beside_the_config(path):
+    (path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/base"}))
+    (path / "model.safetensors").rename(path / "adapter_model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (untied_without_a_head, "tie_word_embeddings false) and the weights have none"),
+        (silent_config_of_an_untied_architecture, "tie_word_embeddings false) and the weights have none"),
+        (tied_with_another_head, "tie_word_embeddings true) and the weights have another one (lm_head.weight)"),
+        (embedding_of_another_vocabulary, "vocab_size 5 and model.embed_tokens.weight has 4 rows"),
+        (no_embedding, "has no token embedding among its 1 tensors"),
+        (shards_that_were_not_gathered, "has no values for model.layers.0.mlp.up_proj.weight (shape [0])"),
+        (adapter_beside_the_config, "a LoRA adapter of owner/base"),
         (shutil.rmtree, "neither"),
         (no_config, "has no config.json"),
         (adapter_only, "LoRA adapter"),

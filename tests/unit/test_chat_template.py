@@ -1,0 +1,89 @@
+"""A model's chat template is a program: what can go wrong with it is said before an engine starts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from genrm_rl.errors import ModelError
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.serving.policy_format import PolicyFormat
+from tests.unit.judging_cases import comparison, tiny_tokenizer
+
+TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+OPENING = "{% if add_generation_prompt %}<assistant>{% endif %}"
+DATED = "{{ strftime_now('%d %b %Y') }}" + TURNS + OPENING
+THINKING = TURNS + OPENING + "{% if enable_thinking is defined and not enable_thinking %}(no thoughts){% endif %}"
+
+
+def chat(template: str, arguments: Mapping[str, Any] | None = None) -> ChatEncoder:
+    return ChatEncoder(tokenizer(template), arguments)
+
+
+def tokenizer(template: str):
+    changed = copy.deepcopy(tiny_tokenizer())
+    changed.chat_template = template
+    return changed
+
+
+def encoder(template: str, arguments: Mapping[str, Any] | None = None) -> JudgeEncoder:
+    settings = {"max_context": 512, "max_rationale": 40, "template_arguments": arguments}
+    return JudgeEncoder(tokenizer(template), "compact", **settings)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ messages[0].content + 1 }}", "TypeError: can only concatenate"),
+        ("{{ messages[9].content.missing }}", "has no element 9"),
+        ("{{ 1 // 0 }}", "ZeroDivisionError"),
+        ("{{ raise_exception('no thanks') }}", r"\(no thanks\)"),
+        ("{% for m in messages %}", "Unexpected end of template"),
+        ("{{ messages[0].content | no_such_filter }}", "no_such_filter"),
+        ("{{ messages.append(1) }}", "unsafe|not safely callable"),
+        ("{{ ['a', 'b'] | random }}" + TURNS, "draws at random"),
+        ("<user>x</s>", "does not show the user turn exactly once"),
+    ],
+)
+def test_a_template_that_fails_is_refused_in_one_sentence_whatever_it_raises(template, message):
+    with pytest.raises(ModelError, match=message):
+        chat(template).check_template()
+
+
+def test_a_template_shows_the_same_day_for_ever(monkeypatch):
+    import transformers.utils.chat_template_utils as utils
+
+    shown = chat(DATED).conversation_ids([{"role": "user", "content": "x"}], generation=True)
+    assert "2024" in tiny_tokenizer().decode(shown)
+
+    class Tomorrow(utils.datetime):
+        @classmethod
+        def now(cls):
+            return cls(2031, 1, 2)
+
+    monkeypatch.setattr(utils, "datetime", Tomorrow)
+    assert chat(DATED).conversation_ids([{"role": "user", "content": "x"}], generation=True) == shown
+
+
+def test_arguments_reach_the_template_and_the_hash_of_the_prompt_and_misspelt_ones_are_refused():
+    thinks, does_not = encoder(THINKING), encoder(THINKING, {"enable_thinking": False})
+    shown = does_not.chat.decode(does_not.prompt_ids(comparison(), "cot"))
+    assert shown.endswith("(no thoughts)")
+    assert not thinks.chat.decode(thinks.prompt_ids(comparison(), "cot")).endswith("(no thoughts)")
+    with pytest.raises(ModelError, match="does not ask for `enable_thinkin`; take it out of chat_template_kwargs"):
+        encoder(THINKING, {"enable_thinkin": False})
+    hashes = [made.prompt_hashes["cot"] for made in (thinks, does_not, encoder(DATED), encoder(THINKING))]
+    assert hashes[0] == hashes[3] and len(set(hashes)) == 3, (
+        "the same words in another chat template are another prompt"
+    )
+
+
+def test_a_policys_prompt_is_found_whatever_day_its_trainer_rendered_it_on():
+    form = PolicyFormat(tokenizer(DATED))
+    for day in ("26 Jul 2024", "02 Jan 2031"):
+        assert form.question(f"{day}<user>add 1\n2?</s><assistant>") == "add 1\n2?"
+    assert form.question("something else") == "something else"
