@@ -10,7 +10,7 @@ from typing import Any
 from genrm_rl.closed_loop.comparisons import NewComparison
 from genrm_rl.closed_loop.labels import HumanLabel
 from genrm_rl.errors import DataError
-from genrm_rl.preferences.readers import read_jsonl
+from genrm_rl.preferences.files import read_json
 from genrm_rl.preferences.validation import RawRow
 from genrm_rl.runtime.storage import write_atomic
 
@@ -55,7 +55,7 @@ def read_label_file(path: Path, comparisons: Sequence[NewComparison]) -> dict[st
     labels: dict[str, HumanLabel] = {}
     seen: dict[str, int] = {}
     problems: list[str] = []
-    for row in read_jsonl(path):
+    for row in read_json(path):
         problem = _problem(row, known, seen)
         if problem:
             problems.append(f"{row.place}: {problem}")

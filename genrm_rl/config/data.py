@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import model_validator
@@ -20,11 +21,21 @@ class ColumnMap(Section):
     category: str | None = setting("category", "column of the category, if there is one")
     label_source: str | None = setting("label_source", "column of human / ai / verified, if there is one")
     tie: str | None = setting("tie", "column that is true (or says `tie`) where neither answer won, if there is one")
-    label: str | None = setting("label", "column that says `tie` or `draw` where neither answer won, if there is one")
+    response_a: str | None = setting(None, "column of the first answer (`layout: labelled`); None: a usual name")
+    response_b: str | None = setting(None, "column of the second answer (`layout: labelled`); None: a usual name")
+    label: str | None = setting(
+        "label", "column that says which answer won (`layout: labelled`), or `tie` where neither did"
+    )
     chosen_score: str | None = setting(
         "score_chosen", "column of the preferred answer's score, if there is one; equal scores are a tie"
     )
     rejected_score: str | None = setting("score_rejected", "column of the other answer's score, if there is one")
+
+
+Layout = Literal[
+    "auto", "pair", "shared_prefix", "labelled", "ranked", "sharegpt", "best_of", "rm_bench", "judgebench", "rmb",
+    "rmb_best_of", "pandalm", "auto_j", "helpsteer2", "helpsteer3", "ppe_correctness",
+]  # fmt: skip
 
 
 class SourceConfig(Section):
@@ -32,15 +43,24 @@ class SourceConfig(Section):
 
     name: str = setting("", "name in tables; empty takes the path's")
     path: str | None = setting(
-        None, "JSONL(.gz) or Parquet file, a directory saved by `datasets`, or a hub id; relative to data.root"
+        None,
+        "JSONL, JSON array or Parquet file, a glob, a folder (saved by `datasets`, of shards, or downloaded from the "
+        "hub), or a hub id; relative to data.root",
     )
+    config_name: str | None = setting(None, "configuration of a data set that has several")
     split: str | None = setting(None, "split of a dataset")
     world: Literal["train", "gate", "id", "id_neutral", "long_neutral", "family_neutral", "style_reversed"] | None = (
         setting(None, "take pairs from the controlled task world instead of a file")
     )
     limit: int | None = setting(None, "at most this many pairs, drawn with the run's seed", unit="pairs", ge=1)
-    layout: Literal["pair", "shared_prefix"] = setting(
-        "pair", "`pair`: prompt/chosen/rejected; `shared_prefix`: two conversations (hh-rlhf, UltraFeedback-binarized)"
+    layout: Layout = setting(
+        "auto", "how a row is arranged (docs/data.md); `auto` tells it by the columns of the first row that fits one"
+    )
+    first_is: Literal[0, 1] | None = setting(
+        None, "where labels are numbers, the one of the first answer: 0 (1 second, 2 tie) or 1 (2 second, 0 tie)"
+    )
+    ranking: Literal["best", "adjacent", "all"] = setting(
+        "best", "pairs of a ranked row: the best against each other answer, neighbours, or all"
     )
     columns: ColumnMap = setting(ColumnMap, "column names")
     label_source: Literal["human", "ai", "verified"] = setting("human", "who labelled, where no column says so")
@@ -56,9 +76,10 @@ class SourceConfig(Section):
         """The name shown in tables."""
         if self.name:
             return self.name
-        return self.world or str(self.path).removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet").replace(
-            "/", "-"
-        )
+        bare = str(self.path).strip("/")
+        for suffix in (".gz", ".jsonl", ".json", ".parquet"):
+            bare = bare.removesuffix(suffix)
+        return self.world or re.sub(r"[*?\[\]]+", "", bare).replace("/", "-").strip("-") or "data"
 
 
 class WorldConfig(Section):

@@ -153,14 +153,14 @@ def conversation_lengths(
     from transformers import AutoTokenizer
 
     from genrm_rl.preferences.readers import read_rows
-    from genrm_rl.preferences.validation import pair_from_row
+    from genrm_rl.preferences.validation import PairReader
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_dir, local_files_only=True)
     path = Path(path)
     source = SourceConfig(path=path.name)
     lengths: list[int] = []
-    for row in read_rows(source, path.parent):
-        pair = pair_from_row(row, source)
+    reader = PairReader(source)
+    for pair in (pair for row in read_rows(source, path.parent) for pair in reader.pairs(row)):
         text = "\n".join([message.content for message in pair.prompt] + [pair.chosen])
         length = len(tokenizer(text, verbose=False)["input_ids"])
         if shortest <= length <= longest:

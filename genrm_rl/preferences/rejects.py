@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from genrm_rl.errors import DataError
+from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.preferences.validation import RawRow
 from genrm_rl.runtime.storage import write_atomic
@@ -42,7 +45,7 @@ class RejectLog:
 
     def add_row(self, row: RawRow, kind: str, reason: str) -> None:
         """Refuse a row as it was read."""
-        text = row.text or json.dumps(row.fields, ensure_ascii=False, default=str)
+        text = row.text or json.dumps(_shown(row.fields), ensure_ascii=False, default=str)
         self._add(Reject(row.file, row.line, kind, reason, text))
 
     def add_pair(self, pair: PreferencePair, kind: str, reason: str) -> None:
@@ -84,6 +87,17 @@ class RejectLog:
         ]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_atomic(path, text.encode("utf-8", "backslashreplace"))
+
+
+def _shown(fields: object) -> object:
+    """The fields as they can be written: what can't be read is left out."""
+    if not isinstance(fields, Mapping):
+        return fields
+    shown = {}
+    for name in fields:
+        with contextlib.suppress(BadRow):  # the reason names it
+            shown[name] = fields[name]
+    return shown
 
 
 def place_of(pair: PreferencePair) -> tuple[str, int]:

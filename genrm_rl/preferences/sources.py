@@ -13,9 +13,10 @@ from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.preferences.dedup import PromptTable
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import RejectLog, place_of
-from genrm_rl.preferences.splits import Leaks, Pairs, cut_gate, hash_order, remove_leaks
+from genrm_rl.preferences.splits import Leaks, Pairs, cut_gate, hash_order, item_of, remove_leaks
+from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import PreferencePair
-from genrm_rl.preferences.validation import BadRow, pair_from_row
+from genrm_rl.preferences.validation import PairReader
 
 Misfit = Callable[[PreferencePair], str | None]
 """Says why a pair does not fit the judge's context, or None if it does (``JudgeEncoder.misfit``)."""
@@ -23,7 +24,8 @@ Misfit = Callable[[PreferencePair], str | None]
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What became of one source: rows read, equal pairs dropped, rows refused by kind, pairs kept."""
+    """What became of one source: rows read in which layout, what was read in another form, equal pairs dropped, rows
+    refused by kind (ties among them), pairs kept."""
 
     side: str
     name: str
@@ -31,6 +33,8 @@ class SourceReport:
     duplicates: int
     refused: dict[str, int]
     pairs: int
+    layout: str = ""
+    read_as: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -169,14 +173,25 @@ def _load_side(
         refused_before = log.counts()
         if source.world is not None:
             found = _world(source, config, seed, with_noise=side == "train")
-            rows = len(found)
+            rows, reader = len(found), None
         else:
-            found, rows = _read_pairs(source, Path(config.root), log)
+            found, rows, reader = _read_pairs(source, Path(config.root), log)
         found, duplicates = unique_pairs(found, log)
         kept = _take(hash_order(found, seed), source.limit, misfit, log)
         refused = {kind: count - refused_before.get(kind, 0) for kind, count in log.counts().items()}
         refused = {kind: count for kind, count in refused.items() if count}
-        report.sources.append(SourceReport(side, source.label, rows, duplicates, refused, len(kept)))
+        report.sources.append(
+            SourceReport(
+                side,
+                source.label,
+                rows,
+                duplicates,
+                refused,
+                len(kept),
+                layout=reader.layout if reader else "",
+                read_as=dict(reader.notes) if reader else {},
+            )
+        )
         pairs += kept
     if len(sources) > 1:
         pairs, repeated = unique_pairs(pairs, log)
@@ -185,15 +200,16 @@ def _load_side(
     return hash_order(pairs, seed)
 
 
-def _read_pairs(source: SourceConfig, root: Path, log: RejectLog) -> tuple[Pairs, int]:
-    pairs, rows = [], 0
+def _read_pairs(source: SourceConfig, root: Path, log: RejectLog) -> tuple[Pairs, int, PairReader]:
+    pairs: Pairs = []
+    rows, reader = 0, PairReader(source)
     for row in read_rows(source, root):
         rows += 1
         try:
-            pairs.append(pair_from_row(row, source))
+            pairs += reader.pairs(row)
         except BadRow as reason:
             log.add_row(row, reason.kind, str(reason))
-    return pairs, rows
+    return pairs, rows, reader
 
 
 def _world(source: SourceConfig, config: DataConfig, seed: int, *, with_noise: bool) -> Pairs:
@@ -223,16 +239,18 @@ def _named(pair: PreferencePair, source: SourceConfig, index: int) -> Preference
 
 
 def _take(pairs: Pairs, limit: int | None, misfit: Misfit | None, log: RejectLog) -> Pairs:
-    """The first ``limit`` pairs that fit the context; the others met on the way are refused."""
+    """The first items of at most ``limit`` pairs that fit the context; those met on the way that do not are refused."""
     kept: Pairs = []
-    for pair in pairs:
-        if limit is not None and len(kept) == limit:
+    for _, group in itertools.groupby(pairs, key=item_of):
+        item = list(group)
+        if limit is not None and kept and len(kept) + len(item) > limit:
             break
-        reason = misfit(pair) if misfit is not None else None
-        if reason is None:
-            kept.append(pair)
-        else:
-            log.add_pair(pair, "does_not_fit", reason)
+        reasons = [misfit(pair) if misfit is not None else None for pair in item]
+        if not any(reasons):
+            kept += item
+            continue
+        for pair, reason in zip(item, reasons, strict=True):
+            log.add_pair(pair, "does_not_fit", reason or f"another answer to its item {item_of(pair)} does not fit")
     return kept
 
 

@@ -28,8 +28,16 @@ class Leaks:
 
 
 def hash_order(pairs: Sequence[PreferencePair], seed: int) -> Pairs:
-    """Pairs in an order drawn from the seed and each pair's id alone: any beginning of it is a fair, stable sample."""
-    return sorted(pairs, key=lambda pair: content_hash(seed, pair.id))
+    """Pairs in an order drawn from the seed and each pair's id alone: any beginning of it is a fair, stable sample.
+
+    Pairs of one ``item`` (a row of several answers) stand together, in the item's place.
+    """
+    return sorted(pairs, key=lambda pair: (content_hash(seed, item_of(pair)), pair.id))
+
+
+def item_of(pair: PreferencePair) -> str:
+    """What the pair is a part of: the row of several answers that it comes from, or itself."""
+    return str(pair.meta["item"]) if "item" in pair.meta else pair.id
 
 
 def cut_gate(train: Sequence[PreferencePair], fraction: float, seed: int, prompts: PromptTable) -> tuple[Pairs, Pairs]:

@@ -67,6 +67,8 @@ class PreferencePair:
     """A labelled pair: ``chosen`` was preferred to ``rejected`` as the answer to ``prompt``.
 
     ``id`` is a hash of prompt and both answers (see :meth:`create`); ``meta`` keeps what the reader found beside them.
+    ``strength`` says how much better the chosen answer is on the annotators' scale (above 0), ``rationales`` what they
+    gave as reasons; neither is shown to a judge.
     """
 
     id: str
@@ -76,6 +78,8 @@ class PreferencePair:
     source: str = ""
     category: str = ""
     label_source: LabelSource = "human"
+    strength: float | None = None
+    rationales: tuple[str, ...] = ()
     meta: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -88,6 +92,8 @@ class PreferencePair:
         source: str = "",
         category: str = "",
         label_source: LabelSource = "human",
+        strength: float | None = None,
+        rationales: Sequence[str] = (),
         meta: Mapping[str, object] | None = None,
     ) -> PreferencePair:
         """Build a pair and its content-hash id. The id does not depend on which answer was chosen."""
@@ -101,6 +107,8 @@ class PreferencePair:
             source=source,
             category=category,
             label_source=label_source,
+            strength=strength,
+            rationales=tuple(rationales),
             meta=dict(meta or {}),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import yaml
@@ -36,7 +37,7 @@ def missing_data_folder(folder: Path) -> BadInput:
 def data_in_another_format(folder: Path) -> BadInput:
     (folder / "train.csv").write_text("prompt,chosen,rejected\n", encoding="utf-8")
     write_settings(folder, data={"train": [{"path": "train.csv"}]})
-    return BadInput(bootstrap(), ("train.csv", "neither JSONL(.gz) nor Parquet"), "rename it to what it is")
+    return BadInput(bootstrap(), ("train.csv", "neither JSON", "nor Parquet"), "rename it to what it is")
 
 
 def row_that_is_not_json(folder: Path) -> BadInput:
@@ -110,6 +111,49 @@ def labels_that_contradict_each_other(folder: Path) -> BadInput:
 def many_bad_rows(folder: Path) -> BadInput:
     write_rows(folder / "train.jsonl", [*good_rows(2), *[b"{}"] * 5])
     return _row(("`prompt` is missing", "4 more bad rows follow"))
+
+
+def json_array_that_breaks_off(folder: Path) -> BadInput:
+    text = json.dumps(good_rows(), indent=2)
+    (folder / "train.json").write_text(text[: text.index('"chosen": "3"')], encoding="utf-8")
+    write_settings(folder, data={"train": [{"path": "train.json"}]})
+    return BadInput(bootstrap(), ("train.json is a JSON array", "element 4, line 19"), "mend it")
+
+
+def label_that_nobody_knows(folder: Path) -> BadInput:
+    return _labelled(folder, "alpha", ("train.jsonl:1: `label` is 'alpha', which is no known label",), "use A, B, A>B")
+
+
+def label_numbers_that_may_mean_two_things(folder: Path) -> BadInput:
+    return _labelled(folder, 1, ("train.jsonl:1: `label` is 1, which may mean the first or the second",), "`first_is`")
+
+
+def _labelled(folder: Path, label: object, names: tuple[str, ...], way_out: str) -> BadInput:
+    row = {"prompt": "add 1 2", "response_a": "3", "response_b": "4", "label": label}
+    write_rows(folder / "train.jsonl", [row])
+    return BadInput(bootstrap(), names, way_out)
+
+
+def columns_that_fit_two_layouts(folder: Path) -> BadInput:
+    row = {"prompt": "add 1 2", "response_a": "3", "response_b": "4", "label": "A", "chosen": "3", "rejected": "4"}
+    write_rows(folder / "train.jsonl", [row])
+    return BadInput(
+        bootstrap(), ("train.jsonl:1: its columns fit the layouts pair, labelled",), "the source's `layout`"
+    )
+
+
+def folder_with_several_splits(folder: Path) -> BadInput:
+    for split in ("train", "test"):
+        write_rows(folder / f"{split}-00000-of-00001.jsonl", good_rows())
+    for name in ("train.jsonl", "test.jsonl"):
+        (folder / name).unlink()
+    write_settings(folder, data={"train": [{"path": "."}]})
+    return BadInput(bootstrap(), ("has several splits",), "`split` to one of train, test")
+
+
+def glob_without_a_file(folder: Path) -> BadInput:
+    write_settings(folder, data={"train": [{"path": "train-*.parquet"}]})
+    return BadInput(bootstrap(), ("train-*.parquet matches no file",), "check its `path` and `data.root`")
 
 
 def truncated_gzip(folder: Path) -> BadInput:
@@ -212,6 +256,12 @@ DATA_KINDS = (
     characters_that_the_tokenizer_does_not_know,
     labels_that_contradict_each_other,
     many_bad_rows,
+    json_array_that_breaks_off,
+    label_that_nobody_knows,
+    label_numbers_that_may_mean_two_things,
+    columns_that_fit_two_layouts,
+    folder_with_several_splits,
+    glob_without_a_file,
     truncated_gzip,
     broken_parquet,
     empty_file,
