@@ -103,14 +103,14 @@ def write_tables(root: Path, tables: dict[str, dict[Suite, PooledRow]], seeds: l
 def markdown_table(rows: dict[Suite, PooledRow]) -> list[str]:
     """One line per judge and decoding."""
     lines = [
-        "| judge | decoding | accuracy | seeds | consistent | difference | maj@1 | maj@32 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| judge | decoding | accuracy | seeds | ties | right in both | difference | maj@1 | maj@32 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     order = list(LABELS)
     for (judge, _, decoding), row in sorted(rows.items(), key=lambda item: (order.index(item[0][0]), item[0][2])):
         result, difference = row.result, row.difference
         low, high = (100 * bound for bound in result.ci95)
-        consistent = "-" if result.position_consistent is None else f"{100 * result.position_consistent:.1f}"
+        both = "-" if result.right_in_both is None else f"{100 * result.right_in_both:.1f}"
         points = "-"
         if difference is not None:
             left, right = (100 * bound for bound in difference.ci95)
@@ -118,8 +118,8 @@ def markdown_table(rows: dict[Suite, PooledRow]) -> list[str]:
         votes = {point.k: f"{100 * point.accuracy_flexible:.1f}" for point in result.majority_curve}
         lines.append(
             f"| {LABELS.get(judge, judge)} | {decoding} | {100 * result.accuracy_strict:.1f} ({low:.1f}-{high:.1f}) | "
-            f"[{100 * min(row.by_seed):.1f}, {100 * max(row.by_seed):.1f}] | {consistent} | {points} | "
-            f"{votes.get(1, '-')} | {votes.get(32, '-')} |"
+            f"[{100 * min(row.by_seed):.1f}, {100 * max(row.by_seed):.1f}] | {100 * result.tie_rate:.1f} | {both} | "
+            f"{points} | {votes.get(1, '-')} | {votes.get(32, '-')} |"
         )
     return lines
 

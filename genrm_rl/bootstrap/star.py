@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.bootstrap.examples import dpo_examples, sft_examples
-from genrm_rl.bootstrap.gate import decide, gate_metrics
+from genrm_rl.bootstrap.gate import decide
 from genrm_rl.bootstrap.parts import cut_parts
 from genrm_rl.bootstrap.select import (
     TraceSelection,
@@ -28,6 +28,7 @@ from genrm_rl.preferences.types import Comparison, PreferencePair
 from genrm_rl.runtime.storage import write_json
 
 EXAMPLES_PER_REASON = 3
+GATE_METRICS = ("accuracy_strict", "accuracy_folded", "tie_rate", "right_in_both", "non_verdict_rate")
 
 
 class NothingToLearn(DataError):
@@ -110,16 +111,15 @@ def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: W
 
 def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) -> Judge:
     """Measure the candidate on the gate pairs, and its parent if that was not measured yet."""
-    evaluation = workshop.config.evaluation
-    rows = []
-    for judge in (parent, candidate):
-        records = workshop.measurement.gate(judge, workshop.splits.gate[: workshop.config.bootstrap.gate_pairs])
-        rows.append(gate_metrics(records, evaluation.bootstrap_resamples, workshop.seed))
-    decision = decide(*rows, workshop.config.bootstrap)
+    pairs = workshop.splits.gate[: workshop.config.bootstrap.gate_pairs]
+    rows = [workshop.measurement.gate(each, pairs) for each in (parent, candidate)]
+    resamples = workshop.config.evaluation.bootstrap_resamples
+    decision = decide(*rows, workshop.config.bootstrap, resamples=resamples, seed=workshop.seed)
 
     def compute(directory: Path) -> dict[str, Any]:
         write_json(directory / "candidate.json", decision.candidate.model_dump(mode="json"))
         write_json(directory / "parent.json", decision.parent.model_dump(mode="json"))
+        write_json(directory / "difference.json", decision.difference.model_dump(mode="json"))
         return {
             "promoted": decision.promoted,
             "reason": decision.reason,
@@ -129,7 +129,7 @@ def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) 
 
     workshop.run.stage(f"{folder}/gate", compute)
     for row, iteration in ((decision.parent, parent.iteration), (decision.candidate, candidate.iteration)):
-        metrics = {key: getattr(row, key) for key in ("accuracy_strict", "position_consistent", "non_verdict_rate")}
+        metrics = {key: getattr(row, key) for key in GATE_METRICS}
         workshop.sink.log(
             {f"{candidate.name}/gate_{key}": value for key, value in metrics.items() if value is not None}, iteration
         )

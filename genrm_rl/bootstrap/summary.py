@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from genrm_rl.bootstrap.star import GATE_METRICS
 from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.examples import choose_examples, example_from_trace
-from genrm_rl.evaluation.metrics import compare_all, summarise
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.paper import PAPER_ROWS
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import (
@@ -161,7 +163,7 @@ def gate_rows(run: Path) -> Iterable[GateRow]:
 
 def gate_row(method: str, iteration: int, row: dict[str, Any], **more: Any) -> GateRow:
     """One point of the learning curve from recorded gate metrics."""
-    kept = {key: row[key] for key in ("n", "accuracy_strict", "ci95", "position_consistent", "non_verdict_rate")}
+    kept = {key: row[key] for key in ("n", "ci95", *GATE_METRICS)}
     return GateRow(method=method, iteration=iteration, **kept, **more)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.bootstrap.gate import GateDecision, decide, gate_metrics
+from genrm_rl.bootstrap.gate import GateDecision, decide
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.measure import RECORDS
@@ -69,12 +68,4 @@ def pass_gate(root: Path, current: LoopJudge, candidate: LoopJudge, config: RunC
         raise DataError(
             f"the gates of {root / current.run} and {root / candidate.run} share no pair; start another run"
         )
-    rows = [
-        gate_metrics(_only(records, shared), config.evaluation.bootstrap_resamples, config.run.seed)
-        for records in (ours, theirs)
-    ]
-    return decide(*rows, config.bootstrap)
-
-
-def _only(records: Sequence[JudgmentRecord], pairs: set[str]) -> list[JudgmentRecord]:
-    return [record for record in records if record.pair_id in pairs]
+    return decide(ours, theirs, config.bootstrap, resamples=config.evaluation.bootstrap_resamples, seed=config.run.seed)

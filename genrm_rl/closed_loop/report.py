@@ -14,7 +14,8 @@ from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
 from genrm_rl.closed_loop.preferences import LABEL_FILE, LABELS
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.evaluation import view
-from genrm_rl.evaluation.metrics import compare, summarise
+from genrm_rl.evaluation.differences import compare
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json

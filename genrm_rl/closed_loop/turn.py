@@ -112,6 +112,8 @@ def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | N
             "reason": decision.reason,
             "accuracy": [decision.parent.accuracy_strict, decision.candidate.accuracy_strict],
             "ci95": [list(decision.parent.ci95), list(decision.candidate.ci95)],
+            "difference": decision.difference.difference,
+            "difference_ci95": list(decision.difference.ci95),
             "pairs": decision.candidate.n,
             "served": served.as_dict(),
             "parents": parents,

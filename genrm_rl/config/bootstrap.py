@@ -43,12 +43,17 @@ class BootstrapConfig(Section):
     start_from: Literal["latest", "base"] = setting(
         "latest", "weights that each round's fit starts from: the last promoted judge, or the base"
     )
-    gate_metric: Literal["accuracy_strict", "position_consistent"] = setting(
-        "accuracy_strict", "what a round must improve"
+    gate_metric: Literal["accuracy_folded", "accuracy_strict", "right_in_both"] = setting(
+        "accuracy_folded", "what a round must improve; folded: both orders as rewards use them, a tie is one half"
     )
-    gate_margin: float = setting(
-        0.0, "a round is promoted if the gate metric rises by more than this", unit="share", ge=0
+    gate_confidence: float = setting(
+        0.95,
+        "confidence of the interval of the paired difference to the parent, whose lower bound decides",
+        unit="share",
+        gt=0,
+        lt=1,
     )
+    gate_margin: float = setting(0.0, "a round is promoted if that lower bound is above this", unit="share", ge=0)
     gate_pairs: int = setting(200, "held-out pairs that a gate asks about, at most", unit="pairs", ge=1)
     sft: FitConfig = setting(
         lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-SFT and rationaliser fits"

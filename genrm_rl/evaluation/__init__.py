@@ -1,7 +1,8 @@
 """How good is a judge? Rows, metrics with intervals, benchmark scoring rules, and the report."""
 
-from genrm_rl.evaluation.intervals import bootstrap_interval, mcnemar_exact, paired_difference
-from genrm_rl.evaluation.metrics import compare, compare_all, summarise
+from genrm_rl.evaluation.differences import compare, compare_all
+from genrm_rl.evaluation.intervals import bootstrap_interval, over_seeds, paired_difference, sign_flip_test
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import (
     JudgmentRecord,
     Vote,
@@ -19,11 +20,12 @@ __all__ = [
     "bootstrap_interval",
     "compare",
     "compare_all",
-    "mcnemar_exact",
+    "over_seeds",
     "paired_difference",
     "read_records",
     "record_from_judgment",
     "record_from_probability",
+    "sign_flip_test",
     "summarise",
     "write_records",
 ]

@@ -28,7 +28,8 @@ def complete(report: Report) -> Report:
 
 
 def headline(report: Report) -> str:
-    """The best trained judge against the untrained one; a second line for the scalar judges and the other test sets."""
+    """The trained judge that the gate likes best against the untrained one; a second line for the scalar judges and the
+    other test sets."""
     home = _home(report)
     if home is None:
         return "Nothing was measured."
@@ -66,14 +67,26 @@ def _home(report: Report) -> tuple[str, str] | None:
 
 
 def _best_trained(report: Report, test_set: str, column: str) -> ResultRow | None:
-    """The trained judge with the most right judgments; one that writes reasons is preferred to one that does not."""
-    kinds = {judge.name: judge.kind for judge in report.judges}
+    """The trained judge that did best at the gate, whose pairs are not those reported here; one that was promoted is
+    preferred to one that was not, and both to judges that pass no gate, of which the first that writes reasons is
+    taken. Never the best on the test set: its figure would be too good."""
+    judges = {judge.name: judge for judge in report.judges}
+    gates = {(row.method, row.iteration): row for row in report.learning_curve if row.iteration}
     rows = [
         row
         for row in report.results
         if row.test_set == test_set and row.decoding in (column, "deterministic") and row.judge != report.baseline
     ]
-    return max(rows, key=lambda row: (kinds.get(row.judge) == "generative", row.accuracy_strict), default=None)
+
+    def rank(row: ResultRow) -> tuple[bool, float, bool]:
+        judge = judges.get(row.judge)
+        gate = gates.get((row.judge, judge.iteration or 0)) if judge else None
+        at_gate = (
+            -1.0 if gate is None else gate.accuracy_strict if gate.accuracy_folded is None else gate.accuracy_folded
+        )
+        return gate is not None and gate.promoted, at_gate, judge is not None and judge.kind == "generative"
+
+    return max(rows, key=rank, default=None)
 
 
 def _says(report: Report, row: ResultRow) -> str:

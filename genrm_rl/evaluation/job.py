@@ -9,6 +9,7 @@ from rich.table import Table
 
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import JudgeFailure
+from genrm_rl.evaluation import view
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import ResultRow
@@ -96,13 +97,11 @@ def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> None:
 
 def result_table(rows: list[ResultRow]) -> Table:
     """The main figures of each row, in percent, for the terminal."""
-    columns = ("test set", "decoding", "pairs", "accuracy", "95 % interval", "consistent", "flips", "no verdict", "ECE")
-    table = Table(*columns)
+    columns = ("test set", "decoding", "pairs", "accuracy", "95 %", "of verdicts", "folded", "ties", "consistent")
+    table = Table(*columns, "right in both", "no verdict", "ECE")
     for row in rows:
-        low, high = row.ci95
-        cells = (row.accuracy_strict, row.position_consistent, row.flip_rate, row.non_verdict_rate, row.ece)
-        accuracy, *rest = ("-" if cell is None else f"{100 * cell:.1f}" for cell in cells)
-        table.add_row(
-            row.test_set, row.decoding, str(row.n), accuracy, f"{100 * low:.1f}-{100 * high:.1f}", *rest
-        )  # fmt: skip
+        cells = (row.accuracy_decided, row.accuracy_folded, row.tie_rate, row.consistent, row.right_in_both)
+        shown = [view.percent(cell) for cell in (*cells, row.non_verdict_rate, row.ece)]
+        accuracy, interval = view.percent(row.accuracy_strict), view.percent_interval(row.ci95)
+        table.add_row(row.test_set, row.decoding, str(row.n), accuracy, interval, *shown)
     return table

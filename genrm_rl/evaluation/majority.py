@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from genrm_rl.evaluation.counts import prompts_of
 from genrm_rl.evaluation.intervals import bootstrap_interval
 from genrm_rl.evaluation.records import JudgmentRecord, Vote
 from genrm_rl.evaluation.schema import MajorityPoint
@@ -25,23 +26,26 @@ def majority_curve(records: Sequence[JudgmentRecord], *, resamples: int, seed: i
         return ()
     games = [(i, votes, r.label == "A") for i, r in enumerate(voted) for votes in (r.votes_ab, r.votes_ba) if votes]
     most = min(len(votes) for _, votes, _ in games)
-    pair_G = np.asarray([i for i, _, _ in games])
+    prompt_N = np.unique(np.asarray(prompts_of(voted)), return_inverse=True)[1]
+    prompt_G = prompt_N[[i for i, _, _ in games]]
     vote_GK = np.asarray([[_signed(vote, is_a) for vote in votes[:most]] for _, votes, is_a in games])
     p_GK = np.asarray([[_p_chosen(vote, is_a) for vote in votes[:most]] for _, votes, is_a in games])
     points, k = [], 1
     while k <= most:
-        points.append(_point(k, pair_G, vote_GK, p_GK, len(voted), resamples, seed))
+        points.append(_point(k, prompt_G, vote_GK, p_GK, len(voted), resamples, seed))
         k *= 2
     return tuple(points)
 
 
-def _point(k: int, pair_G: Array, vote_GK: Array, p_GK: Array, pairs: int, resamples: int, seed: int) -> MajorityPoint:
+def _point(
+    k: int, prompt_G: Array, vote_GK: Array, p_GK: Array, pairs: int, resamples: int, seed: int
+) -> MajorityPoint:
     groups = vote_GK.shape[1] // k
     sums_GJ = vote_GK[:, : groups * k].reshape(len(vote_GK), groups, k).sum(axis=2)
     right_G, tied_G = (sums_GJ > 0).mean(axis=1), (sums_GJ == 0).mean(axis=1)
-    games_N = np.bincount(pair_G, minlength=pairs).astype(np.float64)
-    flexible_N = np.bincount(pair_G, weights=right_G + 0.5 * tied_G, minlength=pairs)
-    interval = bootstrap_interval(flexible_N, games_N, resamples=resamples, seed=seed)
+    games_C = np.bincount(prompt_G).astype(np.float64)
+    flexible_C = np.bincount(prompt_G, weights=right_G + 0.5 * tied_G)
+    interval = bootstrap_interval(flexible_C, games_C, resamples=resamples, seed=seed)
     if interval is None:
         raise ValueError("a maj@k point needs at least one voted pair")
     return MajorityPoint(

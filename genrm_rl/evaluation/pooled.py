@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.measure import RECORDS
-from genrm_rl.evaluation.metrics import compare, summarise
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import JudgmentRecord, read_records
 from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
 

@@ -15,7 +15,8 @@ from genrm_rl.evaluation.schema import Decoding
 from genrm_rl.judging.folding import Aggregate
 from genrm_rl.judging.scalar import fold_probabilities, verdict_of
 from genrm_rl.judging.types import Judgment, Trace, Verdict
-from genrm_rl.preferences.types import PreferencePair, Slot
+from genrm_rl.preferences.dedup import prompt_key
+from genrm_rl.preferences.types import PreferencePair, Slot, content_hash
 from genrm_rl.runtime.storage import write_atomic
 
 
@@ -31,11 +32,13 @@ class Vote:
 class JudgmentRecord:
     """What one judge said about one labelled pair with one decoding, in the pair's canonical orientation.
 
-    ``label`` is the slot of the chosen answer. ``verdict_ab`` and ``verdict_ba`` are the verdicts of the two orders,
-    None where that order was not asked. An order-free judge (Bradley-Terry) has one verdict, in ``verdict_ab``, and
-    ``order_free`` set: position metrics do not exist for it. ``p_a_ab`` and ``p_a_ba`` are P(canonical A wins) by
-    order, ``p_a`` their mean (None without any). ``tie_ab``/``tie_ba`` mark verdicts that are missing because votes or
-    scores were equal. ``votes_ab`` and ``votes_ba`` hold the single votes in sampling order, for maj@k.
+    ``label`` is the slot of the chosen answer; ``prompt_id`` names the prompt, which several pairs may share.
+    ``verdict`` is the folded verdict: ABSTAINED for a tie, a named non-verdict where there is no judgment.
+    ``verdict_ab`` and ``verdict_ba`` are the verdicts of the two orders, None where that order was not asked. An
+    order-free judge (Bradley-Terry) has one verdict, in ``verdict_ab``, and ``order_free`` set: position metrics do not
+    exist for it. ``p_a_ab`` and ``p_a_ba`` are P(canonical A wins) by order, ``p_a`` that of the folded judgment:
+    exactly one half for a tie, None without a judgment. ``tie_ab``/``tie_ba`` mark verdicts that are missing because
+    votes or scores were equal. ``votes_ab`` and ``votes_ba`` hold the single votes in sampling order, for maj@k.
     """
 
     judge: str
@@ -45,6 +48,8 @@ class JudgmentRecord:
     label: Slot
     verdict_ab: Verdict | None
     verdict_ba: Verdict | None
+    verdict: Verdict | None = None
+    prompt_id: str = ""
     p_a_ab: float | None = None
     p_a_ba: float | None = None
     p_a: float | None = None
@@ -84,6 +89,8 @@ def record_from_judgment(
         label=pair.label(),
         verdict_ab=judgment.verdict_ab,
         verdict_ba=judgment.verdict_ba,
+        verdict=judgment.verdict,
+        prompt_id=prompt_id(pair),
         p_a_ab=_mean_p(by_order[False]),
         p_a_ba=_mean_p(by_order[True]),
         p_a=judgment.p_a,
@@ -125,6 +132,7 @@ def record_from_probability(
             raise ValueError(f"pair {pair.id}: P(A) of judge {judge} is {value}, which is no probability")
     verdicts = [verdict_of(value) for value in given]
     order_free = p_a_swapped is None
+    folded = fold_probabilities(p_a, p_a_swapped, aggregate)
     return JudgmentRecord(
         judge=judge,
         test_set=test_set,
@@ -133,9 +141,11 @@ def record_from_probability(
         label=pair.label(),
         verdict_ab=verdicts[0],
         verdict_ba=None if order_free else verdicts[1],
+        verdict=verdict_of(folded),
+        prompt_id=prompt_id(pair),
         p_a_ab=p_a,
         p_a_ba=p_a_swapped,
-        p_a=fold_probabilities(p_a, p_a_swapped, aggregate),
+        p_a=folded,
         tie_ab=p_a == 0.5,
         tie_ba=p_a_swapped == 0.5,
         order_free=order_free,
@@ -145,6 +155,11 @@ def record_from_probability(
         judge_version=judge_version,
         meta=_plain_meta(pair),
     )
+
+
+def prompt_id(pair: PreferencePair) -> str:
+    """Names the prompt of a pair: equal for prompts that differ in case and white space only."""
+    return content_hash(prompt_key(pair.prompt))
 
 
 def write_records(path: str | Path, records: Iterable[JudgmentRecord]) -> Path:
@@ -176,7 +191,7 @@ def _record(row: dict[str, Any]) -> JudgmentRecord:
     unknown = set(row) - {f.name for f in fields(JudgmentRecord)}
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    for key in ("verdict_ab", "verdict_ba"):
+    for key in ("verdict_ab", "verdict_ba", "verdict"):
         row[key] = None if row[key] is None else Verdict(row[key])
     for key in ("votes_ab", "votes_ba"):
         row[key] = tuple(Vote(Verdict(vote["verdict"]), vote["p_a"]) for vote in row[key])
@@ -197,11 +212,12 @@ def _is_tie(folded: Verdict | None, traces: list[Trace]) -> bool:
 
 
 def _plain_meta(pair: PreferencePair) -> dict[str, Any]:
-    """The scalar part of the pair's metadata, and how many messages the conversation has with its answer: what scoring
-    rules need, and all that JSON can hold without surprises."""
+    """The scalar part of the pair's metadata, how many messages the conversation has with its answer, and which answers
+    these are: what scoring rules need, and all that JSON can hold without surprises."""
     plain = {
         key: value
         for key, value in pair.meta.items()
         if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
     }
-    return plain | {"messages": len(pair.prompt) + 1}
+    answers = {"chosen_id": content_hash(pair.chosen), "rejected_id": content_hash(pair.rejected)}
+    return plain | answers | {"messages": len(pair.prompt) + 1}

@@ -13,12 +13,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Decoding = Literal["sampled", "greedy", "deterministic"]
 JudgeKind = Literal["generative", "direct", "pair_classifier", "scalar"]
 Outcome = Literal["right", "wrong", "non_verdict"]
 Interval = tuple[float, float]
+Metric = Literal[
+    "accuracy_strict",
+    "accuracy_flexible",
+    "accuracy_decided",
+    "accuracy_folded",
+    "right_in_both",
+    "consistent",
+    "tie_rate",
+    "unjudged_rate",
+]
 
 
 class ReportModel(BaseModel):
@@ -129,7 +139,8 @@ class CategoryRow(ReportModel):
     category: str = Field(description="category, source or subset of the pairs")
     n: int = Field(description="pairs")
     accuracy_strict: float = Field(description="as in results")
-    position_consistent: float | None = Field(None, description="as in results")
+    right_in_both: float | None = Field(None, description="as in results")
+    tie_rate: float = Field(description="as in results")
     ci95: Interval = Field(description="95 % interval of accuracy_strict")
 
 
@@ -156,23 +167,40 @@ class ResultRow(ReportModel):
     test_set: str = Field(description="name in test_sets")
     decoding: Decoding = Field(description="sampled (T > 0), greedy, or deterministic for judges that sample nothing")
     n: int = Field(description="pairs")
+    prompts: int = Field(description="different prompts behind the pairs: what intervals resample")
     judgments: int = Field(description="judgments: two per pair when both orders were asked")
     votes: int = Field(1, description="traces folded into one judgment")
     accuracy_strict: float = Field(
         description="share of judgments that are right; a non-verdict and a tie are wrong; each order counts once"
     )
-    ci95: Interval = Field(description="95 % interval of accuracy_strict, bootstrap over pairs")
+    ci95: Interval = Field(description="95 % interval of accuracy_strict, bootstrap over prompts")
     accuracy_flexible: float = Field(description="the same, but a non-verdict or a tie counts 0.5")
-    accuracy_folded: float | None = Field(
-        None,
-        description="share of pairs for which P(A), averaged over both orders, is on the "
-        "right side; null without probabilities",
+    accuracy_decided: float | None = Field(
+        None, description="share of verdicts that are right: what is left out is in non_verdict_rate"
+    )
+    accuracy_folded: float = Field(
+        description="share of pairs whose folded judgment (both orders, as rewards use it) is right; a tie counts "
+        "0.5, a pair without a judgment 0",
     )
     accuracy_folded_ci95: Interval | None = Field(None, description="95 % interval of accuracy_folded")
-    position_consistent: float | None = Field(
+    tie_rate: float = Field(
+        description="share of pairs that are ties: the orders contradict each other, or P(A) is exactly one half"
+    )
+    unjudged_rate: float = Field(description="share of pairs without a judgment")
+    unjudged: dict[str, float] = Field(
+        default_factory=dict,
+        description="share of pairs by reason why there is no judgment; one_order: one order gave a verdict, the "
+        "other none",
+    )
+    right_in_both: float | None = Field(
         None, description="share of pairs that are right in both orders; null for judges without an order"
     )
-    position_consistent_ci95: Interval | None = Field(None, description="95 % interval of position_consistent")
+    right_in_both_ci95: Interval | None = Field(None, description="95 % interval of right_in_both")
+    consistent: float | None = Field(
+        None,
+        description="share of pairs whose two orders name the same answer, right or wrong; null for judges without an "
+        "order",
+    )
     flip_rate: float | None = Field(
         None, description="share of pairs with a verdict in both orders whose verdicts contradict each other"
     )
@@ -184,7 +212,7 @@ class ResultRow(ReportModel):
         default_factory=dict,
         description="share of judgments by kind of non-verdict, ties included; kinds that did not occur are left out",
     )
-    n_with_probability: int = Field(0, description="pairs with a P(A)")
+    n_with_probability: int = Field(0, description="pairs with a judgment, so with a P(A); a tie's is one half")
     ece: float | None = Field(None, description="expected calibration error of P(A), ten equally wide bins")
     brier: float | None = Field(
         None, description="mean squared difference between P(A) and what the label says; 0.25 is always saying 0.5"
@@ -207,15 +235,18 @@ class DifferenceRow(ReportModel):
     test_set: str = Field(description="name in test_sets")
     decoding: Decoding = Field(description="decoding of the judge")
     baseline_decoding: Decoding = Field(description="decoding of the baseline")
-    metric: Literal["accuracy_strict", "accuracy_flexible", "accuracy_folded", "position_consistent"] = Field(
-        "accuracy_strict", description="which metric is subtracted"
-    )
+    metric: Metric = Field("accuracy_strict", description="which metric is subtracted")
     n: int = Field(description="pairs that both judged")
+    prompts: int = Field(0, description="different prompts behind them")
     difference: float = Field(description="judge minus baseline; below 0 the judge is worse")
-    ci95: Interval = Field(description="95 % interval, bootstrap over the same resampled pairs for both")
-    judge_only_right: int = Field(0, description="pairs that only the judge decides rightly (folded over both orders)")
-    baseline_only_right: int = Field(0, description="pairs that only the baseline decides rightly")
-    mcnemar_p: float | None = Field(None, description="exact two-sided McNemar test on those two counts")
+    ci95: Interval = Field(description="95 % interval, bootstrap over the same resampled prompts for both")
+    prompts_judge_better: int = Field(0, description="prompts on which the judge gets more by this metric")
+    prompts_baseline_better: int = Field(0, description="prompts on which the baseline gets more")
+    mcnemar_p: float | None = Field(
+        None,
+        description="exact two-sided test of the same decisions that the metric counts: all ways to exchange the two "
+        "judges within prompts; McNemar's test where a prompt holds one decision",
+    )
 
 
 class GateRow(ReportModel):
@@ -226,7 +257,9 @@ class GateRow(ReportModel):
     n: int = Field(description="pairs of the gate")
     accuracy_strict: float = Field(description="as in results, on the gate pairs")
     ci95: Interval | None = Field(None, description="95 % interval of accuracy_strict")
-    position_consistent: float | None = Field(None, description="as in results")
+    accuracy_folded: float | None = Field(None, description="as in results")
+    tie_rate: float | None = Field(None, description="as in results")
+    right_in_both: float | None = Field(None, description="as in results")
     non_verdict_rate: float | None = Field(None, description="as in results")
     promoted: bool = Field(description="whether the round's judge became the current one")
     reason: str = Field("", description="why it was or was not promoted, in one sentence")
@@ -322,7 +355,7 @@ class PaperRow(ReportModel):
 class Report(ReportModel):
     """One run."""
 
-    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="version of this schema")
+    schema_version: Literal[2] = Field(SCHEMA_VERSION, description="version of this schema")
     title: str = Field("Judge bootstrap", description="heading of the page")
     headline: str = Field("", description="the result in plain words, derived from the numbers below")
     cautions: tuple[str, ...] = Field((), description="the bad news in plain words, derived from the numbers below")

@@ -17,7 +17,8 @@ Schema version {schema.SCHEMA_VERSION}. Generated from `genrm_rl/evaluation/sche
 
 - Shares are numbers in 0..1, and so are differences of shares (0.12 is 12 percentage points). Times are seconds.
 - `null` means that a quantity does not exist, for example the flip rate of a judge that has no order. NaN never occurs.
-- `ci95` is `[low, high]`: a percentile bootstrap over pairs, so that the two orders of one pair count as one draw.
+- `ci95` is `[low, high]`: a percentile bootstrap over prompts, so that the two orders of one pair, and all pairs of one
+  prompt, count as one draw.
 - The version is raised when a field is removed or changes its meaning. New optional fields keep it.
 - The rows behind the metrics are in the run directory: every judgment is one line of a `judgments.jsonl.gz`, written
   and read by `genrm_rl.evaluation.records`.

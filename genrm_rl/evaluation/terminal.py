@@ -47,7 +47,8 @@ def comparison_grid(report: Report, *, width: int = 120) -> Table:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
         table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("both\norders", justify="right", no_wrap=True)
+    table.add_column("ties", justify="right", no_wrap=True)
+    table.add_column("right in\nboth", justify="right", no_wrap=True)
     for block in blocks:
         table.add_row(Text(block.label, style="bold"))
         for i, line in enumerate(block.lines):
@@ -55,7 +56,9 @@ def comparison_grid(report: Report, *, width: int = 120) -> Table:
             for column in columns:
                 cells.append(_share(line.deterministic or line.results.get(column), interval=width >= MEDIUM))
                 cells.append(_delta(line.differences.get(column), interval=width >= WIDE))
-            table.add_row(*cells, percent(_main_row(line).position_consistent), end_section=i == len(block.lines) - 1)
+            row = _main_row(line)
+            cells += [percent(row.tie_rate), percent(row.right_in_both)]
+            table.add_row(*cells, end_section=i == len(block.lines) - 1)
     return table
 
 

@@ -37,8 +37,8 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
         assert 0 <= row.ci95[0] <= row.accuracy_strict <= row.ci95[1] <= 1
         assert row.accuracy_strict <= row.accuracy_flexible
     by_judge = {row.judge: row for row in report.results}
-    assert by_judge["bradley_terry"].position_consistent is None
-    assert by_judge["pairrm"].position_consistent is not None
+    assert by_judge["bradley_terry"].right_in_both is None
+    assert by_judge["pairrm"].right_in_both is not None
 
 
 def test_sampled_rows_have_the_majority_curve(small_run: Path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from genrm_rl.evaluation.metrics import compare_all, summarise
+from genrm_rl.evaluation.differences import compare_all
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import (
     DataRow,
     ExampleTrace,
@@ -32,7 +33,7 @@ def suite(judge: str, test_set: str, decoding: str, pattern: str) -> list[Any]:
         other = "BA"[i % 2]
         letter = pattern[i % len(pattern)]
         verdicts = {"R": label * 2, "F": label + other, "W": other * 2, "N": "??", "B": label + "-"}[letter]
-        p_right = {"R": 0.9, "F": 0.55, "W": 0.2, "N": None, "B": 0.8}[letter]
+        p_right = {"R": 0.9, "F": 0.5, "W": 0.2, "N": None, "B": 0.8}[letter]
         p_a = p_right if p_right is None or label == "A" else 1 - p_right
         voted = {"votes_ab": votes("AABA"), "votes_ba": votes("ABAA")} if decoding == "sampled" else {}
         rows.append(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from genrm_rl.evaluation.intervals import bootstrap_interval, mcnemar_exact, paired_difference
+from genrm_rl.evaluation.intervals import bootstrap_interval, over_seeds, paired_difference, sign_flip_test
 
 
 def test_interval_matches_the_normal_approximation_for_independent_pairs():
@@ -71,10 +71,32 @@ def test_pairing_removes_the_difficulty_that_both_share():
         (12, 2, 2 * (1 + 14 + 91) / 2**14),
     ],
 )
-def test_mcnemar_exact(x, y, p):
-    assert mcnemar_exact(x, y) == (p if p is None else pytest.approx(p))
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_with_one_decision_a_cluster_it_is_mcnemars_exact_test(x, y, p, size):
+    found = sign_flip_test(size * np.asarray([1.0] * x + [-1.0] * y + [0.0] * 7))
+    assert found == (p if p is None else pytest.approx(p))
 
 
-def test_mcnemar_survives_counts_beyond_floating_point():
-    assert 0.0 < mcnemar_exact(1400, 1200) < 1e-3
-    assert mcnemar_exact(2000, 0) == 0.0 or mcnemar_exact(2000, 0) < 1e-300
+def test_a_cluster_of_several_decisions_counts_as_one_draw():
+    # Sums of +-2 +-1 +-1: 4, 2, 2, 0 and their negatives, each of 8 ways. Seen: +2 +1 +1 = 4.
+    assert sign_flip_test([2, 1, 1]) == pytest.approx(2 / 8)
+    # Seen: +2 -1 +1 = 2: as far from zero are 4, 2, 2 and their negatives.
+    assert sign_flip_test([2, -1, 1]) == pytest.approx(6 / 8)
+    # Six decisions in one cluster can always be the other way round.
+    assert sign_flip_test([6]) == 1.0
+
+
+def test_the_exact_test_survives_counts_beyond_floating_point():
+    assert 0.0 < sign_flip_test([1.0] * 1400 + [-1.0] * 1200) < 1e-3
+    assert sign_flip_test([1.0] * 2000) < 1e-300
+
+
+def test_the_seeds_own_spread_is_in_the_interval():
+    # Mean 5.933, s 2.082, t(2) = 4.303: 5.933 +- 5.17, wider than the pairs' own interval.
+    interval, seeds = over_seeds([7.6, 3.6, 6.6], (4.5, 7.4))
+    assert interval == seeds == pytest.approx((0.76, 11.10), abs=0.01)
+    # Equal seeds: what the pairs leave open stays open.
+    assert over_seeds([5.0, 5.0, 5.0], (4.5, 7.4)) == ((4.5, 7.4), pytest.approx((5.0, 5.0)))
+    assert over_seeds([5.0], (4.5, 7.4)) == ((4.5, 7.4), None)
+    with pytest.raises(ValueError, match="at least one seed"):
+        over_seeds([], (0.0, 1.0))

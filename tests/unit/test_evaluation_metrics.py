@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from genrm_rl.errors import DataError
-from genrm_rl.evaluation.metrics import compare, compare_all, summarise
+from genrm_rl.evaluation.differences import compare, compare_all
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import record_from_judgment, record_from_probability
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair
@@ -15,10 +16,10 @@ from tests.unit.evaluation_rows import row, votes
 
 SIX = [
     row("p1", "A", "AA", 0.9),  # right twice
-    row("p2", "A", "AB", 0.5),  # flips; says "first" both times: ab shows A first, ba shows B first
+    row("p2", "A", "AB", 0.5),  # flips: a tie; says "first" both times: ab shows A first, ba shows B first
     row("p3", "B", "AA", 0.8),  # wrong twice
-    row("p4", "B", "B?", 0.2),  # right, unparseable
-    row("p5", "A", "//"),  # truncated twice, no probability
+    row("p4", "B", "B?", verdict=Verdict.ONE_ORDER),  # right, unparseable: no judgment
+    row("p5", "A", "//", verdict=Verdict.TRUNCATED),  # truncated twice
     row("p6", "B", "=B", 0.45),  # tie, right
 ]
 
@@ -32,7 +33,9 @@ def test_both_orders_count_once_each():
     assert (result.n, result.judgments) == (6, 12)
     assert result.accuracy_strict == pytest.approx(5 / 12)  # 2 + 1 + 0 + 1 + 0 + 1
     assert result.accuracy_flexible == pytest.approx(7 / 12)  # + half of ?, /, /, =
-    assert result.position_consistent == pytest.approx(1 / 6)
+    assert result.accuracy_decided == pytest.approx(5 / 8)  # 8 verdicts were given
+    assert result.right_in_both == pytest.approx(1 / 6)  # p1
+    assert result.consistent == pytest.approx(2 / 6)  # p1 and p3, which is wrong twice
     assert result.flip_rate == pytest.approx(1 / 3)  # p1, p2, p3 have verdicts in both orders
     assert result.non_verdict_rate == pytest.approx(4 / 12)
     assert result.non_verdicts == pytest.approx({"unparseable": 1 / 12, "truncated": 2 / 12, "tie": 1 / 12})
@@ -48,11 +51,53 @@ def test_first_position_counts_the_shown_slot_not_the_canonical_one():
     assert summary(always_first).flip_rate == 1.0
 
 
-def test_a_folded_half_or_a_missing_probability_is_no_right_decision():
-    # Right: p1 (0.9, A), p4 (0.2, B), p6 (0.45, B). p2 is exactly 0.5, p5 has none.
+def test_folded_a_tie_is_one_half_and_no_judgment_is_nothing():
+    # Right: p1 (0.9, A), p6 (0.45, B). A tie: p2. Wrong: p3. No judgment: p4 (one order), p5.
     result = summary(SIX)
-    assert result.accuracy_folded == pytest.approx(3 / 6)
-    assert result.n_with_probability == 5
+    assert result.accuracy_folded == pytest.approx(2.5 / 6)
+    assert (result.tie_rate, result.unjudged_rate) == pytest.approx((1 / 6, 2 / 6))
+    assert result.unjudged == pytest.approx({"one_order": 1 / 6, "truncated": 1 / 6})
+    assert result.n_with_probability == 4
+
+
+def test_a_judge_that_is_wrong_in_both_orders_is_consistent_and_never_right():
+    result = summary([row("a", "A", "BB", 0.1), row("b", "B", "AA", 0.9)])
+    assert (result.consistent, result.right_in_both, result.flip_rate, result.tie_rate) == (1.0, 0.0, 0.0, 0.0)
+
+
+def test_a_judge_that_always_names_the_first_answer_is_all_ties():
+    result = summary([row("a", "A", "AB", 0.5), row("b", "B", "AB", 0.5)])
+    assert (result.tie_rate, result.accuracy_folded, result.accuracy_strict, result.consistent) == (1.0, 0.5, 0.5, 0.0)
+
+
+def test_pairs_of_one_prompt_are_resampled_together():
+    # 40 prompts of 5 pairs, each prompt all right or all wrong: as uncertain as 40 single pairs, not as 200.
+    def rows(copies):
+        return [
+            row(f"{i}.{k}", "A", "AA" if i % 2 else "BB", 0.9 if i % 2 else 0.1, prompt_id=f"q{i}")
+            for i in range(40)
+            for k in range(copies)
+        ]
+
+    five, one = summary(rows(5)), summary(rows(1))
+    assert (five.n, five.prompts, one.prompts) == (200, 40, 40)
+    assert five.ci95 == one.ci95
+    alone = summary([dataclasses.replace(each, prompt_id="") for each in rows(5)])
+    width = alone.ci95[1] - alone.ci95[0]
+    assert five.ci95[1] - five.ci95[0] > 1.8 * width  # sqrt(5) = 2.2, less noise
+
+
+def test_mcnemar_tests_the_decisions_of_the_metric_by_prompt():
+    # By order: x gains one order on p1 and p2 (one prompt), loses one on p3: +2 against -1 by prompt.
+    x = [row("p1", "A", "AA", 0.9, prompt_id="q"), row("p2", "A", "AA", 0.9, prompt_id="q"), row("p3", "A", "AB", 0.5)]
+    y = [row("p1", "A", "AB", 0.5, prompt_id="q"), row("p2", "A", "BA", 0.5, prompt_id="q"), row("p3", "A", "AA", 0.8)]
+    y = [dataclasses.replace(each, judge="y") for each in y]
+    strict = compare(x, y, resamples=100)
+    assert (strict.n, strict.prompts, strict.difference) == (3, 2, pytest.approx(1 / 6))
+    assert (strict.prompts_judge_better, strict.prompts_baseline_better) == (1, 1)
+    assert strict.mcnemar_p == 1.0  # all four ways to exchange give 1 or 3 halves: none is nearer to zero than 1
+    both = compare(x, y, resamples=100, metric="right_in_both")
+    assert (both.prompts_judge_better, both.prompts_baseline_better, both.mcnemar_p) == (1, 1, 1.0)
 
 
 def test_calibration_by_hand():
@@ -68,7 +113,7 @@ def test_calibration_by_hand():
 
 def test_without_probabilities_calibration_does_not_exist():
     result = summary([row("a", "A", "AA"), row("b", "B", "AB")])
-    assert (result.ece, result.brier, result.accuracy_folded, result.calibration) == (None, None, None, ())
+    assert (result.ece, result.brier, result.accuracy_folded, result.calibration) == (None, None, 0.0, ())
 
 
 def test_bradley_terry_has_no_order():
@@ -77,8 +122,9 @@ def test_bradley_terry_has_no_order():
     record = record_from_probability(pair, p_a, judge="bradley_terry", test_set="id")
     result = summary([record])
     assert (result.n, result.judgments, result.accuracy_strict) == (1, 1, 1.0)
-    assert result.position_consistent is None
-    assert result.position_consistent_ci95 is None
+    assert result.right_in_both is None
+    assert result.right_in_both_ci95 is None
+    assert result.consistent is None
     assert result.flip_rate is None
     assert result.first_position_rate is None
     assert result.decoding == "deterministic"
@@ -88,8 +134,8 @@ def test_pair_classifier_keeps_both_orders():
     pair = PreferencePair.create("q", "good", "bad")
     right, wrong = (0.8, 0.4) if pair.label() == "A" else (0.2, 0.6)
     result = summary([record_from_probability(pair, right, wrong, judge="pairrm", test_set="id")])
-    assert (result.accuracy_strict, result.position_consistent, result.flip_rate) == (0.5, 0.0, 1.0)
-    assert result.accuracy_folded == 0.0, "a contradiction is a tie, whichever order is surer"
+    assert (result.accuracy_strict, result.right_in_both, result.flip_rate) == (0.5, 0.0, 1.0)
+    assert (result.accuracy_folded, result.tie_rate) == (0.5, 1.0), "a contradiction is a tie, whichever order is surer"
 
 
 @pytest.mark.parametrize("p_a", [float("nan"), -0.1, 1.1])
@@ -174,7 +220,7 @@ def test_difference_uses_common_pairs_only_and_keeps_its_sign():
     assert difference.n == 30
     assert difference.difference == pytest.approx(1 - 0.25)
     assert difference.ci95[0] > 0.6
-    assert (difference.judge_only_right, difference.baseline_only_right) == (30, 0)
+    assert (difference.prompts_judge_better, difference.prompts_baseline_better) == (30, 0)
     assert difference.mcnemar_p == pytest.approx(2 / 2**30)
     assert compare(bad, good, resamples=500, seed=3).difference == pytest.approx(-0.75)
 
@@ -199,7 +245,7 @@ def test_all_comparisons_pair_decodings_and_let_scalar_judges_meet_both():
         ("bt", "deterministic", "judge", "sampled"),
         ("bt", "deterministic", "judge", "greedy"),
     }
-    assert {r.metric for r in rows} == {"accuracy_strict"}  # position_consistent does not exist for a scalar judge
+    assert {r.metric for r in rows} == {"accuracy_strict", "accuracy_folded"}  # a scalar judge has no two orders
 
 
 def trace(pair, swapped, verdict, p_a, index):
@@ -220,7 +266,12 @@ def test_a_row_speaks_in_the_canonical_orientation():
     record = record_from_judgment(pair, judgment, judge="j", test_set="id", decoding="sampled")
     assert (record.p_a_ab, record.p_a_ba) == (0.7, pytest.approx(0.9))
     assert record.votes_ba[0].verdict is Verdict.PREFERS_A
-    assert (record.category, record.completion_tokens, record.meta) == ("src", 4, {"style": 1, "messages": 2})
+    assert (record.category, record.completion_tokens, record.meta["style"], record.meta["messages"]) == (
+        "src",
+        4,
+        1,
+        2,
+    )
 
 
 def test_balanced_votes_are_a_tie_and_an_unreadable_one_is_not():

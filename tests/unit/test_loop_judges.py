@@ -70,19 +70,22 @@ def gate_of(root: Path, run: str, right: dict[int, bool]) -> LoopJudge:
 
 
 def test_the_better_judge_on_the_gate_is_promoted_and_an_equal_one_is_not(tmp_path):
-    current = gate_of(tmp_path, "old", {n: n < 5 for n in range(10)})
-    better = gate_of(tmp_path, "better", {n: n < 6 for n in range(10)})
-    equal = gate_of(tmp_path, "equal", {n: n >= 5 for n in range(10)})
+    current = gate_of(tmp_path, "old", {n: n < 10 for n in range(20)})
+    better = gate_of(tmp_path, "better", {n: n < 17 for n in range(20)})
+    luckier = gate_of(tmp_path, "luckier", {n: n < 11 for n in range(20)})
+    equal = gate_of(tmp_path, "equal", {n: n >= 10 for n in range(20)})
     decision = pass_gate(tmp_path, current, better, CONFIG)
-    assert decision.promoted and (decision.parent.accuracy_strict, decision.candidate.accuracy_strict) == (0.5, 0.6)
+    assert decision.promoted and (decision.parent.accuracy_strict, decision.candidate.accuracy_strict) == (0.5, 0.85)
     assert not pass_gate(tmp_path, current, equal, CONFIG).promoted
+    assert not pass_gate(tmp_path, current, luckier, CONFIG).promoted  # one pair more is no evidence
 
 
 def test_only_pairs_that_both_were_asked_about_decide(tmp_path):
     current = gate_of(tmp_path, "old", {0: True, 1: False, 2: True, 3: True})
     candidate = gate_of(tmp_path, "new", {0: True, 1: True, 7: False, 8: False})
     decision = pass_gate(tmp_path, current, candidate, CONFIG)
-    assert decision.promoted and decision.candidate.n == 2
+    assert decision.difference.n == decision.parent.n == decision.candidate.n == 2
+    assert decision.difference.difference == pytest.approx(0.5)
     stranger = gate_of(tmp_path, "stranger", {11: True})
     with pytest.raises(DataError, match="share no pair"):
         pass_gate(tmp_path, current, stranger, CONFIG)

@@ -11,15 +11,17 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.examples import choose_examples
 from genrm_rl.evaluation.headline import cautions, complete, headline
+from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.report import comparison_table, load_report, rerender, write_report
-from genrm_rl.evaluation.schema import DifferenceRow, GateRow, Report
+from genrm_rl.evaluation.schema import DifferenceRow, GateRow, JudgeInfo, Report
 from genrm_rl.evaluation.schema_docs import schema_markdown
 from genrm_rl.evaluation.view import duration, percent, points
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair
-from tests.unit.report_example import small_report
+from tests.unit.report_example import small_report, suite
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -35,7 +37,7 @@ def test_the_file_holds_the_whole_report(report, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
     assert load_report(tmp_path) == complete(report)
     row = json.loads((tmp_path / "report.json").read_text())["results"][0]
-    assert {"n", "accuracy_strict", "accuracy_flexible", "position_consistent", "ci95"} <= set(row)
+    assert {"n", "accuracy_strict", "accuracy_flexible", "right_in_both", "tie_rate", "ci95"} <= set(row)
 
 
 def test_rendering_again_changes_nothing(report, tmp_path):
@@ -53,8 +55,8 @@ def test_rendering_again_changes_nothing(report, tmp_path):
         (None, "does not exist"),
         ("{", "not JSON"),
         ("[]", "schema version None"),
-        ('{"schema_version": 99}', "schema version 99, this genrm_rl reads 1"),
-        ('{"schema_version": 1, "baseline": "x"}', "run: field required"),
+        ('{"schema_version": 99}', "schema version 99, this genrm_rl reads 2"),
+        ('{"schema_version": 2, "baseline": "x"}', "run: field required"),
     ],
 )
 def test_a_broken_report_is_named(tmp_path, content, message):
@@ -76,7 +78,7 @@ def test_numbers_that_are_none_and_unknown_fields_are_refused():
 def test_the_schema_document_is_current():
     committed = (REPOSITORY / "docs" / "report_schema.md").read_text(encoding="utf-8")
     assert committed == schema_markdown()
-    for field in ("accuracy_flexible", "position_consistent", "mcnemar_p", "limit_nats"):
+    for field in ("accuracy_flexible", "right_in_both", "tie_rate", "mcnemar_p", "limit_nats"):
         assert f"`{field}`" in committed
 
 
@@ -86,6 +88,20 @@ def test_the_headline_speaks_of_the_trained_judge_in_distribution(report):
     assert text.startswith("On \u201cid\u201d (24 held-out pairs in both orders) STaR-DPO, sampled, judges 91.7 % [")
     assert "of 48 comparisons right, the untrained judge " in text
     assert "Bradley-Terry 100.0 %" in text
+
+
+def test_the_headline_takes_the_judge_of_the_gate_not_the_best_on_the_test_set():
+    suites = [suite(name, "id", "sampled", pattern) for name, pattern in (("llm_judge", "F"), ("a", "RF"), ("b", "R"))]
+    curve = [
+        GateRow(method=name, iteration=1, n=9, accuracy_strict=value, accuracy_folded=value, promoted=True)
+        for name, value in (("a", 0.9), ("b", 0.8))
+    ]
+    judges = tuple(JudgeInfo(name=name, iteration=i) for name, i in (("llm_judge", 0), ("a", 1), ("b", 1)))
+    shown = small_report(
+        judges=judges, learning_curve=tuple(curve), results=tuple(summarise(rows, resamples=100) for rows in suites),
+        differences=compare_all(suites, resamples=100),
+    )  # fmt: skip
+    assert " a, sampled, judges 75.0" in headline(shown).replace("\u00a0", " ")  # b has 100.0 on the test set
 
 
 def test_the_headline_does_not_hide_a_loss(report):
