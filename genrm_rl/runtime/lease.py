@@ -2,10 +2,10 @@
 
 A driver renews ``lease.json`` in the store every ``RENEW_SECONDS``. Another one takes the run over only after it has
 seen no renewal for ``EXPIRES_SECONDS`` of its own clock (clocks of two machines are never compared), or at once when it
-follows a dead driver on the same machine. Each owner has a higher ``fence`` than the one before; before a completion
-marker is written the lease is read again, and whoever has lost it stops (fencing as in Kleppmann, "How to do
-distributed locking", 2016; object stores have no compare-and-swap through Arrow, so two drivers that start in the very
-same moment are told apart by reading back what was written).
+follows a dead driver on the same machine. Every write of the lease is conditional on the version that was read before
+(`conditional`), so of two drivers that start in the very same moment exactly one wins, and a late one can't renew what
+another has taken. Each owner has a higher ``fence`` than the one before; before a completion marker is written the
+lease is read again, and whoever has lost it stops (fencing as in Kleppmann, "How to do distributed locking", 2016).
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.runtime import object_store
+from genrm_rl.runtime.conditional import Version, read_version, write_version
 from genrm_rl.runtime.object_store import Stored, stored
 
 LEASE = "lease.json"
 RENEW_SECONDS = 5.0
 EXPIRES_SECONDS = 30.0
-LEASE_BYTES = 1024  # always: Arrow asks for the size first, and a longer lease written in between would be cut off
-SETTLE_SECONDS = 1.0  # what a write takes to be seen, at most
 
 _held: dict[Path, Lease] = {}
 
@@ -50,17 +48,18 @@ class Lease:
         self._stop = threading.Event()
         self._problem: RunDirectoryError | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._ours: Version | None = None
         self.fence = 0
 
     def acquire(self) -> None:
         """Take the run. Raises RunDirectoryError if another driver is alive, saying where."""
-        before = self._read()
-        if before is not None and before["owner"] and not self._follows(before):
-            self._see_it_expire(before)
-        self.fence = (before["fence"] if before else 0) + 1
-        self._write(self._owner)
-        time.sleep(SETTLE_SECONDS)
-        self.check()
+        before = read_version(self._file)
+        if before is not None and _facts(before)["owner"] and not self._follows(_facts(before)):
+            before = self._see_it_expire(before)
+        self.fence = (_facts(before)["fence"] if before else 0) + 1
+        self._ours = self._write(self._owner, before)
+        if self._ours is None:
+            raise self._driven_by(read_version(self._file))
         _held[self._run] = self
         self._thread.start()
 
@@ -68,61 +67,70 @@ class Lease:
         """Raise RunDirectoryError if the run has another driver by now."""
         if self._problem is not None:
             raise self._problem
-        now = self._read()
-        if now is None or now["nonce"] != self._nonce:
-            other = now["owner"] if now else "nobody (the lease was deleted)"
-            self._problem = RunDirectoryError(
-                f"run {self._run.name!r} was taken over by {other}; this driver stops, what it completed is kept"
-            )
-            raise self._problem
+        now = read_version(self._file)
+        if now is None or _facts(now)["nonce"] != self._nonce:
+            self._lose(now)
 
     def release(self) -> None:
         """Let another driver take the run at once, if it is still ours."""
         self._stop.set()
         self._thread.join()
         _held.pop(self._run, None)
-        now = self._read()
-        if now is not None and now["nonce"] == self._nonce:
-            self._write("")
+        self._write("", self._ours)
 
     def _follows(self, before: dict[str, Any]) -> bool:
         """The caller holds the local lock of this working copy, so an owner on this machine is dead."""
         return before["owner"].rpartition(":")[0] == self._owner.rpartition(":")[0]
 
-    def _see_it_expire(self, before: dict[str, Any]) -> None:
+    def _see_it_expire(self, before: Version) -> Version | None:
         Console(stderr=True).print(
-            f"run {self._run.name!r} was last driven by {before['owner']}; waiting {EXPIRES_SECONDS:g} s to see if it "
-            "is alive",
+            f"run {self._run.name!r} was last driven by {_facts(before)['owner']}; waiting {EXPIRES_SECONDS:g} s "
+            "to see if it is alive",
             highlight=False,
         )
         end = time.monotonic() + EXPIRES_SECONDS
         while time.monotonic() < end:
             time.sleep(min(RENEW_SECONDS, EXPIRES_SECONDS / 4))
-            now = self._read()
-            if now is None or not now["owner"]:
-                return
-            if now != before:
-                raise RunDirectoryError(
-                    f"run {self._run.name!r} is being driven by {now['owner']}; wait for it or choose another --run.id"
-                )
+            now = read_version(self._file)
+            if now is None or not _facts(now)["owner"]:
+                return now
+            if now.data != before.data:
+                raise self._driven_by(now)
+        return before
+
+    def _driven_by(self, now: Version | None) -> RunDirectoryError:
+        other = _facts(now)["owner"] if now else ""
+        return RunDirectoryError(
+            f"run {self._run.name!r} is being driven by {other or 'another process'}; wait for it or choose another "
+            "--run.id"
+        )
+
+    def _lose(self, now: Version | None) -> NoReturn:
+        other = _facts(now)["owner"] if now else "nobody (the lease was deleted)"
+        self._problem = RunDirectoryError(
+            f"run {self._run.name!r} was taken over by {other}; this driver stops, what it completed is kept"
+        )
+        raise self._problem
 
     def _keep(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
             try:
                 self._meanwhile()
-                self.check()
-                self._write(self._owner)
+                renewed = self._write(self._owner, self._ours)
+                if renewed is None:
+                    self._lose(read_version(self._file))
+                self._ours = renewed
             except RunDirectoryError as problem:
                 self._problem = problem
                 return
 
-    def _read(self) -> dict[str, Any] | None:
-        data = object_store.read(self._file)
-        return None if data is None else json.loads(data)
-
-    def _write(self, holder: str) -> None:
+    def _write(self, holder: str, seen: Version | None) -> Version | None:
         facts = {"owner": holder, "nonce": self._nonce, "fence": self.fence, "renewed": time.time()}
-        object_store.write(self._file, json.dumps(facts).encode().ljust(LEASE_BYTES))
+        return write_version(self._file, json.dumps(facts).encode(), seen)
+
+
+def _facts(version: Version) -> dict[str, Any]:
+    return json.loads(version.data)
 
 
 def owner() -> str:
@@ -133,8 +141,8 @@ def owner() -> str:
 
 def read_lease(run: Path) -> dict[str, Any] | None:
     """The lease of a run in an object store, None if there is none."""
-    data = object_store.read(_place(run))
-    return None if data is None else json.loads(data)
+    found = read_version(_place(run))
+    return None if found is None else _facts(found)
 
 
 def _place(run: Path) -> Stored:

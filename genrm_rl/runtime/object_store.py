@@ -39,8 +39,9 @@ PARTIAL = re.compile(r"\.(.+)\.partial")
 TEMPORARY = re.compile(r"\..+\.(partial|tmp|replaced)|\.lock")
 # Logs that a process of this machine may have open: replaced only by a longer one.
 GROWING = re.compile(r"events-\d+\.jsonl|events\.out\.tfevents.*")
-# Waiting does not cure these; the words are those of Arrow's messages.
+# Waiting does not cure these; the words are those of Arrow's and of obstore's messages.
 HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "status 403")
+HOPELESS += ("AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403 Forbidden")
 LOCAL_PROBLEMS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT}
 THREADS = 16
 
@@ -160,7 +161,7 @@ def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, si
     if place is None:
         return
 
-    info = _patiently(lambda: place.filesystem.get_file_info(place.path), place)
+    info = patiently(lambda: place.filesystem.get_file_info(place.path), place)
     found = [(path, info)] if info.is_file else [(path / name, each) for name, each in _listing(place).items()]
 
     def take(file: Path, info: fs.FileInfo) -> None:
@@ -169,7 +170,7 @@ def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, si
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         source = Stored(place.filesystem, place.scheme, info.path)
-        _patiently(lambda: _copy(source.filesystem, info.path, None, str(temporary)), source)
+        patiently(lambda: _copy(source.filesystem, info.path, None, str(temporary)), source)
         os.utime(temporary, (info.mtime.timestamp(),) * 2)
         os.replace(temporary, file)
 
@@ -189,31 +190,9 @@ def remove(path: Path) -> None:
         return
     marker = place / MARKER
     if exists(path / MARKER):
-        _patiently(lambda: place.filesystem.delete_file(marker.path), marker)
+        patiently(lambda: place.filesystem.delete_file(marker.path), marker)
     if _listing(place):
-        _patiently(lambda: place.filesystem.delete_dir(place.path), place)
-
-
-def read(place: Stored) -> bytes | None:
-    """What a file in the store holds now, past any working copy; None if there is none."""
-    if not _is_file(place):
-        return None
-
-    def load() -> bytes:
-        with place.filesystem.open_input_stream(place.path) as stream:
-            return stream.read()
-
-    return _patiently(load, place)
-
-
-def write(place: Stored, data: bytes) -> None:
-    """A file in the store alone, past any working copy."""
-
-    def save() -> None:
-        with place.filesystem.open_output_stream(place.path) as stream:
-            stream.write(data)
-
-    _patiently(save, place)
+        patiently(lambda: place.filesystem.delete_dir(place.path), place)
 
 
 def runs_below(root: str) -> list[str]:
@@ -224,7 +203,7 @@ def runs_below(root: str) -> list[str]:
     if place is None:
         return []
     select = fs.FileSelector(place.path, allow_not_found=True)
-    found = _patiently(lambda: place.filesystem.get_file_info(select), place)
+    found = patiently(lambda: place.filesystem.get_file_info(select), place)
     return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
 
 
@@ -243,12 +222,12 @@ def _listing(place: Stored) -> dict[str, fs.FileInfo]:
     from pyarrow import fs
 
     select = fs.FileSelector(place.path, recursive=True, allow_not_found=True)
-    found = _patiently(lambda: place.filesystem.get_file_info(select), place)
+    found = patiently(lambda: place.filesystem.get_file_info(select), place)
     return {each.path[len(place.path) + 1 :]: each for each in found if each.is_file}
 
 
 def _is_file(place: Stored) -> bool:
-    return _patiently(lambda: place.filesystem.get_file_info(place.path).is_file, place)
+    return patiently(lambda: place.filesystem.get_file_info(place.path).is_file, place)
 
 
 def _sizes(place: Stored) -> dict[str, int]:
@@ -256,7 +235,7 @@ def _sizes(place: Stored) -> dict[str, int]:
 
 
 def _put(file: Path, place: Stored) -> None:
-    _patiently(lambda: _copy(None, str(file), place.filesystem, place.path), place)
+    patiently(lambda: _copy(None, str(file), place.filesystem, place.path), place)
 
 
 def _copy(source: fs.FileSystem | None, path: str, target: fs.FileSystem | None, to: str) -> None:
@@ -265,7 +244,7 @@ def _copy(source: fs.FileSystem | None, path: str, target: fs.FileSystem | None,
     fs.copy_files(path, to, source_filesystem=source or fs.LocalFileSystem(), destination_filesystem=target)
 
 
-def _patiently(action: Callable[[], Result], place: Stored) -> Result:
+def patiently(action: Callable[[], Result], place: Stored) -> Result:
     """Repeat while the store does not answer; a run neither loses what it has made nor goes on without keeping it.
 
     Raises RunDirectoryError at once if the store refuses, and after ``GENRM_RL_STORAGE_DEADLINE`` seconds (600).

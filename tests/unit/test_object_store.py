@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
     """The server, and an empty machine."""
     use(server, monkeypatch, tmp_path / "here")
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
     return server
 
 
@@ -208,6 +208,54 @@ def test_a_driver_that_was_given_up_can_not_complete_anything(s3, root, monkeypa
     other_machine(monkeypatch, tmp_path)
     with RunDirectory(run_of(root)) as last:
         assert last.manifest("one")["by"] == "successor" and last._lease.fence == 3
+
+
+@pytest.mark.parametrize("last", ["nobody", "a driver that released it", "a dead driver elsewhere"])
+def test_of_drivers_that_start_in_the_same_moment_exactly_one_wins(s3, root, monkeypatch, last):
+    path, drivers = working_path(root) / "r", 6
+    monkeypatch.setattr(lease, "EXPIRES_SECONDS", 0.4)
+    if last != "nobody":
+        first = lease.Lease(path)
+        first._owner = "before/1:1"
+        first.acquire()
+        first._stop.set()
+        if last == "a driver that released it":
+            first.release()
+    all_have_read, write = threading.Barrier(drivers), lease.write_version
+
+    def write_together(*arguments):
+        """Nobody writes before all have read what they base their write on."""
+        all_have_read.wait()
+        return write(*arguments)
+
+    def drive(number: int) -> lease.Lease | str:
+        mine = lease.Lease(path)
+        mine._owner = f"machine{number}/1:1"
+        try:
+            mine.acquire()
+        except RunDirectoryError as problem:
+            return str(problem)
+        return mine
+
+    with monkeypatch.context() as start, ThreadPoolExecutor(drivers) as pool:
+        start.setattr(lease, "write_version", write_together)
+        ends = list(pool.map(drive, range(drivers)))
+    (winner,) = [end for end in ends if isinstance(end, lease.Lease)]
+    assert sum(f"is being driven by {winner._owner}" in end for end in ends if isinstance(end, str)) == drivers - 1
+    assert winner.fence == (1 if last == "nobody" else 2)
+    winner.check()
+    winner.release()
+
+
+def test_a_lease_that_somebody_deleted_is_lost(s3, root, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    held = lease.Lease(working_path(root) / "r")
+    held.acquire()
+    s3.client.delete_object(Bucket=BUCKET, Key=f"{root.rpartition('/')[2]}/r/{lease.LEASE}")
+    held._thread.join()
+    with pytest.raises(RunDirectoryError, match="the lease was deleted"):
+        held.check()
+    held.release()
 
 
 def test_a_dead_driver_on_this_machine_is_followed_at_once(s3, root, monkeypatch):
