@@ -11,6 +11,7 @@ from rich.console import Console
 from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of
 from genrm_rl.alignment.measure import PolicyMeasurement
 from genrm_rl.alignment.prompts import load_prompts
+from genrm_rl.alignment.references import with_references
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
@@ -34,12 +35,13 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
     check_judge(config)
     with RunDirectory(config) as run:
+        if not run.done("policy"):
+            check_service(config, console)
         run.claim()
         write_json(run.path / "prompts.json", prompts.as_dict())
         continued = " (continued)" if run.resumed else ""
         console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
         if not run.done("policy"):
-            check_service(config, console)
             _work_until_done(config, run, console, chat, prompts, model.path)
         from genrm_rl.alignment.report import write_align_report
 
@@ -77,6 +79,7 @@ def _work(
         EnginePool(model_path, config.rollout, config.model, console=console) as pool,
     ):
         hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)
+        hosts.prompts = with_references(hosts)
         measurement = PolicyMeasurement(hosts)
         if config.method == "ppo":
             from genrm_rl.alignment.ppo import new_ppo

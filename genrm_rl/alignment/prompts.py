@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import RejectLog
-from genrm_rl.preferences.turns import BadRow, Notes, kind_of, read_prompt
+from genrm_rl.preferences.turns import (
+    BadRow,
+    Notes,
+    blank,
+    is_conversation,
+    kind_of,
+    read_answer,
+    read_messages,
+    read_prompt,
+)
 from genrm_rl.preferences.types import Message, as_messages, content_hash
 from genrm_rl.preferences.validation import RawRow
 from genrm_rl.preferences.world.families import FAMILIES
@@ -26,12 +35,14 @@ _REASONS = {"too_long": "too long", "empty": "empty"}
 @dataclass(frozen=True, slots=True)
 class PolicyPrompt:
     """One question. ``token_ids`` end where the policy starts to write; ``world`` is the text of a task-world question,
-    whose answer can be verified, else empty."""
+    whose answer can be verified, else empty. ``reference`` is what answers are compared with under the rules that need
+    it."""
 
     id: str
     messages: tuple[Message, ...]
     token_ids: tuple[int, ...]
     world: str = ""
+    reference: str | None = None
 
     @property
     def family(self) -> str:
@@ -155,7 +166,7 @@ class _Reader:
         for row in read_rows(SourceConfig(path=source.path, split=source.split), Path(self.config.root)):
             report.rows += 1
             try:
-                prompt = self._prompt(_turns(row, source, notes))
+                prompt = replace(self._prompt(_turns(row, source, notes)), reference=_reference(row, source, notes))
             except BadRow as reason:
                 left_out[reason.kind] += 1
                 (self.long if reason.kind == "too_long" else self.bad).add_row(row, reason.kind, str(reason))
@@ -205,7 +216,25 @@ def _turns(row: RawRow, source: PromptSource, notes: Notes) -> tuple[Message, ..
         raise BadRow("unreadable", row.problem)
     if not isinstance(row.fields, Mapping):
         raise BadRow("wrong_type", f"a row must be an object with named fields, not {kind_of(row.fields)}")
-    if source.column not in row.fields:
+    return read_prompt(_column(row, source.column), source.column, notes)
+
+
+def _reference(row: RawRow, source: PromptSource, notes: Notes) -> str | None:
+    """The reference answer of a row that :func:`_turns` has read; of a conversation the last turn."""
+    if source.reference is None:
+        return None
+    value = _column(row, source.reference)
+    if is_conversation(value) and (turns := read_messages(value, source.reference, notes))[-1].role == "assistant":
+        answer = turns[-1].content
+    else:
+        answer = read_answer(value, source.reference, notes)
+    if blank(answer):
+        raise BadRow("empty", f"the reference answer in `{source.reference}` is empty")
+    return answer
+
+
+def _column(row: RawRow, name: str) -> Any:
+    if name not in row.fields:
         found = ", ".join(f"`{key}`" for key in list(row.fields)[:8]) or "nothing"
-        raise BadRow("missing_field", f"the column `{source.column}` is missing (found {found})")
-    return read_prompt(row.fields[source.column], source.column, notes)
+        raise BadRow("missing_field", f"the column `{name}` is missing (found {found})")
+    return row.fields[name]

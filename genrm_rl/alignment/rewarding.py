@@ -10,7 +10,7 @@ from genrm_rl.alignment.answers import Answer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.client import Group, GroupReward, RewardClient
-from genrm_rl.rewards.types import Mask, RewardRecord
+from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, RewardRecord
 
 
 class Rewarder(Protocol):
@@ -30,6 +30,7 @@ class ServiceRewarder:
 
     def __init__(self, client: RewardClient) -> None:
         self.client = client
+        self._needs_reference = client.config.rule in AGAINST_REFERENCE
         self._version = ""
 
     def begin_step(self) -> str:
@@ -40,7 +41,11 @@ class ServiceRewarder:
         places = [place for place, answer in enumerate(answers) if answer.usable]
         if not places:
             return _done(GroupReward((_not_generated(self._version),) * len(answers)))
-        group = Group(prompt.wire(), tuple(answers[place].text for place in places))
+        if self._needs_reference and prompt.reference is None:
+            masks = [Mask.NO_REFERENCE if answer.usable else Mask.NOT_GENERATED for answer in answers]
+            return _done(GroupReward(tuple(RewardRecord(None, mask, (), self._version) for mask in masks)))
+        reference = prompt.reference if self._needs_reference else None
+        group = Group(prompt.wire(), tuple(answers[place].text for place in places), reference)
         inner = self.client.submit(group, self._version)
         outer: Future[GroupReward] = Future()
         inner.add_done_callback(lambda done: _spread(done, places, len(answers), self._version, outer))

@@ -66,10 +66,11 @@ class Rollout:
 
 def read_rollout(directory: Path, facts: dict[str, Any]) -> Rollout:
     """What :meth:`Rollout.write` wrote, with the manifest's facts."""
-    lines = (directory / JUDGMENTS_FILE).read_text(encoding="utf-8").splitlines()
+    with (directory / JUDGMENTS_FILE).open(encoding="utf-8") as lines:  # a rationale may hold U+2028
+        judgments = [json.loads(line) for line in lines]
     return Rollout(
         read_answers(directory / ANSWERS_FILE),
-        [json.loads(line) for line in lines],
+        judgments,
         facts["judge_version"],
         facts["generate_seconds"],
         facts["judge_seconds"],

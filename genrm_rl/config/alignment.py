@@ -11,7 +11,7 @@ from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServingConfig
-from genrm_rl.rewards.types import Rule
+from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 
 
 class PromptSource(Section):
@@ -25,6 +25,9 @@ class PromptSource(Section):
     )
     split: str | None = setting(None, "split of a dataset")
     column: str = setting("prompt", "column of the prompt: a string, or messages that end with a user turn")
+    reference: str | None = setting(
+        None, "column of reference answers (`reward.reference: column`): a text, or a conversation that ends with it"
+    )
     name: str | None = setting(None, "name in the report; None takes the partition or the file name")
     limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
 
@@ -32,6 +35,8 @@ class PromptSource(Section):
     def _one_origin(self) -> PromptSource:
         if (self.world is None) == (self.path is None):
             raise ValueError("a prompt source has either `world` or `path`; set one of them")
+        if self.world and self.reference:
+            raise ValueError("the task world has no column of reference answers; leave `reference` out")
         return self
 
     @property
@@ -68,6 +73,11 @@ class RewardConfig(Section):
         None, "address of a running reward service; None serves `serving.checkpoint` in this job", free=True
     )
     rule: Rule = setting("circular", "how judgments of a group become rewards")
+    reference: Literal["column", "policy"] | None = setting(
+        None,
+        "reference answers of the rules reference and log_odds: `column` reads them beside the prompts "
+        "(prompts.train.*.reference), `policy` takes the starting policy's greedy answers",
+    )
     votes: int = setting(1, "sampled judgments per order", unit="votes", ge=1)
     greedy: bool = setting(False, "one judgment per order at temperature 0 instead of samples")
     max_in_flight: int = setting(
@@ -213,6 +223,26 @@ class AlignConfig(Section):
     evaluation: PolicyEvaluationConfig = setting(PolicyEvaluationConfig, "measurements")
     checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", free=True, ge=1)
     tracking: TrackingConfig = setting(TrackingConfig, "metric sinks", free=True)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether answers are compared with a reference answer."""
+        judged = self.reward.source == "service" and not (self.method == "dpo" and self.dpo.pairs)
+        return judged and self.reward.rule in AGAINST_REFERENCE
+
+    @model_validator(mode="after")
+    def _references(self) -> AlignConfig:
+        if self.needs_reference and self.reward.reference is None:
+            raise ValueError(
+                f"reward.rule {self.reward.rule} compares answers with a reference answer; set reward.reference to "
+                "policy (the starting policy's greedy answers) or column"
+            )
+        if self.needs_reference and self.reward.reference == "column":
+            for number, source in enumerate(self.prompts.train):
+                if source.reference is None:
+                    way = "set reward.reference to policy" if source.world else "name it"
+                    raise ValueError(f"reward.reference column: prompts.train.{number} names no `reference`; {way}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> AlignConfig:

@@ -24,6 +24,7 @@ class Mask(StrEnum):
     BUSY = "busy"  # the service refused the group as often as a client may ask
     OTHER_VERSION = "other_version"  # another judge than the one that the step accepts is served
     UNREADABLE = "unreadable"  # what the service sent, as often as a client may ask, is not its contract
+    NO_REFERENCE = "no_reference"  # the rule compares with a reference answer, and the question has none
     NOT_GENERATED = "not_generated"  # the policy's engine failed, there is no answer to judge
 
 

@@ -27,6 +27,7 @@ from genrm_rl.judging.requests import trace_from_result
 from genrm_rl.models.resolve import TINY
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.trace_store import read_traces
+from tests.contract.bad_align import ALIGN_KINDS
 from tests.contract.bad_config import CONFIG_KINDS
 from tests.contract.bad_data import DATA_KINDS
 from tests.contract.bad_input_files import (
@@ -42,7 +43,7 @@ from tests.contract.bad_loops import LOOP_KINDS
 from tests.contract.bad_models import MODEL_KINDS, RESULT_KINDS
 from tests.contract.bad_runs import RUN_KINDS
 
-ALL_KINDS = (*CONFIG_KINDS, *DATA_KINDS, *MODEL_KINDS, *RESULT_KINDS, *RUN_KINDS, *LOOP_KINDS)
+ALL_KINDS = (*CONFIG_KINDS, *DATA_KINDS, *MODEL_KINDS, *RESULT_KINDS, *RUN_KINDS, *LOOP_KINDS, *ALIGN_KINDS)
 EXPENSIVE = ("traces", "methods", "gate", "evaluation", "sync", "work", "tensorboard")
 
 

@@ -30,6 +30,8 @@ evaluation: {prompts: 8, probes: 3, decoding: [sampled], bootstrap_resamples: 20
 checkpoint_every: 1
 """
 
+LOG_ODDS = ("--reward.rule", "log_odds", "--reward.reference", "policy")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
@@ -52,7 +54,19 @@ def judge(folder: Path, ray_cluster):
 
 @pytest.fixture(scope="module")
 def ppo_run(folder: Path, judge: str) -> Path:
-    return run_alignment(config_of(folder, "ppo", "--reward.url", judge), Console(quiet=True))
+    return run_alignment(config_of(folder, "ppo", *LOG_ODDS, "--reward.url", judge), Console(quiet=True))
+
+
+def test_eq_6_compares_with_the_starting_policys_answers(ppo_run):
+    """Kept with the run before the first step; an answer that is the reference ties with it."""
+    rows = map(json.loads, (ppo_run / "references/references.jsonl").read_text().splitlines())
+    references = {row["prompt_id"]: row["reference"] for row in rows}
+    groups = [group for path in ppo_run.glob("steps/*/rollout/answers.parquet") for group in read_answers(path)]
+    assert {group[0].answer.prompt_id for group in groups} <= set(references)
+    answers = [judged for group in groups for judged in group if judged.record.reward is not None]
+    same = [judged for judged in answers if judged.answer.text == references[judged.answer.prompt_id]]
+    assert same and {judged.record.reward for judged in same} == {0.0}
+    assert any(judged.record.reward != 0.0 for judged in answers)
 
 
 def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
@@ -85,7 +99,7 @@ def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
     for name in ("policy", "checkpoints/00002", "evaluation/00002", "sync"):
         shutil.rmtree(again / name)
     (again / "steps/00001/metrics.json").unlink()
-    run_alignment(config_of(folder / "cut", "ppo", "--reward.url", judge), Console(quiet=True))
+    run_alignment(config_of(folder / "cut", "ppo", *LOG_ODDS, "--reward.url", judge), Console(quiet=True))
     expected, found = (load_file(path / "policy/model.safetensors") for path in (ppo_run, again))
     for name, tensor in expected.items():
         assert found[name].allclose(tensor, atol=1e-5), name

@@ -106,3 +106,18 @@ def test_a_split_of_one_data_set_keeps_train_and_test_apart(tmp_path: Path) -> N
 def test_a_limit_counts_prompts_that_are_kept(tmp_path: Path) -> None:
     sets = load(tmp_path, [{"prompt": ""}, *GOOD], on_bad_row="skip", train=[{"path": "train.jsonl", "limit": 3}])
     assert [prompt.messages[0].content for prompt in sets.train] == [row["prompt"] for row in GOOD[:3]]
+
+
+def test_reference_answers_are_read_beside_the_prompts(tmp_path: Path) -> None:
+    chosen = [USER, {"role": "assistant", "content": "17"}]
+    rows = [GOOD[0] | {"best": "10"}, GOOD[1] | {"best": chosen}, GOOD[2] | {"best": [chosen[1]]}]
+    train = [{"path": "train.jsonl", "reference": "best"}]
+    assert [prompt.reference for prompt in load(tmp_path, rows, train=train).train] == ["10", "17", "17"]
+    assert {prompt.reference for prompt in load(tmp_path, rows).train} == {None}
+
+
+@pytest.mark.parametrize("value", [" ", None, 3, [USER]])
+def test_a_bad_reference_answer_is_told_with_file_and_line(tmp_path: Path, value: Any) -> None:
+    rows = [GOOD[0] | {"best": "10"}, GOOD[1] | {"best": value}]
+    with pytest.raises(DataError, match=r"train.jsonl:2: .*`best`"):
+        load(tmp_path, rows, train=[{"path": "train.jsonl", "reference": "best"}])

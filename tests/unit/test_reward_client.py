@@ -6,11 +6,16 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from genrm_rl.alignment.answers import Answer
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rewarding import ServiceRewarder
 from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.preferences.types import Message
 from genrm_rl.rewards import faults
 from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError
 from genrm_rl.rewards.types import Mask
@@ -260,6 +265,22 @@ def test_a_reply_of_another_judge_than_the_one_asked_is_no_reward(service: Servi
         (found,) = client.rewards([GROUP])
     assert {record.mask for record in found.records} == {Mask.OTHER_VERSION}
     assert {record.judge_version for record in found.records} == {"v1"}
+
+
+def test_the_trainer_sends_the_reference_answer_and_masks_what_has_none(service: Service) -> None:
+    def answer(index: int, text: str, finish: str = "stop") -> Answer:
+        return Answer("p", index, (1, 2) if finish == "stop" else (), text, (0.0, 0.0), finish, "base")
+
+    answers = [answer(0, "3"), answer(1, "", "failed"), answer(2, "4")]
+    known = PolicyPrompt("p", (Message("user", "add 1 2"),), (1,), reference="3")
+    with client_of(service, rule="log_odds") as client:
+        rewarder = ServiceRewarder(client)
+        rewarder.begin_step()
+        judged = rewarder.submit(known, answers).result()
+        masked = rewarder.submit(replace(known, reference=None), answers).result()
+    assert [body["groups"][0]["reference"] for body in service.bodies] == ["3"]
+    assert [record.reward for record in judged.records] == [0.0, None, 1.0]
+    assert [record.mask for record in masked.records] == [Mask.NO_REFERENCE, Mask.NOT_GENERATED, Mask.NO_REFERENCE]
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS)

@@ -1,0 +1,60 @@
+"""Reference answers of the rules that need one, from the starting policy: one greedy answer to each question."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.prompts import PromptSets
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.runtime.storage import write_atomic
+
+STAGE, FILE = "references", "references.jsonl"
+
+
+def with_references(hosts: Hosts) -> PromptSets:
+    """The questions with the starting policy's answers, where ``reward.reference`` is policy; kept with the run.
+
+    To be called while the engines hold the starting policy: the first time, before anything is learned. A question
+    that the engine failed to answer has no reference, so its answers are masked.
+    """
+    config, prompts = hosts.config, hosts.prompts
+    if not config.needs_reference or config.reward.reference != "policy":
+        return prompts
+
+    def compute(directory: Path) -> dict[str, Any]:
+        asked = list({prompt.id: prompt for step in range(steps(config)) for prompt in batch(step)}.values())
+        requests = answer_requests(
+            asked, hosts.chat, config.sampling, purpose="reference", seed=hosts.seed, samples=1, greedy=True
+        )
+        rows: dict[int, dict[str, Any]] = {}
+        for result in hosts.pool.generate(requests, progress="reference answers"):
+            place, index = place_of(result)
+            answer = answer_of(result, asked[place], index, hosts.chat)
+            text = answer.text if answer.usable else None
+            rows[place] = {"prompt_id": answer.prompt_id, "reference": text, "finish_reason": answer.finish_reason}
+        lines = (json.dumps(rows[place]) for place in range(len(asked)))
+        write_atomic(directory / FILE, "".join(f"{line}\n" for line in lines))
+        return {"questions": len(asked), "without_answer": sum(row["reference"] is None for row in rows.values())}
+
+    def batch(step: int):
+        return prompts.batch(step, batch_size(config), hosts.seed)
+
+    path = hosts.run.stage(STAGE, compute)
+    rows = map(json.loads, (path / FILE).read_text(encoding="utf-8").splitlines())
+    known = {row["prompt_id"]: row["reference"] for row in rows}
+    return replace(prompts, train=[replace(prompt, reference=known.get(prompt.id)) for prompt in prompts.train])
+
+
+def steps(config: AlignConfig) -> int:
+    """Steps or rounds in which answers are judged."""
+    return config.ppo.steps if config.method == "ppo" else config.dpo.rounds
+
+
+def batch_size(config: AlignConfig) -> int:
+    """Questions of a step or round."""
+    return config.ppo.prompts_per_step if config.method == "ppo" else config.dpo.prompts_per_round
