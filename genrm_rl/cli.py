@@ -47,6 +47,10 @@ ConfigOption = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
+Rejudge = Annotated[
+    bool,
+    typer.Option("--rejudge", help="continue the run from the first step that lost its rewards: ask for these again"),
+]
 
 
 def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
@@ -115,21 +119,34 @@ def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun =
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
-def align(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+def align(
+    context: typer.Context,
+    config: ConfigOption = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    rejudge: Rejudge = False,
+) -> None:
     """Align a policy with a judge's rewards: PPO, GRPO, RLOO, REINFORCE++ (--method ppo) or DPO (--method dpo)."""
     settings = load_config(AlignConfig, config or CONFIGS / "align_tiny.yaml", context.args)
     if dry_run:
         return console.print(settings_table(settings))
     from genrm_rl.alignment.job import run_alignment
 
-    run_alignment(settings, console, must_exist=resume)
+    run_alignment(settings, console, must_exist=resume, rejudge=rejudge)
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
-def loop(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False) -> None:
+def loop(
+    context: typer.Context,
+    config: ConfigOption = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    rejudge: Rejudge = False,
+) -> None:
     """The closed loop: bootstrap, serve, align, label the policy's answers, train the next judge, gate. The same
     --run.id continues it."""
-    _loop(load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args), dry_run=dry_run, resume=resume)
+    settings = load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args)
+    _loop(settings, dry_run=dry_run, resume=resume, rejudge=rejudge)
 
 
 @app.command()
@@ -228,12 +245,12 @@ def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
     run_bootstrap(config, console, must_exist=resume)
 
 
-def _loop(config: LoopConfig, *, dry_run: bool, resume: bool) -> None:
+def _loop(config: LoopConfig, *, dry_run: bool, resume: bool, rejudge: bool = False) -> None:
     if dry_run:
         return console.print(settings_table(config))
     from genrm_rl.closed_loop.job import run_loop
 
-    run_loop(config, console, must_exist=resume)
+    run_loop(config, console, must_exist=resume, rejudge=rejudge)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -48,6 +48,10 @@ def load_checkpoint(hosts: Hosts, path: Path) -> dict[str, Any]:
     return manifest
 
 
+def step_folders(folder: Path) -> list[Path]:
+    """Folders that are named by a number of steps, in order."""
+    return sorted(folder.glob("[0-9]*"))
+
+
 def _complete(run: RunDirectory) -> list[Path]:
-    folder = run.path / "checkpoints"
-    return sorted(path for path in folder.glob("[0-9]*") if is_complete(path)) if folder.is_dir() else []
+    return [path for path in step_folders(run.path / "checkpoints") if is_complete(path)]

@@ -101,7 +101,10 @@ class OnlineDPO:
 
         name = f"steps/{number:05d}/rollout"
         path = hosts.run.stage(name, compute)
-        return found.get("rollout") or read_rollout(path, hosts.run.manifest(name))
+        if "rollout" in found:
+            hosts.losses.see(number, found["rollout"].groups)
+            return found["rollout"]
+        return read_rollout(path, hosts.run.manifest(name))
 
     def fit(self, number: int, pairs: Sequence[PairExample]) -> dict[str, float]:
         """``epochs`` passes over the pairs. Returns means over the optimizer steps."""

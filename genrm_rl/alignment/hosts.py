@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from genrm_rl.alignment.lost import LossWatch
 from genrm_rl.alignment.prompts import PromptSets
 from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewarder
 from genrm_rl.config.alignment import AlignConfig
@@ -43,6 +44,9 @@ class Hosts:
     reference: LearnerGroup
     critic: LearnerGroup | None
     rewarder: Rewarder
+
+    def __post_init__(self) -> None:
+        self.losses = LossWatch(self.config.reward)
 
     @property
     def seed(self) -> int:

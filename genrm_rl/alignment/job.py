@@ -9,9 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of
+from genrm_rl.alignment.lost import check_learned
 from genrm_rl.alignment.measure import PolicyMeasurement
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.alignment.references import with_references
+from genrm_rl.alignment.rejudge import go_back, judge_again
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
@@ -23,10 +25,13 @@ from genrm_rl.runtime.tracking import open_sinks
 from placement.roles import learner_models
 
 
-def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = False) -> Path:
-    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is
-    bad."""
-    if must_exist:
+def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:
+    """Run or continue the job; returns the run directory. ``rejudge`` asks again for rewards that it lost.
+
+    Raises GenRMError before anything expensive if input is bad, and RewardsLostError or NothingLearnedError for a run
+    that got too few rewards.
+    """
+    if must_exist or rejudge:
         check_exists(config.run)
     check_plan(config)
     model = resolve_model(config.model)
@@ -35,14 +40,15 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
     check_judge(config)
     with RunDirectory(config) as run:
-        if not run.done("policy"):
+        if rejudge or not run.done("policy"):
             check_service(config, console)
         run.claim()
+        lost = go_back(run, config.reward) if rejudge else None
         write_json(run.path / "prompts.json", prompts.as_dict())
         continued = " (continued)" if run.resumed else ""
         console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
         if not run.done("policy"):
-            _work_until_done(config, run, console, chat, prompts, model.path)
+            _work_until_done(config, run, console, chat, prompts, model.path, lost)
         from genrm_rl.alignment.report import write_align_report
 
         report = write_align_report(run, config, console)
@@ -66,9 +72,15 @@ def _work_until_done(config: AlignConfig, run: RunDirectory, console: Console, *
 
 
 def _work(
-    config: AlignConfig, run: RunDirectory, console: Console, chat: ChatEncoder, prompts: Any, model_path: Path
+    config: AlignConfig,
+    run: RunDirectory,
+    console: Console,
+    chat: ChatEncoder,
+    prompts: Any,
+    model_path: Path,
+    lost: int | None,
 ) -> None:
-    """Start everything, go through the loop, keep the policy."""
+    """Start everything, judge step ``lost`` again, go through the loop, keep the policy."""
     from genrm_rl.rollout.pool import EnginePool
 
     with (
@@ -80,6 +92,8 @@ def _work(
     ):
         hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)
         hosts.prompts = with_references(hosts)
+        if lost is not None and not (run.path / f"steps/{lost:05d}/metrics.json").is_file():  # not learned since
+            judge_again(hosts, lost)
         measurement = PolicyMeasurement(hosts)
         if config.method == "ppo":
             from genrm_rl.alignment.ppo import new_ppo
@@ -91,9 +105,10 @@ def _work(
 
             steps = 1 if config.dpo.pairs else config.dpo.rounds
             OnlineDPO(hosts).run(lambda step: measurement.measure(step, last=steps))
-        keep_policy(hosts, steps)
         if hosts.client is not None:
             write_statistics(hosts)
+        check_learned(run)
+        keep_policy(hosts, steps)
 
 
 def reserved_cpus(config: AlignConfig) -> float:

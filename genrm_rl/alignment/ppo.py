@@ -97,7 +97,10 @@ class PPO:
 
         name = f"steps/{step:05d}/rollout"
         path = hosts.run.stage(name, compute)
-        return found.get("rollout") or read_rollout(path, hosts.run.manifest(name))
+        if "rollout" in found:
+            hosts.losses.see(step, found["rollout"].groups)
+            return found["rollout"]
+        return read_rollout(path, hosts.run.manifest(name))
 
     def questions(self, step: int) -> list[PolicyPrompt]:
         """The step's questions."""

@@ -22,16 +22,17 @@ from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import check_sinks
 
 
-def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False) -> Path:
+def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:
     """Run or continue the loop until its turns are done or a person is asked for labels; returns its directory.
+    ``rejudge`` asks again for rewards that its alignment lost.
 
     Raises GenRMError before anything expensive if input is bad.
     """
-    if must_exist:
+    if must_exist or rejudge:
         check_exists(config.run)
     check_plan(config)
     with RunDirectory(config) as run:
-        bench = Workbench(config, run, console)
+        bench = Workbench(config, run, console, rejudge)
         finished = [turn for turn in range(1, config.turns + 1) if run.done(f"turn{turn}/stages/gate")]
         if len(finished) < config.turns:
             check_loop(bench)

@@ -85,7 +85,8 @@ def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None) -> s
     settings = align_settings(bench.config, bench.root, run, turn, judge, start)
 
     def compute(directory: Path) -> dict[str, Any]:
-        run_alignment(settings, bench.console)
+        begun = (bench.root / run / "steps").is_dir()
+        run_alignment(settings, bench.console, rejudge=bench.rejudge and begun)
         policy = f"{run}/policy"
         parents = {"judge": judge.as_dict(), "policy": start or bench.config.policy.model.name}
         version = read_manifest(bench.root / policy)["version"]

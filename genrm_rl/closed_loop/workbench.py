@@ -29,6 +29,7 @@ class Workbench:
     config: LoopConfig
     run: RunDirectory
     console: Console
+    rejudge: bool = False  # whether an alignment under way asks again for rewards that it lost
 
     @property
     def root(self) -> Path:

@@ -96,6 +96,10 @@ class RewardConfig(Section):
     breaker_failures: int = setting(
         3, "lost connections in a row after which only one call probes the judge", free=True, ge=1
     )
+    max_unscored: float = setting(
+        0.5, "a run that loses more than this share of its rewards stops and can be resumed", free=True, ge=0, le=1
+    )
+    unscored_steps: int = setting(3, "in so many steps (rounds) in a row", unit="steps", free=True, ge=1)
     start_deadline: float = setting(
         900.0,
         "how long a judge at `url` that is not up yet is waited for before anything starts",

@@ -28,6 +28,10 @@ class Mask(StrEnum):
     NOT_GENERATED = "not_generated"  # the policy's engine failed, there is no answer to judge
 
 
+# Nobody was asked for these rewards, so none of them was lost on the way.
+NOT_LOST = frozenset({Mask.ALONE, Mask.NOT_GENERATED, Mask.NO_REFERENCE})
+
+
 @dataclass(frozen=True, slots=True)
 class RewardRecord:
     """Reward of one response, or None with its mask; ``judgments`` are the ids of the judgments behind it."""

@@ -148,8 +148,11 @@ class RunDirectory:
         If the stage is complete already, nothing is computed. Seconds are recorded in the manifest.
         """
         path = self.path / name
-        if is_complete(path):
-            return path
+        return path if is_complete(path) else self.replace_stage(name, compute)
+
+    def replace_stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> Path:
+        """As :meth:`stage`, for one that may be complete: it stays until the new one is."""
+        path = self.path / name
         self.claim()
         started = time.perf_counter()
         manifest: dict[str, Any] = {"stage": name, "config_hash": self.hash, "seed": self.config.run.seed}

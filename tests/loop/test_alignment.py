@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from genrm_rl.alignment.answers import read_answers
 from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
+from genrm_rl.alignment.lost import RewardsLostError
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.runtime.storage import is_complete, read_json
@@ -131,3 +132,19 @@ def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on
     assert measured["second_judge"] == "base"
     # Both judges are the same one here, and both are asked greedily about the same answers.
     assert measured["win_rate"] == pytest.approx(measured["proxy_win_rate"])
+
+
+def test_lost_rewards_stop_the_run_and_are_asked_for_again(folder, judge):
+    """A deadline that no judge can keep; then one that it can."""
+    words = ("--ppo.advantage", "dr_grpo", "--ppo.steps", "1", "--evaluation.probes", "0", "--reward.url", judge)
+    config = config_of(folder, "lost", *words, "--reward.unscored-steps", "1", "--reward.deadline", "0.001")
+    with pytest.raises(RewardsLostError, match="--rejudge"):
+        run_alignment(config, Console(quiet=True))
+    path = folder / "lost/steps/00000/rollout/answers.parquet"
+    before = read_answers(path)
+    run = run_alignment(config_of(folder, "lost", *words), Console(quiet=True), rejudge=True)
+    after = read_answers(path)
+    assert [[judged.answer for judged in group] for group in after] == [[j.answer for j in group] for group in before]
+    assert {judged.record.reward for group in before for judged in group} == {None}
+    assert any(judged.record.reward is not None for group in after for judged in group)
+    assert read_json(run / "steps/00000/metrics.json")["train/grad_norm"] > 0

@@ -1,0 +1,87 @@
+"""Judging again what a run lost, and nothing else.
+
+The run goes back to the first step that lost too many rewards: the steps after it learned from other weights than they
+would have, so their checkpoints, answers and measurements go. That step's answers stay, and of its groups only those
+with a lost reward are judged again (all of them if another judge is served now: a step has one judge).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from genrm_rl.alignment.answers import JudgedAnswer
+from genrm_rl.alignment.checkpoints import step_folders
+from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.lost import RewardsLostError, finished_rollouts, is_lost, lost_share
+from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rollouts import Rollout, read_rollout
+from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.rewards.client import GroupReward
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import read_manifest, remove_tree
+
+
+def go_back(run: RunDirectory, config: RewardConfig) -> int:
+    """Undo everything after the answers of the first step that lost too many rewards; returns that step.
+
+    Raises RewardsLostError if there is none.
+    """
+    for folder in finished_rollouts(run):
+        share, _ = lost_share(read_rollout(folder, read_manifest(folder)).groups)
+        if share > config.max_unscored:
+            step = int(folder.parent.name)
+            break
+    else:
+        raise RewardsLostError(
+            f"no step of run {run.config.run.id} lost more than {config.max_unscored:.0%} of its rewards "
+            "(reward.max_unscored), so nothing is judged again; leave out --rejudge to continue the run"
+        )
+    remove_tree(run.path / "policy")
+    for kind in ("checkpoints", "evaluation"):
+        for path in reversed(step_folders(run.path / kind)):
+            if int(path.name) > step:
+                remove_tree(path)
+    for path in reversed(step_folders(run.path / "steps")):
+        if int(path.name) > step:
+            remove_tree(path)
+    (run.path / f"steps/{step:05d}/metrics.json").unlink(missing_ok=True)
+    return step
+
+
+def judge_again(hosts: Hosts, step: int) -> None:
+    """Ask for the lost rewards of a step; its answers stay what they are."""
+    name = f"steps/{step:05d}/rollout"
+    old = read_rollout(hosts.run.path / name, hosts.run.manifest(name))
+    version = hosts.rewarder.begin_step()
+    by_id = {prompt.id: prompt for prompt in hosts.prompts.train}
+    asked = [
+        place
+        for place, group in enumerate(old.groups)
+        if version != old.judge_version or any(is_lost(judged) for judged in group)
+    ]
+    waiting = {place: _submit(hosts, by_id, old.groups[place]) for place in asked}
+    groups, judgments = list(old.groups), {judgment["id"]: judgment for judgment in old.judgments}
+    for place, future in waiting.items():
+        found = future.result()
+        groups[place] = [
+            JudgedAnswer(judged.answer, record) for judged, record in zip(old.groups[place], found.records, strict=True)
+        ]
+        judgments |= {judgment["id"]: judgment for judgment in found.judgments}
+    behind = {identifier for group in groups for judged in group for identifier in judged.record.judgments}
+    kept = [judgment for identifier, judgment in judgments.items() if identifier in behind]
+    new = Rollout(groups, kept, version, old.generate_seconds, old.judge_seconds)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        new.write(directory)
+        return new.facts() | {"judged_again": len(asked)}
+
+    hosts.run.replace_stage(name, compute)
+    before, after = (f"{lost_share(each)[0]:.1%}" for each in (old.groups, groups))
+    hosts.say(f"step {step + 1}: {len(asked)} groups judged again; rewards missing before {before}, now {after}")
+
+
+def _submit(hosts: Hosts, by_id: Mapping[str, PolicyPrompt], group: Sequence[JudgedAnswer]) -> Future[GroupReward]:
+    return hosts.rewarder.submit(by_id[group[0].answer.prompt_id], [judged.answer for judged in group])
