@@ -1,0 +1,247 @@
+"""Rules that turn judgments into rewards: how many pairs of a group they order right, what they pay for it, and what a
+policy gains with them.
+
+    python jobs/benchmark_rules.py --root runs/rules                          # simulation, then the alignments
+    python jobs/benchmark_rules.py --root runs/rules --judge runs/ID/methods/star_dpo/round1/checkpoint
+
+Simulation: groups of answers whose qualities are known, and judges whose noise is known (genrm_rl/rewards/noisy.py).
+Alignments: ordinary GRPO runs on the tiny model, one per rule and seed, that continue where they were; the judge is the
+task world's verifier with medium noise, or with ``--judge`` a trained one, served once. Writes rules.json, rules.md and
+rules.svg into ``--root``. Other options are overrides of every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from rich.console import Console
+from rich.progress import track
+
+from genrm_rl.alignment.hosts import own_service
+from genrm_rl.alignment.job import reserved_cpus, run_alignment
+from genrm_rl.alignment.pooled import pool_runs
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.evaluation.plots import DASHES, MARKERS, SENTINELS, svg
+from genrm_rl.preferences.world.style import verify
+from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
+from genrm_rl.rewards.noisy_service import NoisyService
+from genrm_rl.rewards.rules import comparisons, next_matches, score
+from genrm_rl.rewards.types import RULES, Mask, Rule
+from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.session import ray_session
+from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
+
+CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+SIZES = (4, 6, 8, 16)
+WORLDS = ("graded", "right or wrong")  # qualities: standard normal; or 0 and SCALE
+RIGHT, SCALE = 0.6, 2.0  # share of right answers, and how much better one is
+NOISE = "medium noise"  # the judge of the alignments
+SMALL = [
+    *("--ppo.steps", "8", "--ppo.prompts-per-step", "40", "--ppo.samples-per-prompt", "6"),
+    *("--ppo.learning-rate", "1e-4", "--evaluation.every", "0", "--evaluation.probes", "0"),
+    *("--evaluation.decoding", "[sampled]", "--prompts.test", "[{world: test}]"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One rule on groups of one size: ``right`` is the share of pairs of unequal quality that it orders right (a tie or
+    a masked reward counts one half), ``masked`` the share of rewards that are missing."""
+
+    world: str
+    judge: str
+    rule: Rule
+    size: int
+    comparisons: int
+    right: float
+    masked: float
+
+
+def main() -> None:
+    """Simulate, align, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("runs/rules"), help="folder of the runs and tables")
+    parser.add_argument("--groups", type=int, default=400, help="simulated groups per cell")
+    parser.add_argument("--rules", nargs="*", choices=RULES, default=["circular", "pivot", "reference", "log_odds"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="a policy run for each, and rule")
+    parser.add_argument("--questions", type=int, default=300, help="held-out questions per run")
+    parser.add_argument("--judge", type=Path, help="checkpoint of a trained judge instead of the noisy verifier")
+    parser.add_argument("--tables-only", action="store_true", help="align nothing, use the runs that are complete")
+    arguments, overrides = parser.parse_known_args()
+    console = Console()
+    cells = simulate(arguments.groups)
+    configs = [configure(arguments, rule, seed, overrides) for seed in arguments.seeds for rule in arguments.rules]
+    if configs and not arguments.tables_only:
+        align(arguments, configs, console)
+    write_tables(arguments, cells, configs)
+    console.print((arguments.root / "rules.md").read_text(encoding="utf-8"), markup=False, highlight=False)
+
+
+def simulate(groups: int) -> list[Cell]:
+    """Every rule, size, judge and world; all rules see groups drawn from the same seed."""
+    kinds = [(world, name, rule, size) for world in WORLDS for name in JUDGES for rule in RULES for size in SIZES]
+    return [cell_of(*kind, groups) for kind in track(kinds, "simulated cells")]
+
+
+def cell_of(world: str, name: str, rule: Rule, size: int, groups: int) -> Cell:
+    """One cell of the simulation."""
+    draw = np.random.default_rng(size)
+    found = [play(world, JUDGES[name], rule, size, draw) for _ in range(groups)]
+    right, pairs, masked = (sum(column) for column in zip(*found, strict=True))
+    return Cell(world, name, rule, size, comparisons(rule, size), right / pairs, masked / (groups * size))
+
+
+def play(world: str, judge: NoisyJudge, rule: Rule, size: int, draw: np.random.Generator) -> tuple[float, int, int]:
+    """One group: pairs of unequal quality that are ordered right, their number, and masked rewards. The last quality
+    is the reference answer's."""
+    quality = draw.standard_normal(size + 1) if world == WORLDS[0] else SCALE * (draw.random(size + 1) < RIGHT)
+    outcomes: dict[tuple[int, int], float | None] = {}
+    while matches := next_matches(rule, size, outcomes):
+        first, second = np.array(matches).T
+        found = judge.judge(quality[first], quality[second], draw)
+        outcomes |= {match: None if math.isnan(p) else float(p) for match, p in zip(matches, found, strict=True)}
+    scores = score(rule, size, outcomes)
+    rewards = np.array([math.nan if isinstance(value, Mask) else value for value in scores])
+    first, second = np.triu_indices(size, 1)
+    better = np.sign(quality[first] - quality[second])
+    gap = rewards[first] - rewards[second]
+    undecided = np.isnan(gap) | (np.abs(gap) < 1e-9)
+    right = np.where(undecided, 0.5, np.sign(gap) == better)[better != 0]
+    return float(right.sum()), len(right), int(np.isnan(rewards).sum())
+
+
+def configure(arguments: argparse.Namespace, rule: Rule, seed: int, overrides: list[str]) -> AlignConfig:
+    """The run of one rule and seed."""
+    cell = [
+        *SMALL,
+        *("--run.root", str(arguments.root), "--run.id", f"{rule}_seed{seed}", "--run.seed", str(seed)),
+        *("--reward.rule", rule, "--reward.reference", "policy"),
+        *("--evaluation.prompts", str(arguments.questions)),
+        *(("--serving.checkpoint", str(arguments.judge)) if arguments.judge else ()),
+    ]
+    return load_config(AlignConfig, CONFIG, [*cell, *overrides])
+
+
+def align(arguments: argparse.Namespace, configs: list[AlignConfig], console: Console) -> None:
+    """Every run that is not complete, in one Ray and with one judge."""
+    with (
+        ray_session(cpus=math.ceil(max(reserved_cpus(config) for config in configs))),
+        judge_of(arguments, configs[0], console) as url,
+    ):
+        for config in configs:
+            update = {"reward": config.reward.model_copy(update={"url": url})}
+            run_alignment(config.model_copy(update=update), console)
+
+
+@contextmanager
+def judge_of(arguments: argparse.Namespace, config: AlignConfig, console: Console) -> Iterator[str]:
+    """Address of the judge: the trained one, or the verifier with noise."""
+    if arguments.judge:
+        with own_service(config, console) as url:
+            yield url
+        return
+    with NoisyService(JUDGES[NOISE], verify, scale=SCALE, seed=0) as service:
+        yield service.url
+
+
+def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list[AlignConfig]) -> None:
+    """JSON with every number, Markdown to read, and the curves."""
+    where = machine()
+    lines = [
+        "# Rules that turn judgments into rewards",
+        "",
+        f"{where['cpu']}, {where['cores']} cores; {arguments.groups} groups per cell. Share of the pairs of unequal "
+        "quality that a rule orders right, in percent; a tie or a masked reward counts one half.",
+    ]
+    for world in WORLDS:
+        for judge in JUDGES:
+            lines += ["", f"## {world} qualities, judge: {judge}", "", *size_table(cells, world, judge)]
+    gains = gain_rows(arguments, configs)
+    judge = str(arguments.judge or f"the verifier with {NOISE}")
+    lines += ["", f"## Alignments (judge: {judge})", "", *gain_table(gains)]
+    write_atomic(arguments.root / "rules.md", "\n".join(lines) + "\n")
+    write_atomic(arguments.root / "rules.svg", curves(cells))
+    write_json(
+        arguments.root / "rules.json",
+        {
+            "machine": where, "versions": versions(), "judges": {name: asdict(each) for name, each in JUDGES.items()},
+            "cells": [asdict(cell) for cell in cells], "alignments": {"judge": judge, "rules": gains},
+        },
+    )  # fmt: skip
+
+
+def size_table(cells: list[Cell], world: str, judge: str) -> list[str]:
+    """One line per rule, one column per size, with the comparisons that it pays."""
+    lines = [f"| rule | {' | '.join(f'n = {size}' for size in SIZES)} |", "|---|" + "---|" * len(SIZES)]
+    for rule in RULES:
+        mine = [cell for cell in cells if (cell.world, cell.judge, cell.rule) == (world, judge, rule)]
+        lines.append(f"| {rule} | {' | '.join(f'{100 * c.right:.1f} ({c.comparisons})' for c in mine)} |")
+    return lines
+
+
+def gain_rows(arguments: argparse.Namespace, configs: list[AlignConfig]) -> list[dict[str, Any]]:
+    """What the policies of the complete runs gained, by rule."""
+    rows = []
+    for rule in arguments.rules:
+        mine = [config for config in configs if config.reward.rule == rule]
+        runs = [Path(config.run.root) / config.run.id for config in mine]
+        complete = [run for run in runs if is_complete(run / "policy") and (run / "report.json").is_file()]
+        rows += [{"rule": rule, "runs": [run.name for run in complete], **asdict(r)} for r in _pooled(complete)]
+    return rows
+
+
+def _pooled(runs: list[Path]) -> list[Any]:
+    return pool_runs(runs) if runs else []
+
+
+def gain_table(rows: list[dict[str, Any]]) -> list[str]:
+    """One line per rule."""
+    lines = [
+        "| rule | seeds | questions | right before | after | points, 95 % over questions | by seed | KL nats |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        gold = row["gold"]
+        low, high = (100 * bound for bound in gold["ci95"])
+        seeds = ", ".join(f"{100 * value:+.1f}" for value in row["by_run"])
+        lines.append(
+            f"| {row['rule']} | {len(row['runs'])} | {gold['n']} | {100 * gold['before']:.1f} | "
+            f"{100 * gold['after']:.1f} | {100 * gold['difference']:+.1f} [{low:+.1f}, {high:+.1f}] | {seeds} | "
+            f"{row['kl_nats']:.3f} |"
+        )
+    return lines
+
+
+def curves(cells: list[Cell]) -> str:
+    """Share ordered right against comparisons paid per answer, for the judge with medium noise."""
+
+    def draw(axes: Axes) -> None:
+        for number, rule in enumerate(RULES):
+            mine = [cell for cell in cells if (cell.world, cell.judge, cell.rule) == (WORLDS[0], NOISE, rule)]
+            axes.plot(
+                [cell.comparisons / cell.size for cell in mine],
+                [100 * cell.right for cell in mine],
+                color=SENTINELS[f"series-{number}"],
+                linestyle=DASHES[number],
+                marker=MARKERS[number],
+                label=rule,
+            )
+        axes.set_xlabel("comparisons per answer (groups of 4, 6, 8 and 16)")
+        axes.set_ylabel("pairs ordered right, %")
+        axes.grid(axis="y")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return svg("rules", f"pairs ordered right by rule, judge with {NOISE}", 3.4, draw)
+
+
+if __name__ == "__main__":
+    main()
