@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.alignment.figures import gold_figure, step_figure
+from genrm_rl.alignment.lost import finished_rollouts
 from genrm_rl.alignment.measure import ANSWERS_FILE
 from genrm_rl.alignment.rollouts import ANSWERS_FILE as ROLLOUT_ANSWERS
 from genrm_rl.alignment.rollouts import read_rollout
@@ -56,6 +58,7 @@ def build_align_report(run: RunDirectory, config: AlignConfig) -> dict[str, Any]
         "differences": differences(run, config, measured, last),
         "probes": [_plain(row) for row in probes],
         "time": time_shares(steps),
+        "missing_rewards": missing_rewards(run),
         "examples": examples(run, steps),
         "reward_client": read_json(path) if (path := run.path / "reward_client.json").is_file() else None,
         "config": config.model_dump(mode="json"),
@@ -91,6 +94,21 @@ def differences(
             }
         )
     return rows
+
+
+def missing_rewards(run: RunDirectory) -> dict[str, Any]:
+    """Answers of all steps, how many of them have no reward by reason, and the step that lost most."""
+    facts = [(int(folder.parent.name), read_manifest(folder)) for folder in finished_rollouts(run)]
+    reasons: Counter[str] = Counter()
+    for _, row in facts:
+        reasons.update(row["masked"])
+    worst = max(facts, key=lambda fact: sum(fact[1]["masked"].values()) / max(1, fact[1]["answers"]), default=None)
+    return {
+        "answers": sum(row["answers"] for _, row in facts),
+        "by_reason": dict(reasons.most_common()),
+        "worst_step": None if worst is None else worst[0] + 1,
+        "worst_share": None if worst is None else sum(worst[1]["masked"].values()) / max(1, worst[1]["answers"]),
+    }
 
 
 def time_shares(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -132,6 +150,9 @@ def render(report: dict[str, Any]) -> str:
             step_figure(report, "reward/length_correlation", "reward and length, correlation"),
             step_figure(report, "train/kl_reference", "KL to the start, nats per token (k3)"),
             step_figure(report, "rollout/tokens_mean", "tokens per answer"),
+            step_figure(report, "reward/masked_share", "share of the answers without a reward")
+            if report["missing_rewards"]["by_reason"]
+            else None,
             step_figure(report, "rollout/staleness_steps", "updates that the answers' weights were behind")
             if report["config"]["ppo"]["staleness"]
             else None,

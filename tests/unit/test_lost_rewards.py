@@ -11,6 +11,7 @@ import pytest
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.lost import LossWatch, NothingLearnedError, RewardsLostError, check_learned, lost_share
 from genrm_rl.alignment.rejudge import go_back
+from genrm_rl.alignment.report import missing_rewards
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import AlignConfig, RewardConfig
 from genrm_rl.config.bootstrap import RunSettings
@@ -76,6 +77,14 @@ def test_nothing_is_asked_again_where_nothing_was_lost(run: RunDirectory) -> Non
         check_learned(run)
     with pytest.raises(RewardsLostError, match="leave out --rejudge"):
         go_back(run, RewardConfig())
+
+
+def test_the_report_counts_what_is_missing_by_reason(run: RunDirectory) -> None:
+    record(run, [[GOOD], [BAD, HALF]])
+    found = missing_rewards(run)
+    assert found == {
+        "answers": 6, "by_reason": {"busy": 2, "not_judged": 1}, "worst_step": 2, "worst_share": 0.75
+    }  # fmt: skip
 
 
 def test_judging_again_undoes_what_was_learned_after_the_first_lost_step(run: RunDirectory) -> None:
