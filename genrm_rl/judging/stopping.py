@@ -3,7 +3,7 @@
 A comparison is planned to be asked N *rounds*, one vote per order each. The test treats the N rounds as ballots that
 are counted in random order, as risk-limiting election audits do (ALPHA: Stark 2023, arXiv 2201.02707, section 2;
 sampling without replacement by betting: Waudby-Smith and Ramdas 2024, arXiv 2010.09686). Let x_j in [0, 1] be the
-share of round j for the leading answer, and
+share of round j for one answer in one count, and
 
     mu_j = (N/2 - x_1 - ... - x_(j-1)) / (N - j + 1)
 
@@ -12,27 +12,44 @@ the mean of the rounds not yet counted if all N together are a tie. With a bet e
     K_n = prod_j [ x_j eta / mu_j + (1 - x_j) (1 - eta) / (1 - mu_j) ]
 
 is a non-negative supermartingale whenever the N rounds average one half or less, so by Ville's inequality it reaches
-2/error with probability at most error/2. Votes stop when the capital of either answer does, or when no outcome of the
-other rounds could change the verdict (mu < 0). Hence:
+2/error with probability at most error/2. A count is *won* by an answer when the capital does, or when no outcome of the
+other rounds could change who wins it (mu < 0).
+
+:func:`~genrm_rl.judging.folding.fold` decides by the letters of each order, and calls it a tie where the orders
+contradict each other or the probabilities stand against the letters. So three counts are kept: the letters of either
+order, and the mean probability of both. Votes stop when
+
+- all three are won by the same answer: it wins; or
+- the letters of the two orders are won by different answers: a contradiction, which is a tie.
+
+Each of these is wrong only if a count was won that all N rounds do not give, and whatever all N rounds say, at most two
+counts can be such that their wrong win alone misleads. Hence:
 
     **The probability that a verdict given early differs from the verdict of all N rounds is at most ``error``**,
-    for every comparison and judge, however its rounds are distributed, with soft votes (probabilities) as with hard.
+    for every comparison and judge, however its rounds are distributed.
 
 The only assumption is that rounds are exchangeable, which independent seeds make them. A vote that is no verdict
 counts against the answer that the test is about to declare, in either direction: failures may delay the stop, never
-cause it. :func:`~genrm_rl.judging.folding.fold` leaves them out, which only raises the leader's mean, so the bound
-holds for what it decides, too.
+cause it. The fold leaves them out, which only raises the leader's mean, so the bound holds for what it decides, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from genrm_rl.judging.folding import Aggregate
 from genrm_rl.judging.types import Trace
 
-Round = tuple[float | None, ...]  # P(canonical A wins) by each order's vote; None for a non-verdict
+
+class Vote(NamedTuple):
+    """One vote for canonical A: its letter (0 or 1), and P(A) where that is known (else the letter)."""
+
+    letter: float
+    probability: float
+
+
+Round = tuple[Vote | None, ...]  # one vote per order, always in the same order of orders; None for a non-verdict
 
 BET = 0.95  # the share that a clear leader is expected to have; any value in (1/2, 1) keeps the error rate
 ROUNDING = 1e-9  # sums of float votes; a tie within it is a tie, as in folding
@@ -48,52 +65,70 @@ def decided(rounds: Sequence[Round], planned: int, error: float) -> bool:
         raise ValueError(f"the error rate must be in [0, 0.5), not {error}")
     if len(rounds) > planned:
         raise ValueError(f"{len(rounds)} rounds were counted and {planned} planned")
-    if any(vote is not None and not 0 <= vote <= 1 for votes in rounds for vote in votes):
+    if any(vote is not None and not all(0 <= each <= 1 for each in vote) for votes in rounds for vote in votes):
         raise ValueError("votes are probabilities in [0, 1]")
     if len(rounds) == planned:
         return True
-    for leader in ("A", "B"):
-        shares = [_share(votes, leader) for votes in rounds]
-        capital = _capital(shares, planned)
-        if math.isinf(capital) or (error > 0 and capital >= 2 / error):
-            return True
-    return False
+    orders = range(len(rounds[0])) if rounds else ()
+    letters = [[None if votes[order] is None else votes[order].letter for votes in rounds] for order in orders]
+    won = {side: [_won(count, side, planned, error) for count in letters] for side in ("A", "B")}
+    if any(won["A"]) and any(won["B"]):
+        return True
+    return any(all(won[side]) and _won_by_probability(rounds, side, planned, error) for side in won)
 
 
-def rounds_of(traces: Iterable[Trace], aggregate: Aggregate) -> list[Round]:
-    """The votes of one comparison by round (its sample index), as ``aggregate`` counts them: soft, or 0 and 1."""
-    rounds: dict[int, list[float | None]] = {}
+def rounds_of(traces: Iterable[Trace]) -> list[Round]:
+    """The votes of one comparison by round (its sample index); within a round by order, the canonical one first."""
+    rounds: dict[int, dict[bool, Vote | None]] = {}
     for trace in traces:
-        soft = trace.canonical_p_a if aggregate == "mean_probability" else None
-        hard = float(trace.canonical_verdict.slot == "A") if trace.verdict.is_verdict else None
-        rounds.setdefault(trace.sample_index, []).append(hard if soft is None else soft)
-    return [tuple(rounds[index]) for index in sorted(rounds)]
+        vote = None
+        if trace.verdict.is_verdict:
+            letter = float(trace.canonical_verdict.slot == "A")
+            known = trace.canonical_p_a
+            vote = Vote(letter, letter if known is None else known)
+        rounds.setdefault(trace.sample_index, {})[trace.swapped] = vote
+    return [tuple(votes[order] for order in sorted(votes)) for _, votes in sorted(rounds.items())]
 
 
-def next_rounds(rounds: Sequence[Round], planned: int, error: float | None) -> int:
-    """How many rounds to ask next: the fewest that could settle the verdict if they all agree; 0 when it is settled.
+def next_rounds(rounds: Sequence[Round], planned: int, error: float | None, orders: int = 2) -> int:
+    """How many rounds to ask next: the fewest that could settle the verdict; 0 when it is settled.
 
-    Fewer could not stop anything, more might be wasted. ``error`` None asks all planned rounds at once.
+    Fewer could not stop anything, more might be wasted. ``error`` None asks all planned rounds at once. ``orders`` is
+    how many votes a round has.
     """
     left = planned - len(rounds)
     if error is None or left == 0:
         return left
     if rounds and decided(rounds, planned, error):
         return 0
-    width = len(rounds[0]) if rounds else 1
+    a, b = Vote(1.0, 1.0), Vote(0.0, 0.0)
+    outcomes = [(a,), (b,)] if orders == 1 else [(a, a), (b, b), (a, b), (b, a)]
     for count in range(1, left):
-        if any(decided([*rounds, *[(side,) * width] * count], planned, error) for side in (0.0, 1.0)):
+        if any(decided([*rounds, *[outcome] * count], planned, error) for outcome in outcomes):
             return count
     return left
 
 
-def _share(votes: Round, leader: str) -> float:
-    """The round's share for ``leader``; what is no verdict counts against it."""
-    return math.fsum(0.0 if vote is None else vote if leader == "A" else 1.0 - vote for vote in votes) / len(votes)
+def _won(count: Sequence[float | None], side: str, planned: int, error: float) -> bool:
+    """Whether a count is won by ``side``; what is no verdict counts against it."""
+    capital = _capital([0.0 if each is None else each if side == "A" else 1 - each for each in count], planned)
+    return math.isinf(capital) or (error > 0 and capital >= 2 / error)
+
+
+def _won_by_probability(rounds: Sequence[Round], side: str, planned: int, error: float) -> bool:
+    shares = [
+        math.fsum(0.0 if vote is None else _toward(vote.probability, side) for vote in votes) / len(votes)
+        for votes in rounds
+    ]
+    return _won(shares, "A", planned, error)
+
+
+def _toward(probability: float, side: str) -> float:
+    return probability if side == "A" else 1 - probability
 
 
 def _capital(shares: Sequence[float], planned: int) -> float:
-    """K_n of the module docstring; infinite once the other rounds can't change the verdict any more."""
+    """K_n of the module docstring; infinite once the other rounds can't change the outcome any more."""
     capital, total = 1.0, 0.0
     for counted, share in enumerate(shares):
         mean = (planned / 2 - total) / (planned - counted)

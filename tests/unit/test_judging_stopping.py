@@ -11,12 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genrm_rl.judging.folding import fold
-from genrm_rl.judging.stopping import Round, decided, next_rounds, rounds_of
+from genrm_rl.judging.stopping import Round, Vote, decided, next_rounds, rounds_of
 from genrm_rl.judging.types import Verdict
 from tests.unit.judging_cases import trace
 
-A, B = (1.0, 1.0), (0.0, 0.0)
-VOTES = st.one_of(st.none(), st.floats(0, 1))
+VOTES = st.one_of(st.none(), st.builds(Vote, st.sampled_from([0.0, 1.0]), st.floats(0, 1)))
+
+
+def soft(*probabilities: float | None) -> Round:
+    """A round whose letters follow from their probabilities."""
+    return tuple(None if p is None else Vote(float(p > 0.5), p) for p in probabilities)
+
+
+A, B, FIRST = soft(1.0, 1.0), soft(0.0, 0.0), soft(1.0, 0.0)
 
 
 def asked_of(rounds: Sequence[Round], error: float | None) -> int:
@@ -32,7 +39,12 @@ def verdict_of(rounds: Sequence[Round]) -> Verdict:
     traces = [
         trace(Verdict.TRUNCATED, index=index, swapped=swapped)
         if vote is None
-        else trace(Verdict.PREFERS_A, 1 - vote if swapped else vote, index=index, swapped=swapped)
+        else trace(
+            Verdict.PREFERS_A if vote.letter != swapped else Verdict.PREFERS_B,
+            1 - vote.probability if swapped else vote.probability,
+            index=index,
+            swapped=swapped,
+        )
         for index, votes in enumerate(rounds)
         for swapped, vote in zip((False, True), votes, strict=True)
     ]
@@ -49,14 +61,24 @@ def test_agreeing_votes_stop_early(planned: int, error: float, unanimous: int) -
     assert asked_of([A] * planned, 0) == planned // 2 + 1, "without error: once the majority is certain"
 
 
-def test_votes_that_only_name_the_first_answer_never_stop() -> None:
-    assert asked_of([(1.0, 0.0)] * 16, 0.1) == 16
+def test_orders_that_contradict_each_other_stop_as_a_tie() -> None:
+    assert asked_of([FIRST] * 16, 0.1) == asked_of([A] * 16, 0.1)
+    assert asked_of([FIRST] * 16, 0) == 9
+
+
+def test_votes_whose_letters_are_against_their_probabilities_never_stop() -> None:
+    assert asked_of([(Vote(1.0, 0.2), Vote(1.0, 0.2))] * 16, 0.1) == 16
+
+
+def test_one_order_stops_by_itself() -> None:
+    rounds = [soft(1.0)] * 8
+    assert next_rounds([], 8, 0.05, orders=1) == 4 and next_rounds(rounds[:4], 8, 0.05, orders=1) == 0
 
 
 def test_failures_delay_the_stop_and_never_cause_it() -> None:
-    assert asked_of([(None, None)] * 8, 0.1) == 8
-    assert asked_of([(1.0, None)] * 8, 0.1) == 8
-    assert asked_of([(None, None), *[A] * 15], 0.05) > asked_of([A] * 16, 0.05)
+    assert asked_of([soft(None, None)] * 8, 0.1) == 8
+    assert asked_of([soft(1.0, None)] * 8, 0.1) == 8
+    assert asked_of([soft(None, None), *[A] * 15], 0.05) > asked_of([A] * 16, 0.05)
 
 
 @given(st.lists(st.tuples(VOTES, VOTES), min_size=1, max_size=10))
@@ -66,11 +88,14 @@ def test_with_error_zero_the_verdict_is_always_that_of_all_votes(rounds: list[Ro
 
 @given(st.lists(st.tuples(VOTES, VOTES), min_size=1, max_size=10), st.floats(0, 0.49))
 def test_exchanging_the_answers_asks_the_same_votes(rounds: list[Round], error: float) -> None:
-    exchanged = [tuple(None if vote is None else 1 - vote for vote in votes) for votes in rounds]
+    exchanged = [
+        tuple(None if vote is None else Vote(1 - vote.letter, 1 - vote.probability) for vote in votes)
+        for votes in rounds
+    ]
     assert asked_of(rounds, error) == asked_of(exchanged, error)
 
 
-@pytest.mark.parametrize("hard", [[A] * 4 + [B] * 4, [A] * 3 + [B] * 5, [A] * 2 + [(1.0, 0.0)] * 3 + [B] * 3])
+@pytest.mark.parametrize("hard", [[A] * 4 + [B] * 4, [A] * 3 + [B] * 5, [A] * 2 + [FIRST] * 3 + [B] * 3])
 @pytest.mark.parametrize("error", [0.05, 0.2])
 def test_the_error_rate_is_exact_over_all_orders_of_the_votes(hard: list[Round], error: float) -> None:
     """Exchangeable rounds: every order of the same votes is equally likely, so all of them are counted."""
@@ -83,7 +108,7 @@ def test_the_error_rate_is_exact_over_all_orders_of_the_votes(hard: list[Round],
 @pytest.mark.parametrize("judge", ["coin", "leaning", "first", "soft", "failing"])
 def test_the_error_rate_holds_in_simulation(judge: str) -> None:
     draws = random.Random(judge)
-    error, planned, repeats = 0.1, 16, 600
+    error, planned, repeats = 0.1, 16, 300
     wrong = asked = 0
     for _ in range(repeats):
         rounds = [_round(draws, judge) for _ in range(planned)]
@@ -97,9 +122,9 @@ def test_the_error_rate_holds_in_simulation(judge: str) -> None:
 def _round(draws: random.Random, judge: str) -> Round:
     share = {"coin": (0.5, 0.5), "leaning": (0.6, 0.6), "first": (0.9, 0.15)}.get(judge, (0.6, 0.6))
     if judge == "soft":
-        return tuple(draws.betavariate(1.2, 1.0) for _ in share)
+        return soft(*(draws.betavariate(1.2, 1.0) for _ in share))
     votes = [float(draws.random() < each) for each in share]
-    return tuple(None if judge == "failing" and draws.random() < 0.1 else vote for vote in votes)
+    return soft(*(None if judge == "failing" and draws.random() < 0.1 else vote for vote in votes))
 
 
 def test_rounds_come_from_traces_as_they_are_folded() -> None:
@@ -109,13 +134,12 @@ def test_rounds_come_from_traces_as_they_are_folded() -> None:
         trace(Verdict.TRUNCATED, index=1, swapped=True),
         trace(Verdict.PREFERS_A, index=1),
     ]
-    assert rounds_of(traces, "mean_probability") == [(0.25, 0.75), (None, 1.0)]
-    assert rounds_of(traces, "majority") == [(0.0, 1.0), (None, 1.0)]
+    assert rounds_of(traces[::-1]) == [(Vote(0.0, 0.25), Vote(1.0, 0.75)), (Vote(1.0, 1.0), None)]
 
 
 @pytest.mark.parametrize(
     ("rounds", "planned", "error", "says"),
-    [([A], 0, 0.1, "1 rounds"), ([A], 2, 0.5, "error rate"), ([(1.5, 0.0)], 2, 0.1, "probabilities")],
+    [([A], 0, 0.1, "1 rounds"), ([A], 2, 0.5, "error rate"), ([soft(1.5, 0.0)], 2, 0.1, "probabilities")],
 )
 def test_impossible_questions_are_refused(rounds: list[Round], planned: int, error: float, says: str) -> None:
     with pytest.raises(ValueError, match=says):
