@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.verdicts import CLOSERS, END_OF_THINKING, THINK
 from genrm_rl.preferences.types import content_hash
 
 CLOCK = datetime(2024, 7, 26)  # the day that Llama's templates show where they are given no clock
@@ -121,6 +122,23 @@ class ChatEncoder:
             text = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
             self._ignorable[token_id] = token_id in self.special_token_ids or not text.strip(" \t\r\n")
         return self._ignorable[token_id]
+
+    def closes(self, token_id: int) -> bool:
+        """Whether a token may follow the letter of a verdict: :meth:`ignorable`, or emphasis, a full stop, brackets."""
+        text = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        return self.ignorable(token_id) or not text.strip(" \t\r\n" + CLOSERS)
+
+    @cached_property
+    def opens_thinking(self) -> bool:
+        """Whether the template begins the assistant's turn inside ``<think>``."""
+        return self._template_pieces(("user",), True)[-1].rstrip().endswith(THINK)
+
+    @cached_property
+    def end_of_thinking_ids(self) -> tuple[int, ...]:
+        """Tokens that end the thinking of a model that thinks; none for a model that does not know the mark."""
+        if not self.opens_thinking and END_OF_THINKING not in self.tokenizer.get_vocab():
+            return ()
+        return tuple(self.tokenizer(f"\n{END_OF_THINKING}\n", add_special_tokens=False)["input_ids"])
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of generated tokens, without control tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from genrm_rl.config.model import JudgeConfig
@@ -68,6 +69,24 @@ class JudgeEncoder:
             raise ModelError(
                 f"The tokenizer writes the letters of {self.grammar.line('A')!r} differently after a line break."
             )
+
+    @cached_property
+    def letter_token_ids(self) -> tuple[tuple[int, int], ...]:
+        """The tokens of (A, B) at which a verdict is read: those of the verdict line first, then the bare letters of
+        other endings (``[[A]]``), where the tokenizer has one token for each."""
+        bare = tuple(tuple(self.chat.text_ids(slot)) for slot in "AB")
+        if not self.grammar.free or any(len(ids) != 1 for ids in bare):
+            return (self.verdict_token_ids,)
+        return tuple(dict.fromkeys((self.verdict_token_ids, (bare[0][0], bare[1][0]))))
+
+    @property
+    def logprob_token_ids(self) -> tuple[int, ...]:
+        """What engines are asked for: ``letter_token_ids`` in one row."""
+        return tuple(index for pair in self.letter_token_ids for index in pair)
+
+    def closes(self, token_id: int) -> bool:
+        """Whether a token may stand after the letter of a verdict."""
+        return self.chat.closes(token_id) if self.grammar.free else self.chat.ignorable(token_id)
 
     @classmethod
     def from_config(cls, tokenizer: PreTrainedTokenizerBase, judge: JudgeConfig, max_context: int) -> JudgeEncoder:
@@ -194,7 +213,9 @@ class JudgeEncoder:
 
     def tokens_after(self, form: Form) -> int:
         """Tokens that may follow the prompt, a forced verdict line included."""
-        return self.max_tokens(form) + (self.verdict_room if self.force_verdict and form != "direct" else 0)
+        if not self.force_verdict or form == "direct":
+            return self.max_tokens(form)
+        return self.max_tokens(form) + self.verdict_room + len(self.chat.end_of_thinking_ids)
 
     def _split_verdict_line(self, before: str) -> tuple[tuple[int, ...], tuple[int, int]]:
         """Tokens of ``before`` + marker, and the two letter tokens that follow it."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from genrm_rl.errors import DataError
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Orders
-from genrm_rl.judging.probability import log_odds_of, sigmoid, verdict_log_odds
+from genrm_rl.judging.probability import likelier_letter, log_odds_of, sigmoid, verdict_log_odds
 from genrm_rl.judging.types import Form, Trace, Verdict
-from genrm_rl.judging.verdicts import contradicts, parse_verdict
+from genrm_rl.judging.verdicts import ParsedVerdict, contradicts, is_thinking, parse_verdict
 from genrm_rl.preferences.types import Comparison, Slot
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
@@ -100,7 +100,7 @@ def judge_requests(
                 temperature=temperature,
                 top_p=top_p,
                 seed=derive_seed(run_seed, *parts),
-                logprob_token_ids=encoder.verdict_token_ids,
+                logprob_token_ids=encoder.logprob_token_ids,
                 stop_token_ids=(encoder.stop_token_id,),
             )
             yield JudgeRequest(request, comparison, form, index, judge_version, hint)
@@ -147,16 +147,14 @@ def trace_from_result(asked: JudgeRequest, result: GenerationResult, encoder: Ju
     if asked.form == "direct":
         return _direct_trace(asked, result, encoder)
     text = encoder.chat.decode(result.token_ids)
-    verdict, rationale = parse_verdict(text, result.finish_reason, encoder.grammar)
+    verdict, rationale = _parse(asked, text, result.finish_reason, encoder)
     body = _without_ending(result.token_ids, encoder)
     if verdict.is_verdict and any(index in encoder.chat.special_token_ids for index in body):
         verdict, rationale = Verdict.UNPARSEABLE, text
     log_odds = None
     if verdict.is_verdict:
         try:
-            log_odds = verdict_log_odds(
-                result.token_ids, result.logprobs_TK, encoder.verdict_token_ids, encoder.chat.ignorable
-            )
+            log_odds = verdict_log_odds(result.token_ids, result.logprobs_TK, encoder.letter_token_ids, encoder.closes)
         except ValueError:
             verdict, rationale = Verdict.JUDGE_FAILED, text
     return _trace(asked, result, text, rationale, verdict, log_odds)
@@ -172,7 +170,7 @@ def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: Judge
     if not encoder.force_verdict or asked.form == "direct":
         return None
     text = encoder.chat.decode(result.token_ids)
-    verdict = parse_verdict(text, result.finish_reason, encoder.grammar).verdict
+    verdict = _parse(asked, text, result.finish_reason, encoder).verdict
     if verdict not in (Verdict.UNPARSEABLE, Verdict.TRUNCATED):
         return None
     if all(contradicts(text, slot, encoder.grammar) for slot in ("A", "B")):
@@ -183,7 +181,7 @@ def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: Judge
     request = replace(
         asked.request,
         request_id=f"{asked.request_id}/{FORCED}",
-        prompt_token_ids=asked.request.prompt_token_ids + body + encoder.marker_line_token_ids,
+        prompt_token_ids=asked.request.prompt_token_ids + _begun(result, encoder),
         max_tokens=1,
         seed=derive_seed(asked.request.seed, FORCED),
     )
@@ -197,7 +195,7 @@ def trace_from_forced(
 
     A forced token that is neither letter leaves the trace UNPARSEABLE; a follow-up that failed or was late says so.
     """
-    body = _without_ending(result.token_ids, encoder) + encoder.marker_line_token_ids
+    body = _begun(result, encoder)
     joined = replace(
         result,
         token_ids=body + forced.token_ids,
@@ -209,7 +207,7 @@ def trace_from_forced(
     verdict, log_odds = _one_token_verdict(forced, encoder)
     rationale = text
     if verdict.is_verdict:
-        verdict, rationale = parse_verdict(text, "stop", encoder.grammar)
+        verdict, rationale = _parse(asked, text, "stop", encoder)
     trace = _trace(asked, joined, text, rationale, verdict, log_odds if verdict.is_verdict else None)
     return replace(trace, finish_reason=FORCED) if forced.finish_reason in ("stop", "length") else trace
 
@@ -234,28 +232,57 @@ def collect_traces(asked: Iterable[JudgeRequest], generate: Generate, encoder: J
             yield trace_from_forced(entry, result, forced, encoder)
 
 
+def _parse(asked: JudgeRequest, text: str, finish_reason: str, encoder: JudgeEncoder) -> ParsedVerdict:
+    answers = (asked.comparison.response_a, asked.comparison.response_b)
+    thinking = encoder.chat.opens_thinking
+    return parse_verdict(text, finish_reason, encoder.grammar, answers=answers, thinking=thinking)
+
+
+def _begun(result: GenerationResult, encoder: JudgeEncoder) -> tuple[int, ...]:
+    """What was written, with its thinking ended, and the verdict line begun."""
+    open_end = is_thinking(encoder.chat.decode(result.token_ids), encoder.chat.opens_thinking)
+    end = encoder.chat.end_of_thinking_ids if open_end else ()
+    return _without_ending(result.token_ids, encoder) + end + encoder.marker_line_token_ids
+
+
 def _direct_trace(asked: JudgeRequest, result: GenerationResult, encoder: JudgeEncoder) -> Trace:
-    """The marker was part of the prompt; ``text`` shows the whole verdict line all the same."""
-    verdict, log_odds = _one_token_verdict(result, encoder)
+    """The marker was part of the prompt; ``text`` shows the whole verdict line all the same.
+
+    Paper, Eq. 7: the verdict is the likelier letter. So at temperature 0 a token that is neither letter leaves the
+    verdict to the two letters, if they had a probability to speak of.
+    """
+    verdict, log_odds = _one_token_verdict(result, encoder, letters_decide=asked.request.temperature == 0)
     text = encoder.grammar.marker + encoder.chat.decode(result.token_ids)
     return _trace(asked, result, text, "" if verdict.is_verdict else text, verdict, log_odds)
 
 
-def _one_token_verdict(result: GenerationResult, encoder: JudgeEncoder) -> tuple[Verdict, float | None]:
-    """Verdict and log-odds of a one-token answer. A token that is neither letter is UNPARSEABLE."""
+def _one_token_verdict(
+    result: GenerationResult, encoder: JudgeEncoder, *, letters_decide: bool = False
+) -> tuple[Verdict, float | None]:
+    """Verdict and log-odds of a one-token answer. A token that is neither letter is UNPARSEABLE, unless
+    ``letters_decide``."""
     if result.finish_reason == "failed":
         return Verdict.JUDGE_FAILED, None
     if result.finish_reason == "deadline":
         return Verdict.TIMED_OUT, None
-    if len(result.token_ids) != 1 or result.token_ids[0] not in encoder.verdict_token_ids:
-        return Verdict.UNPARSEABLE, None
-    verdict = Verdict.of("A" if result.token_ids[0] == encoder.verdict_token_ids[0] else "B")
-    if not result.logprobs_TK:
-        return verdict, None
+    said = None
+    if len(result.token_ids) == 1 and result.token_ids[0] in encoder.verdict_token_ids:
+        said = encoder.verdict_token_ids.index(result.token_ids[0])
     try:
-        return verdict, log_odds_of(*result.logprobs_TK[0])
+        if said is None and letters_decide and result.logprobs_TK:
+            said = likelier_letter(*_two(result.logprobs_TK[0]))
+        if said is None:
+            return Verdict.UNPARSEABLE, None
+        log_odds = log_odds_of(*_two(result.logprobs_TK[0])) if result.logprobs_TK else None
     except ValueError:
         return Verdict.JUDGE_FAILED, None
+    return Verdict.of("A" if said == 0 else "B"), log_odds
+
+
+def _two(row: Sequence[float]) -> tuple[float, float]:
+    if len(row) < 2:
+        raise ValueError(f"expected the log-probabilities of 2 verdict tokens, got {len(row)}")
+    return row[0], row[1]
 
 
 def _without_ending(token_ids: Sequence[int], encoder: JudgeEncoder) -> tuple[int, ...]:

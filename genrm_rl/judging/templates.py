@@ -22,7 +22,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 GRAMMARS: dict[Family, VerdictGrammar] = {
     "compact": VerdictGrammar(marker="verdict: ", letters=("A", "B")),
-    "mt_bench": VerdictGrammar(marker="Verdict:", letters=(" A", " B")),
+    "mt_bench": VerdictGrammar(marker="Verdict:", letters=(" A", " B"), free=True),
 }
 
 

@@ -16,12 +16,14 @@ from genrm_rl.judging.requests import (
     collect_traces,
     forced_request,
     judge_requests,
+    orders_to_ask,
+    requests_again,
     trace_from_forced,
     trace_from_result,
 )
 from genrm_rl.judging.types import Verdict
 from genrm_rl.rollout.types import GenerationResult
-from tests.unit.judging_cases import comparison, tiny_tokenizer
+from tests.unit.judging_cases import comparison, smollm2_tokenizer, tiny_tokenizer
 
 ENCODER = JudgeEncoder(tiny_tokenizer(), "compact", max_context=256, max_rationale=40)
 FORCING = JudgeEncoder(tiny_tokenizer(), "compact", max_context=256, max_rationale=40, force_verdict=True)
@@ -141,6 +143,69 @@ def test_direct_verdict_is_the_one_sampled_token() -> None:
     for ids in ([other], [END], []):
         trace = trace_from_result(asked, answer(asked, "", ids=ids, finish="length"), ENCODER)
         assert (trace.verdict, trace.p_a) == (Verdict.UNPARSEABLE, None)
+
+
+def test_the_likelier_letter_decides_a_greedy_direct_answer_that_is_neither() -> None:
+    asked = ask("direct", temperature=0.0)[0]
+    other = tiny_tokenizer().convert_tokens_to_ids("C")
+    trace = trace_from_result(asked, answer(asked, "", ids=[other], finish="length", p_a=0.6), ENCODER)
+    assert (trace.verdict, trace.p_a) == (Verdict.PREFERS_A, pytest.approx(0.6))
+    unsaid = replace(answer(asked, "", ids=[other], finish="length"), logprobs_TK=((-9.0, -12.0),))
+    assert trace_from_result(asked, unsaid, ENCODER).verdict is Verdict.UNPARSEABLE
+
+
+@pytest.mark.parametrize(
+    ("ending", "spelling"),
+    [
+        ("Verdict: A", 0),
+        ("**Verdict: A**", 0),
+        ("Verdict: A.", 0),
+        ("ok. Verdict: A", 0),
+        ("**Verdict:** A", 0),
+        ("Verdict: **A**", 1),
+        ("[[A]]", 1),
+        ("My verdict is: [[A]].", 1),
+    ],
+)
+def test_probability_is_read_at_the_letter_of_every_ending(ending: str, spelling: int) -> None:
+    encoder = JudgeEncoder(smollm2_tokenizer(), "mt_bench", max_context=2048, max_rationale=40)
+    asked = ask(encoder=encoder)[0]
+    assert len(asked.request.logprob_token_ids) == 4
+    tokens = (*encoder.chat.text_ids(f"B is worse. A fine one.\n{ending}"), encoder.stop_token_id)
+    letter = encoder.letter_token_ids[spelling][0]
+    place = max(index for index, token in enumerate(tokens) if token == letter)
+    rows = [(-1.0, -1.0, -1.0, -1.0)] * len(tokens)
+    rows[place] = (-0.5, -3.0, -9.0, -9.5) if spelling == 0 else (-9.0, -9.5, -0.5, -3.0)
+    result = GenerationResult(asked.request_id, tokens, "", "stop", tuple(rows), "v")
+    trace = trace_from_result(asked, result, encoder)
+    assert (trace.verdict, trace.log_odds) == (Verdict.PREFERS_A, 2.5)
+
+
+def test_an_order_without_a_verdict_is_asked_once_more_with_a_seed_of_its_own() -> None:
+    asked = ask(samples=2)
+    texts = ["feel: A nicer\nverdict: A", "hm", "hm", "hm"]
+    traces = [trace_from_result(each, answer(each, text), ENCODER) for each, text in zip(asked, texts, strict=True)]
+    (again,) = requests_again(asked, traces)
+    assert again.request_id == f"{asked[2].request_id}/again" and again.comparison.swapped
+    assert again.request.seed not in {each.request.seed for each in asked}
+    assert requests_again(asked, traces) == [again], "a resumed run asks the same"
+    greedy = ask(temperature=0.0)
+    for finish, count in (("stop", 0), ("deadline", 2), ("failed", 2)):
+        traces = [trace_from_result(each, answer(each, "hm", finish=finish), ENCODER) for each in greedy]
+        assert len(requests_again(greedy, traces)) == count, "at temperature 0 the same question gives the same words"
+
+
+def test_one_order_is_drawn_by_the_seed() -> None:
+    subjects = [comparison(pair_id=f"p{index}") for index in range(64)]
+    drawn = [each.swapped for each in orders_to_ask(subjects, "one", 7)]
+    assert drawn == [each.swapped for each in orders_to_ask(subjects, "one", 7)] and 16 < sum(drawn) < 48
+    assert drawn != [each.swapped for each in orders_to_ask(subjects, "one", 8)]
+    assert len(list(orders_to_ask(subjects, "both", 7))) == 128
+
+
+def test_answers_that_the_template_makes_equal_are_indistinct() -> None:
+    assert ENCODER.indistinct(comparison("a\nb", "a b"), "cot") and ENCODER.indistinct(comparison("a", "a"), "direct")
+    assert not ENCODER.indistinct(comparison("a", "b"), "cot")
 
 
 def test_rationalised_trace_is_trained_under_the_prompt_without_the_label() -> None:
