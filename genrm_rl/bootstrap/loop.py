@@ -20,7 +20,6 @@ from genrm_rl.evaluation.report import comparison_grid, write_report
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import ray_session
@@ -40,7 +39,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
         check_rounds(config, splits)
         run.claim()
         console.print(
-            f"run {run.path}{' (continued)' if run.resumed else ''}: {describe_data(splits)}", highlight=False
+            f"run {run.path}{' (continued)' if run.resumed else ''}: {splits.report.describe()}", highlight=False
         )
         base = Judge("llm_judge", "generative", model.path, "base")
         with (
@@ -71,24 +70,6 @@ def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRe
             if config.majority_votes > 1 and judge.form == "cot":
                 workshop.measurement.majority_set(judge, name, pairs[: config.majority_pairs])
     return suites
-
-
-def describe_data(splits: DataSplits) -> str:
-    """One line: pairs per side, and what was left out."""
-    sizes = ", ".join(f"{count:,} {side.removeprefix('test/')}" for side, count in splits.report.sizes.items())
-    ties = splits.report.refused.get("tie", 0)
-    refused = sum(splits.report.refused.values()) - ties
-    copies = sum(splits.report.leaks.counts.values())
-    dropped = [
-        f"{count:,} {what}"
-        for count, what in (
-            (refused, "bad rows skipped"),
-            (ties, "ties left out"),
-            (copies, "copies of held-out prompts removed"),
-        )
-        if count
-    ]
-    return f"{sizes} pairs{'; ' + ', '.join(dropped) if dropped else ''}"
 
 
 def misfit(config: RunConfig, encoder: JudgeEncoder) -> Any:

@@ -47,6 +47,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
             rejects_path=run.path / "rejects_evaluation.jsonl",
         )
         run.claim()
+        console.print(f"run {run.path}: {splits.report.describe()}", highlight=False)
         with ray_session(), JudgeEngine(config, run, encoder, judge, console) as engine:
             measurement = Measurement(config, run, encoder, engine)
             rows = [

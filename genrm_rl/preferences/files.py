@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genrm_rl.errors import DataError
 from genrm_rl.preferences.turns import BadRow
@@ -39,11 +39,14 @@ def read_json(path: Path) -> Iterator[RawRow]:
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as handle:
             try:
-                array = _is_array(handle)
+                shape = _shape(handle)
                 handle.seek(0)
-                if array:
+                if shape == "array":
                     yield from _read_array(path, handle.read())
                     return
+                if shape == "broken" and not path.name.removesuffix(".gz").endswith(".jsonl"):
+                    _refuse_one_object(path, handle.read())
+                    handle.seek(0)
                 for line, payload in enumerate(handle, start=1):
                     if payload.strip():
                         yield _parse_line(
@@ -58,20 +61,31 @@ def read_json(path: Path) -> Iterator[RawRow]:
         raise DataError(f"{path} can't be read: {error.strerror or error}.") from error
 
 
-def _is_array(handle: Any) -> bool:
-    """Whether the file is one JSON array: it starts with a bracket, and the line with it is not a row by itself."""
+def _shape(handle: Any) -> Literal["array", "lines", "broken"]:
+    """One JSON array (it starts with a bracket, and its first line is no row by itself), or a row on each line;
+    ``broken`` if the first line is no JSON."""
     for payload in handle:
         text = payload.removeprefix(b"\xef\xbb\xbf").strip()
         if not text:
             continue
-        if not text.startswith(b"["):
-            return False
         try:
             first = json.loads(text)
         except (ValueError, RecursionError):
-            return True
-        return not (isinstance(first, list) and any(rest.strip() for rest in handle))
-    return False
+            return "array" if text.startswith(b"[") else "broken"
+        alone = not any(rest.strip() for rest in handle)
+        return "array" if isinstance(first, list) and alone else "lines"
+    return "lines"
+
+
+def _refuse_one_object(path: Path, payload: bytes) -> None:
+    """Raise DataError if the whole file is one object, which may be anything but rows."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, dict):
+        keys = ", ".join(f"`{key}`" for key in list(value)[:4])
+        raise DataError(f"{path} is one JSON object (with {keys}), not rows; save its rows as an array, or one a line")
 
 
 def _read_array(path: Path, payload: bytes) -> Iterator[RawRow]:

@@ -12,7 +12,7 @@ from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.preferences.dedup import PromptTable
 from genrm_rl.preferences.readers import read_rows
-from genrm_rl.preferences.rejects import RejectLog, place_of
+from genrm_rl.preferences.rejects import TIE, RejectLog, place_of
 from genrm_rl.preferences.splits import Leaks, Pairs, cut_gate, hash_order, item_of, remove_leaks
 from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import PreferencePair
@@ -48,6 +48,22 @@ class DataReport:
     refused: dict[str, int] = field(default_factory=dict)
     rejects_file: str | None = None
     sizes: dict[str, int] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """One line: pairs per side, what was left out, and what was read in another form than it has."""
+        sizes = ", ".join(f"{count:,} {side.removeprefix('test/')}" for side, count in self.sizes.items())
+        ties = self.refused.get(TIE, 0)
+        read_as = Counter[str]()
+        for source in self.sources:
+            read_as.update(source.read_as)
+        said = {
+            "bad rows skipped": sum(self.refused.values()) - ties,
+            "ties left out": ties,
+            "copies of held-out prompts removed": sum(self.leaks.counts.values()),
+            **read_as,
+        }
+        dropped = ", ".join(f"{count:,} {what}" for what, count in said.items() if count)
+        return f"{sizes} pairs{'; ' + dropped if dropped else ''}"
 
     def as_dict(self) -> dict[str, object]:
         """Plain form for JSON."""

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from genrm_rl import cli
-from genrm_rl.bootstrap.loop import describe_data, misfit
+from genrm_rl.bootstrap.loop import misfit
 from genrm_rl.bootstrap.run_data import load_run_data
 from genrm_rl.bootstrap.star import learn_from
 from genrm_rl.bootstrap.workshop import Workshop
@@ -137,7 +137,7 @@ def test_skip_keeps_every_rejected_row_with_its_reason_and_shows_the_count(folde
     kinds = {2: "empty", 5: "tie", 9: "does_not_fit", 21: "unreadable", 22: "unreadable"}
     assert found == {line: (kind, "train.jsonl") for line, kind in kinds.items()}
     assert all(reject["reason"] and reject["row"] for reject in rejects)
-    assert "4 bad rows skipped, 1 ties left out" in describe_data(splits)
+    assert "4 bad rows skipped, 1 ties left out" in splits.report.describe()
     assert len(splits.train) == 17
     assert json.loads((run.path / "data.json").read_text())["refused"] == {
         "does_not_fit": 1, "empty": 1, "tie": 1, "unreadable": 2,
