@@ -25,6 +25,8 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
+INTERRUPTED = 130  # exit status of a command that ctrl-C ended
+RESUMABLE = ("quickstart", "bootstrap", "evaluate", "align", "loop")
 CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = (
@@ -207,6 +209,16 @@ def settings_table(config: Section) -> Table:
     return settings
 
 
+def paper_table(config: RunConfig) -> Table:
+    """Settings in which a config that follows the paper is not the paper's, with the reasons that it gives."""
+    from genrm_rl.config.paper import paper_differences
+
+    table = Table(Column("setting", no_wrap=True), "the paper", "here", "reason", title="differs from the paper")
+    for row in paper_differences(config):
+        table.add_row(row.setting, str(row.paper), str(row.here), row.reason or "NO REASON GIVEN in paper_differences")
+    return table
+
+
 def print_plan(config: RunConfig) -> None:
     """The resolved settings with units, the data found, and the derived batch table."""
     from genrm_rl.bootstrap.loop import misfit
@@ -216,6 +228,8 @@ def print_plan(config: RunConfig) -> None:
     from genrm_rl.preferences.sources import load_sources
 
     console.print(settings_table(config))
+    if config.paper_differences is not None:
+        console.print(paper_table(config))
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
     splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))
@@ -259,8 +273,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+    words = list(argv) if argv is not None else sys.argv[1:]
     try:
-        app(args=list(argv) if argv is not None else None, standalone_mode=True)
+        app(args=words, standalone_mode=True)
     except GenRMError as error:
         problem = getattr(error, "cause", error)  # of a worker's error, Ray shows the whole traceback
         # Messages quote file names and library messages: no markup in them, and one line.
@@ -268,6 +283,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown = Text.assemble(("error:", "bold red"), " ", sentence)
         Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            goes_on = "; give the same command again, and it goes on from what is finished" if is_job(words) else ""
+            Console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
+        raise
+
+
+def is_job(words: Sequence[str]) -> bool:
+    """True for a command that a run directory remembers."""
+    return bool(words) and words[0] in RESUMABLE
 
 
 if __name__ == "__main__":

@@ -116,6 +116,9 @@ def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) 
     resamples = workshop.config.evaluation.bootstrap_resamples
     decision = decide(*rows, workshop.config.bootstrap, resamples=resamples, seed=workshop.seed)
 
+    if workshop.config.bootstrap.promote == "always":
+        decision = replace(decision, promoted=True, reason=f"bootstrap.promote is always; {decision.reason}")
+
     def compute(directory: Path) -> dict[str, Any]:
         write_json(directory / "candidate.json", decision.candidate.model_dump(mode="json"))
         write_json(directory / "parent.json", decision.parent.model_dump(mode="json"))

@@ -54,9 +54,13 @@ class BootstrapConfig(Section):
         lt=1,
     )
     gate_margin: float = setting(0.0, "a round is promoted if that lower bound is above this", unit="share", ge=0)
+    promote: Literal["gate", "always"] = setting(
+        "gate", "`always`: every round is the next one's judge, as in the paper; the gate is then measured only"
+    )
     gate_pairs: int = setting(200, "held-out pairs that a gate asks about, at most", unit="pairs", ge=1)
-    sft: FitConfig = setting(
-        lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-SFT and rationaliser fits"
+    sft: FitConfig = setting(lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-SFT fits")
+    rationalizer: FitConfig = setting(
+        lambda: FitConfig(learning_rate=2e-4, epochs=2, batch_size=64), "STaR-Rationalizer fits"
     )
     dpo: FitConfig = setting(
         lambda: FitConfig(learning_rate=1e-4, epochs=1, batch_size=32, nll_coefficient=0.1), "STaR-DPO fits"
@@ -137,6 +141,11 @@ class RunConfig(Section):
     bootstrap: BootstrapConfig = setting(BootstrapConfig, "STaR loop")
     evaluation: EvaluationConfig = setting(EvaluationConfig, "measurements")
     tracking: TrackingConfig = setting(TrackingConfig, "metric sinks", free=True)
+    paper_differences: dict[str, str] | None = setting(
+        None,
+        "given where a config follows the paper: setting to the reason why it differs; `--dry-run` lists them",
+        free=True,
+    )
 
     @model_validator(mode="after")
     def _fits_context(self) -> RunConfig:

@@ -233,8 +233,8 @@ def _check_known(model: type[BaseModel], keys: KeyPath, *, where: str) -> None:
             )
             raise ConfigError(f"{where}: unknown key {full}; {hint}")
         annotation = current.model_fields[key].annotation
-        if typing.get_origin(annotation) is dict:  # its keys are the user's
-            return
+        if any(typing.get_origin(kind) is dict for kind in (annotation, *typing.get_args(annotation))):
+            return  # its keys are the user's
         current = _section_of(annotation)
 
 

@@ -53,7 +53,7 @@ def fit_of(config: RunConfig, method: Method) -> FitConfig:
     """The fit settings that a method uses."""
     fits: Mapping[Method, FitConfig] = {
         "star_sft": config.bootstrap.sft,
-        "star_rationalizer": config.bootstrap.sft,
+        "star_rationalizer": config.bootstrap.rationalizer,
         "star_dpo": config.bootstrap.dpo,
         "star_rationalizer_dpo": config.bootstrap.dpo,
         "genrm_direct": config.bootstrap.direct,

@@ -190,6 +190,21 @@ def test_a_fault_of_the_program_still_shows_its_traceback(folder: Path, monkeypa
         cli.main(["bootstrap", "--config", "job.yaml"])
 
 
+@pytest.mark.parametrize(("command", "goes_on"), [("bootstrap", True), ("doctor", False)])
+def test_ctrl_c_says_how_to_go_on(
+    command: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_config", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command])
+    assert ended.value.code == 130
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("interrupted") and ("give the same command again" in said) is goes_on
+
+
 @pytest.mark.parametrize("words", [["evaluate"], ["bootstrp"], ["report", "--loud"], ["bootstrap", "--config"]])
 def test_a_misused_command_line_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
