@@ -23,6 +23,10 @@ class EnvironmentProblem(GenRMError):
     """Something that the machine must provide is missing."""
 
 
+class TrainingError(GenRMError):
+    """Nothing can be learned: losses or gradients are not finite."""
+
+
 class JudgeFailure(GenRMError):
     """The judge itself broke; never to be mistaken for a verdict."""
 

@@ -16,10 +16,15 @@ Estimator = Literal["gae", "group_norm", "dr_grpo", "rloo", "reinforce", "reinfo
 GROUPED: tuple[Estimator, ...] = ("group_norm", "dr_grpo", "rloo", "reinforce_baseline")
 WHITENED: tuple[Estimator, ...] = ("gae", "reinforce", "reinforce_baseline")
 EPSILON = 1e-9
+SAME_REWARD = 1e-6  # rewards are folded from float32 numbers
 
 
 def shape_group(rewards_G: Sequence[float | None], estimator: Estimator) -> list[float | None]:
-    """Rewards of one group after its baseline was subtracted; None stays None, and so does a reward without peers.
+    """Rewards of one group after its baseline was subtracted. None stays None.
+
+    Where answers are compared, a reward without peers becomes None, and so do all of a group without spread: its
+    advantages would be 0, but its tokens would still be counted in the mean of the loss and make every other group
+    weigh less, as often as the judge ties.
 
     ``group_norm``: (r - mean) / std over the group (GRPO, arXiv 2402.03300); ``dr_grpo``: r minus the group's mean (Dr.
     GRPO, arXiv 2503.20783: dividing by the spread makes the noise of a group whose answers are all alike as loud as
@@ -30,7 +35,7 @@ def shape_group(rewards_G: Sequence[float | None], estimator: Estimator) -> list
     known = [reward for reward in rewards_G if reward is not None]
     if estimator not in GROUPED:
         return list(rewards_G)
-    if len(known) < 2:
+    if not has_spread(rewards_G):
         return [None] * len(rewards_G)
     mean = math.fsum(known) / len(known)
     if estimator == "rloo":
@@ -39,6 +44,12 @@ def shape_group(rewards_G: Sequence[float | None], estimator: Estimator) -> list
     if estimator == "group_norm":
         scale = 1.0 / (float(np.std(known, ddof=1)) + EPSILON)
     return [None if r is None else (r - mean) * scale for r in rewards_G]
+
+
+def has_spread(rewards_G: Sequence[float | None]) -> bool:
+    """Whether at least two rewards of a group are known and differ."""
+    known = [reward for reward in rewards_G if reward is not None]
+    return len(known) > 1 and max(known) - min(known) > SAME_REWARD
 
 
 def token_rewards(reward: float, kl_T: np.ndarray, kl_coefficient: float) -> np.ndarray:
@@ -57,11 +68,15 @@ def returns(rewards_T: np.ndarray, gamma: float = 1.0) -> np.ndarray:
 
 
 def generalized_advantages(
-    values_T: np.ndarray, rewards_T: np.ndarray, gamma: float, lam: float
+    values_T: np.ndarray, rewards_T: np.ndarray, gamma: float, lam: float, *, after: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """GAE (arXiv 1506.02438): advantages [T] and returns [T] of one answer, which ends after its last token."""
+    """GAE (arXiv 1506.02438): advantages [T] and returns [T] of one answer.
+
+    ``after`` is the value of the state after the last token: 0 where the answer ends there, the critic's where it was
+    cut off and would have gone on (partial-episode bootstrapping, arXiv 1712.00378).
+    """
     values_T = np.asarray(values_T, dtype=np.float64)
-    next_T = np.append(values_T[1:], 0.0)
+    next_T = np.append(values_T[1:], after)
     advantages_T = returns(rewards_T + gamma * next_T - values_T, gamma * lam)
     return advantages_T, advantages_T + values_T
 

@@ -14,10 +14,20 @@ import torch
 
 from genrm_rl.algorithms.openrlhf_adapter import losses
 
+ENTROPY_PIECE = 1 << 24  # logits, 64 MiB of float32
+
 
 def token_logprobs(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Log-probability of each target token in float32, shape [N] (OpenRLHF ``log_probs_from_logits``)."""
     return losses().log_probs_from_logits(logits_NV.float(), targets_N)
+
+
+@torch.no_grad()
+def token_entropy(logits_NV: torch.Tensor) -> torch.Tensor:
+    """Entropy of the distribution at each position in nats, float32 [N]; a piece at a time, to save memory."""
+    rows = max(1, ENTROPY_PIECE // logits_NV.shape[-1])
+    logps = (piece.float().log_softmax(-1) for piece in logits_NV.split(rows))
+    return torch.cat([-(logp.exp() * logp).sum(-1) for logp in logps])
 
 
 def sum_by_segment(values_N: torch.Tensor, segment_N: torch.Tensor, segments: int) -> torch.Tensor:

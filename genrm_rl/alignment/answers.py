@@ -33,6 +33,17 @@ class Answer:
         """Whether the engine produced an answer at all."""
         return self.finish_reason in ("stop", "length") and len(self.token_ids) > 0
 
+    @property
+    def truncated(self) -> bool:
+        """Whether the length limit ended it: what would have followed, and its end token, were never written."""
+        return self.finish_reason == "length"
+
+    def unjudged(self, sampling: SamplingConfig) -> Mask | None:
+        """Why the answer is not given to the judge, or None."""
+        if not self.usable:
+            return Mask.NOT_GENERATED
+        return Mask.TRUNCATED if self.truncated and sampling.truncated == "mask" else None
+
 
 ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
 
@@ -43,6 +54,13 @@ class JudgedAnswer:
 
     answer: Answer
     record: RewardRecord
+
+    def earned(self, sampling: SamplingConfig) -> float | None:
+        """The reward that is learned from: the judge's, lowered for a truncated answer with ``penalise``."""
+        if self.record.reward is None or self.answer.unjudged(sampling):
+            return None
+        penalised = self.answer.truncated and sampling.truncated == "penalise"
+        return self.record.reward - (sampling.truncated_penalty if penalised else 0.0)
 
 
 def answer_requests(

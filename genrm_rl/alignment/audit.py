@@ -10,6 +10,7 @@ from pathlib import Path
 from genrm_rl.alignment.answers import JudgedAnswer, read_answers
 from genrm_rl.alignment.rollouts import ANSWERS_FILE
 from genrm_rl.errors import DataError
+from genrm_rl.rewards.types import Mask
 from genrm_rl.runtime.storage import is_complete
 
 Said = Mapping[tuple[str, tuple[str, ...]], Sequence[tuple[float | None, ...]]]
@@ -43,8 +44,8 @@ def audit_run(run: Path, said: Said) -> Audit:
 def check_group(group: Sequence[JudgedAnswer], said: Said, audit: Audit, step: str) -> None:
     """Count one group. A reward counts as given if some call about exactly this group returned exactly this number at
     this place."""
-    usable = [judged for judged in group if judged.answer.usable]
-    key = (group[0].answer.prompt_id, tuple(judged.answer.text for judged in usable))
+    asked = [judged for judged in group if judged.answer.usable and judged.record.mask != Mask.TRUNCATED]
+    key = (group[0].answer.prompt_id, tuple(judged.answer.text for judged in asked))
     given = said.get(key, ())
     for judged in group:
         audit.answers += 1
@@ -53,6 +54,6 @@ def check_group(group: Sequence[JudgedAnswer], said: Said, audit: Audit, step: s
             audit.masked[str(record.mask)] += 1
             continue
         audit.rewarded += 1
-        place = next((i for i, other in enumerate(usable) if other is judged), None)
+        place = next((i for i, other in enumerate(asked) if other is judged), None)
         if place is None or record.reward not in [rewards[place] for rewards in given]:
             audit.fabricated.append(f"step {step}, prompt {judged.answer.prompt_id}, answer {judged.answer.index}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from genrm_rl.alignment.answers import JudgedAnswer
+from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.ppo import version_of
@@ -20,10 +20,11 @@ from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
 from genrm_rl.alignment.statistics import rollout_metrics
 from genrm_rl.config import DataConfig, SourceConfig
-from genrm_rl.config.alignment import DPOConfig
+from genrm_rl.config.alignment import DPOConfig, SamplingConfig
 from genrm_rl.errors import DataError
 from genrm_rl.learners.examples import PairExample
 from genrm_rl.learners.objectives import DirectPreference, PairLogprobs, ReferencedPair
+from genrm_rl.learners.skips import Skips
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.runtime.storage import write_json
 
@@ -33,6 +34,7 @@ class OnlineDPO:
     """Rounds of DPO against the frozen starting policy."""
 
     hosts: Hosts
+    skips: Skips
 
     @property
     def config(self) -> DPOConfig:
@@ -71,13 +73,13 @@ class OnlineDPO:
         began = time.perf_counter()
         prompts = self.hosts.prompts.batch(number, self.config.prompts_per_round, self.hosts.seed)
         rollout = self.rollout(number, prompts)
-        row: dict[str, Any] = rollout_metrics(prompts, rollout)
+        row: dict[str, Any] = rollout_metrics(prompts, rollout, self.hosts.config.sampling)
         row |= {"seconds/generate": rollout.generate_seconds, "seconds/judge": rollout.judge_seconds}
         self.hosts.say(
             f"round {number + 1}: {len(prompts)} questions answered and judged in {time.perf_counter() - began:.1f} s"
         )
         seed = None if self.config.choose == "extremes" else f"pairs/{self.hosts.seed}/{number}"
-        return row, judged_pairs(prompts, rollout.groups, self.config.min_margin, seed)
+        return row, judged_pairs(prompts, rollout.groups, self.config.min_margin, self.hosts.config.sampling, seed)
 
     def rollout(self, number: int, prompts: Sequence[PolicyPrompt]) -> Rollout:
         """Judged answers of a round, as a stage of the run."""
@@ -107,8 +109,8 @@ class OnlineDPO:
         return read_rollout(path, hosts.run.manifest(name))
 
     def fit(self, number: int, pairs: Sequence[PairExample]) -> dict[str, float]:
-        """``epochs`` passes over the pairs. Returns means over the optimizer steps."""
-        config = self.config
+        """``epochs`` passes over the pairs. Returns means over the optimizer steps that were applied."""
+        config, skipped = self.config, self.skips.total
         logp = self.hosts.reference.logprobs([segment for pair in pairs for segment in PairLogprobs().segments(pair)])
         sums = [float(np.sum(values)) for values in logp]
         data = [ReferencedPair(pair, *sums[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
@@ -119,22 +121,30 @@ class OnlineDPO:
             for start in range(0, len(order), config.batch_size):
                 batch = [data[index] for index in order[start : start + config.batch_size]]
                 done = self.hosts.policy.step(batch, objective, learning_rate=config.learning_rate)
-                rows.append({"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics})
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+                if self.skips.see(done, f"round {number + 1}: an update"):
+                    rows.append({"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics})
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+        return means | {"skipped_updates": float(self.skips.total - skipped)}
 
 
 def judged_pairs(
-    prompts: Sequence[PolicyPrompt], groups: Sequence[Sequence[JudgedAnswer]], min_margin: float, seed: str | None
+    prompts: Sequence[PolicyPrompt],
+    groups: Sequence[Sequence[JudgedAnswer]],
+    min_margin: float,
+    sampling: SamplingConfig,
+    seed: str | None,
 ) -> list[PairExample]:
     """One pair of different answers from each group, whose rewards differ by ``min_margin`` or more: any of them at
-    random from ``seed``, or with None the best and the worst answer. Masked answers take no part."""
+    random from ``seed``, or with None the best and the worst answer. Masked answers take no
+    part, nor do truncated ones unless ``sampling`` says so."""
     pairs = []
     for prompt, group in zip(prompts, groups, strict=True):
-        rewarded = [judged for judged in group if judged.record.reward is not None]
+        earned = [(judged.answer, judged.earned(sampling)) for judged in group]
+        rewarded = [(answer, reward) for answer, reward in earned if reward is not None]
         found = [
             (better, worse)
             for better, worse in permutations(rewarded, 2)
-            if _margin(better, worse) >= min_margin and better.answer.token_ids != worse.answer.token_ids
+            if _margin(better, worse) >= min_margin and better[0].token_ids != worse[0].token_ids
         ]
         if not found:
             continue
@@ -142,14 +152,12 @@ def judged_pairs(
             better, worse = max(found, key=lambda pair: _margin(*pair))
         else:
             better, worse = random.Random(f"{seed}/{prompt.id}").choice(found)
-        pairs.append(
-            PairExample.from_completions(prompt.token_ids, better.answer.token_ids, worse.answer.token_ids, prompt.id)
-        )
+        pairs.append(PairExample.from_completions(prompt.token_ids, better[0].token_ids, worse[0].token_ids, prompt.id))
     return pairs
 
 
-def _margin(better: JudgedAnswer, worse: JudgedAnswer) -> float:
-    return better.record.reward - worse.record.reward
+def _margin(better: tuple[Answer, float], worse: tuple[Answer, float]) -> float:
+    return better[1] - worse[1]
 
 
 def file_pairs(hosts: Hosts) -> list[PairExample]:

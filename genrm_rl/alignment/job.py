@@ -16,6 +16,7 @@ from genrm_rl.alignment.references import with_references
 from genrm_rl.alignment.rejudge import go_back, judge_again
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.learners.skips import Skips
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.room import check_plan
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
@@ -88,7 +89,7 @@ def _work(
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learners_of(config, model_path, console) as (policy, reference, critic),
         rewarder_of(config, console) as rewarder,
-        EnginePool(model_path, config.rollout, config.model, console=console) as pool,
+        EnginePool(model_path, config.rollout, config.model, console=console, logprobs_of="sampling") as pool,
     ):
         hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)
         hosts.prompts = with_references(hosts)
@@ -104,7 +105,7 @@ def _work(
             from genrm_rl.alignment.dpo import OnlineDPO
 
             steps = 1 if config.dpo.pairs else config.dpo.rounds
-            OnlineDPO(hosts).run(lambda step: measurement.measure(step, last=steps))
+            OnlineDPO(hosts, Skips(config.learner.max_skipped)).run(lambda step: measurement.measure(step, last=steps))
         if hosts.client is not None:
             write_statistics(hosts)
         check_learned(run)

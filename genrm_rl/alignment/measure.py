@@ -50,7 +50,7 @@ class PolicyMeasurement:
             answers = self._answers(prompts, f"test/{name}/{decoding}", greedy=decoding == "greedy")
             _write(directory, prompts, answers)
             facts = policy_facts(prompts, answers, self.hosts.config.evaluation.bootstrap_resamples, self.hosts.seed)
-            facts |= self._kl(prompts, answers)
+            facts |= self._kl(prompts, answers, decoding)
             if step:
                 facts |= self._win_rates(name, prompts, answers, decoding)
             return {"step": step, "set": name, "decoding": decoding, **facts}
@@ -103,14 +103,20 @@ class PolicyMeasurement:
             found[place] = answer_of(result, prompts[place], index, hosts.chat)
         return [found[place] for place in range(len(prompts))]
 
-    def _kl(self, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer]) -> dict[str, Any]:
-        """KL of the policy to the starting policy on its own answers: mean of the k1 estimate, in nats per answer."""
+    def _kl(self, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], decoding: str) -> dict[str, Any]:
+        """KL of the policy to the starting policy on its own answers: mean of the k1 estimate, in nats per answer.
+
+        At the temperature of the answers; greedy ones are measured at 1.
+        """
         segments = [
             completion_tokens(prompt.token_ids, answer.token_ids)
             for prompt, answer in zip(prompts, answers, strict=True)
             if answer.usable
         ]
-        policy, reference = self.hosts.policy.logprobs(segments), self.hosts.reference.logprobs(segments)
+        temperature = self.hosts.config.sampling.temperature if decoding == "sampled" else 1.0
+        policy, reference = (
+            learner.logprobs(segments, temperature=temperature) for learner in (self.hosts.policy, self.hosts.reference)
+        )
         sums = [float(np.sum(new_T - old_T)) for new_T, old_T in zip(policy, reference, strict=True)]
         return {"kl_nats": mean(sums) or 0.0}
 
@@ -168,7 +174,7 @@ def policy_facts(
         "by_family": {family: mean(values) for family, values in sorted(families.items())},
         "cue_share": mean([style_of(answer.text).suffix for answer in usable]) if right else None,
         "tokens_mean": mean([len(answer.token_ids) for answer in usable]) or 0.0,
-        "truncated_share": mean([answer.finish_reason == "length" for answer in usable]),
+        "truncated_share": mean([answer.truncated for answer in usable]),
     }
 
 

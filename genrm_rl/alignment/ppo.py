@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -12,23 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from genrm_rl.algorithms.advantages import has_spread
 from genrm_rl.algorithms.policy_objectives import kl_controller
 from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from genrm_rl.alignment.experience import RewardedAnswer, policy_examples, rewarded_answers
+from genrm_rl.alignment.experience import RewardedAnswer, nothing_learned, policy_examples, rewarded_answers
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
 from genrm_rl.alignment.statistics import mean, rollout_metrics
 from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
+from genrm_rl.learners.skips import Skips
 from genrm_rl.runtime.storage import write_json
 
 
 @dataclass
 class PPO:
-    """State of the loop beside the weights: the KL controller and the clock of the current step."""
+    """State of the loop beside the weights: the KL controller, skipped updates, and the clock of the current step."""
 
     hosts: Hosts
     controller: Any
+    skips: Skips
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -81,16 +85,12 @@ class PPO:
         hosts, found = self.hosts, {}
 
         def compute(directory: Path) -> dict[str, Any]:
-            rollout = collect_rollout(
-                hosts.pool,
-                hosts.rewarder,
-                self.questions(step),
-                hosts.chat,
-                hosts.config.sampling,
-                purpose=f"step{step}",
-                seed=hosts.seed,
-                samples=self.config.samples_per_prompt,
-            )
+            rollout = self.collect(self.questions(step), f"step{step}")
+            for number in range(1, self.config.refills + 1):
+                more = self.refill(rollout, f"step{step}/refill{number}")
+                if not more:
+                    break
+                rollout = rollout.and_then(self.collect(more, f"step{step}/refill{number}"))
             rollout.write(directory)
             found["rollout"] = rollout
             return rollout.facts()
@@ -102,67 +102,108 @@ class PPO:
             return found["rollout"]
         return read_rollout(path, hosts.run.manifest(name))
 
+    def collect(self, prompts: Sequence[PolicyPrompt], purpose: str) -> Rollout:
+        """Judged answers to ``prompts``."""
+        hosts, samples = self.hosts, self.config.samples_per_prompt
+        return collect_rollout(
+            hosts.pool,
+            hosts.rewarder,
+            prompts,
+            hosts.chat,
+            hosts.config.sampling,
+            purpose=purpose,
+            seed=hosts.seed,
+            samples=samples,
+        )
+
+    def refill(self, rollout: Rollout, purpose: str) -> list[PolicyPrompt]:
+        """Further questions of a step whose groups with spread are not enough: as many as should do at the share of
+        such groups so far, at most ``prompts_per_step``. Empty if nothing is missing."""
+        sampling, size = self.hosts.config.sampling, self.config.prompts_per_step
+        found = sum(has_spread([judged.earned(sampling) for judged in group]) for group in rollout.groups)
+        missing = size - found
+        if missing <= 0:
+            return []
+        wanted = min(size, math.ceil(missing * len(rollout.groups) / found)) if found else size
+        asked = {group[0].answer.prompt_id for group in rollout.groups}
+        return self.hosts.prompts.others(asked, wanted, f"prompts/{self.hosts.seed}/{purpose}")
+
+    def asked(self, rollout: Rollout) -> list[PolicyPrompt]:
+        """The questions of a rollout's groups, in order."""
+        return [self.hosts.prompts.by_id[group[0].answer.prompt_id] for group in rollout.groups]
+
     def questions(self, step: int) -> list[PolicyPrompt]:
-        """The step's questions."""
+        """The questions that a step begins with."""
         return self.hosts.prompts.batch(step, self.config.prompts_per_step, self.hosts.seed)
 
     def learn(self, step: int, rollout: Rollout) -> dict[str, float]:
         """Advantages from what was not masked, then the optimizer steps. Returns means over the step."""
         began = time.perf_counter()
-        answers = rewarded_answers(self.questions(step), rollout.groups, self.config)
-        if not answers:
-            self.hosts.say(f"step {step}: no group has two rewarded answers; nothing is learned from it")
-            return {}
-        examples = self.examples(answers)
-        metrics: list[dict[str, float]] = []
-        for epoch in range(self.config.epochs):
+        sampling, skipped = self.hosts.config.sampling, self.skips.total
+        answers = rewarded_answers(self.asked(rollout), rollout.groups, self.config, sampling)
+        examples = self.examples(answers) if answers else []
+        if not examples:
+            why = nothing_learned(rollout.groups, self.config, sampling) if not answers else "the correction masks all"
+            self.hosts.say(f"step {step + 1}: nothing is learned: {why}")
+        rows: list[dict[str, float]] = []
+        for epoch in range(self.config.epochs if examples else 0):
             for part in minibatches(examples, self.config.minibatches, seed=f"{self.hosts.seed}/{step}/{epoch}"):
-                metrics.append(self.update(step, part))
-        means = {name: float(np.mean([row[name] for row in metrics if name in row])) for name in metrics[-1]}
+                rows.append(self.update(step, part))
+        names = dict.fromkeys(name for row in rows for name in row)
+        means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
         if "kl_reference" in means:
             self.controller.update(means["kl_reference"], len(answers))
         self.seconds["train"] = time.perf_counter() - began
-        return means
+        counts = {"answers": len(examples), "skipped_updates": self.skips.total - skipped, "empty": not examples}
+        return means | {name: float(value) for name, value in counts.items()}
 
     def examples(self, answers: Sequence[RewardedAnswer]) -> list[PolicyExample]:
-        """Log-probabilities of learner and reference, values of the critic, advantages."""
+        """Log-probabilities of learner and reference at the temperature of the rollout, values of the critic,
+        advantages."""
+        hosts, temperature = self.hosts, self.hosts.config.sampling.temperature
         segments = [answer.segment() for answer in answers]
-        values = self.hosts.critic.values(segments) if self.hosts.critic is not None else None
+        values = None
+        if hosts.critic is not None:
+            values = hosts.critic.values([answer.states() for answer in answers])
         return policy_examples(
             answers,
-            self.hosts.policy.logprobs(segments),
-            self.hosts.reference.logprobs(segments),
+            hosts.policy.logprobs(segments, temperature=temperature),
+            hosts.reference.logprobs(segments, temperature=temperature),
             values,
             self.config,
             float(self.controller.value),
         )
 
     def update(self, step: int, batch: Sequence[PolicyExample]) -> dict[str, float]:
-        """One optimizer step of the critic and, after its warm-up, of the policy."""
+        """One optimizer step of the critic and, after its warm-up, of the policy. A skipped one has no numbers."""
         config, found = self.config, {}
         if self.hosts.critic is not None:
             objective = ValueRegression(config.value_clip)
             done = self.hosts.critic.step(batch, objective, learning_rate=config.critic_learning_rate)
-            found |= {"critic_loss": done.loss, "value": done.metrics["value"], "return": done.metrics["return"]}
+            if self.skips.see(done, f"step {step + 1}: the critic's update"):
+                found |= {"critic_loss": done.loss, "value": done.metrics["value"], "return": done.metrics["return"]}
             if step < config.critic_warmup:
                 return found
         objective = PolicyGradient(
             clip=(config.clip_low, config.clip_high),
             dual_clip=config.dual_clip,
-            correction=config.correction,
-            correction_range=config.correction_range,
+            ratio=config.ratio,
             kl_coefficient=float(self.controller.value) if config.kl_in == "loss" else 0.0,
             kl_estimator=config.kl_estimator,
+            kl_gradient=config.kl_gradient,
             aggregation=config.aggregation,
+            temperature=self.hosts.config.sampling.temperature,
         )
         rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
         done = self.hosts.policy.step(batch, objective, learning_rate=rate)
-        return found | {"loss": done.loss, "grad_norm": done.grad_norm, "learning_rate": rate, **done.metrics}
+        if self.skips.see(done, f"step {step + 1}: the policy's update"):
+            found |= {"loss": done.loss, "grad_norm": done.grad_norm, "learning_rate": rate, **done.metrics}
+        return found
 
     def report(self, step: int, rollout: Rollout, metrics: dict[str, float], seconds: float) -> None:
         """The step's row in ``steps/``, the metric sinks, and one line."""
         shares = self.seconds | {"other": max(0.0, seconds - sum(self.seconds.values()))}
-        row = rollout_metrics(self.questions(step), rollout) | {
+        row = rollout_metrics(self.asked(rollout), rollout, self.hosts.config.sampling) | {
             **{f"train/{name}": value for name, value in metrics.items()},
             **{f"seconds/{name}": round(value, 3) for name, value in shares.items()},
             "seconds/step": round(seconds, 3),
@@ -183,7 +224,8 @@ class PPO:
 def new_ppo(hosts: Hosts) -> PPO:
     """The loop at its beginning."""
     config = hosts.config.ppo
-    return PPO(hosts, kl_controller(config.kl_coefficient, config.kl_target, config.kl_horizon))
+    controller = kl_controller(config.kl_coefficient, config.kl_target, config.kl_horizon)
+    return PPO(hosts, controller, Skips(hosts.config.learner.max_skipped))
 
 
 def version_of(step: int) -> str:

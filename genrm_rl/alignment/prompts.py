@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,16 @@ class PromptSets:
             "copies_removed_from_train": self.removed,
             "sources": [asdict(source) for source in self.sources],
         }
+
+    @functools.cached_property
+    def by_id(self) -> dict[str, PolicyPrompt]:
+        """Training questions by id."""
+        return {prompt.id: prompt for prompt in self.train}
+
+    def others(self, asked: Collection[str], size: int, seed: str) -> list[PolicyPrompt]:
+        """At most ``size`` training questions that are not among the ids ``asked``, drawn from ``seed``."""
+        left = [prompt for prompt in self.train if prompt.id not in asked]
+        return random.Random(seed).sample(left, min(size, len(left)))
 
     def batch(self, step: int, size: int, seed: int) -> list[PolicyPrompt]:
         """Questions of a step: consecutive pieces of one seeded shuffle per pass over the data."""

@@ -7,8 +7,7 @@ with a lost reward are judged again (all of them if another judge is served now:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from genrm_rl.alignment.answers import JudgedAnswer
 from genrm_rl.alignment.checkpoints import step_folders
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.lost import RewardsLostError, finished_rollouts, is_lost, lost_share
-from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.rewarding import AskedGroup, ask
 from genrm_rl.alignment.rollouts import Rollout, read_rollout
 from genrm_rl.config.alignment import RewardConfig
-from genrm_rl.rewards.client import GroupReward
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_manifest, remove_tree
 
@@ -56,20 +54,16 @@ def judge_again(hosts: Hosts, step: int) -> None:
     name = f"steps/{step:05d}/rollout"
     old = read_rollout(hosts.run.path / name, hosts.run.manifest(name))
     version = hosts.rewarder.begin_step()
-    by_id = {prompt.id: prompt for prompt in hosts.prompts.train}
     asked = [
         place
         for place, group in enumerate(old.groups)
         if version != old.judge_version or any(is_lost(judged) for judged in group)
     ]
-    waiting = {place: _submit(hosts, by_id, old.groups[place]) for place in asked}
+    waiting = {place: _submit(hosts, old.groups[place], version) for place in asked}
     groups, judgments = list(old.groups), {judgment["id"]: judgment for judgment in old.judgments}
-    for place, future in waiting.items():
-        found = future.result()
-        groups[place] = [
-            JudgedAnswer(judged.answer, record) for judged, record in zip(old.groups[place], found.records, strict=True)
-        ]
-        judgments |= {judgment["id"]: judgment for judgment in found.judgments}
+    for place, group in waiting.items():
+        groups[place], found = group.result()
+        judgments |= {judgment["id"]: judgment for judgment in found}
     behind = {identifier for group in groups for judged in group for identifier in judged.record.judgments}
     kept = [judgment for identifier, judgment in judgments.items() if identifier in behind]
     new = Rollout(groups, kept, version, old.generate_seconds, old.judge_seconds)
@@ -83,5 +77,6 @@ def judge_again(hosts: Hosts, step: int) -> None:
     hosts.say(f"step {step + 1}: {len(asked)} groups judged again; rewards missing before {before}, now {after}")
 
 
-def _submit(hosts: Hosts, by_id: Mapping[str, PolicyPrompt], group: Sequence[JudgedAnswer]) -> Future[GroupReward]:
-    return hosts.rewarder.submit(by_id[group[0].answer.prompt_id], [judged.answer for judged in group])
+def _submit(hosts: Hosts, group: Sequence[JudgedAnswer], version: str) -> AskedGroup:
+    prompt = hosts.prompts.by_id[group[0].answer.prompt_id]
+    return ask(hosts.rewarder, prompt, [judged.answer for judged in group], hosts.config.sampling, version)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from genrm_rl.alignment.answers import Answer
+from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.client import Group, GroupReward, RewardClient
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, RewardRecord
@@ -21,7 +23,7 @@ class Rewarder(Protocol):
         ...
 
     def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
-        """One record per answer, in order; answers that were not generated are masked."""
+        """One record per answer, in order; every answer is there to be judged."""
         ...
 
 
@@ -38,18 +40,12 @@ class ServiceRewarder:
         return self._version
 
     def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
-        places = [place for place, answer in enumerate(answers) if answer.usable]
-        if not places:
-            return _done(GroupReward((_not_generated(self._version),) * len(answers)))
         if self._needs_reference and prompt.reference is None:
-            masks = [Mask.NO_REFERENCE if answer.usable else Mask.NOT_GENERATED for answer in answers]
-            return _done(GroupReward(tuple(RewardRecord(None, mask, (), self._version) for mask in masks)))
+            masked = RewardRecord(None, Mask.NO_REFERENCE, (), self._version)
+            return _done(GroupReward((masked,) * len(answers)))
         reference = prompt.reference if self._needs_reference else None
-        group = Group(prompt.wire(), tuple(answers[place].text for place in places), reference)
-        inner = self.client.submit(group, self._version)
-        outer: Future[GroupReward] = Future()
-        inner.add_done_callback(lambda done: _spread(done, places, len(answers), self._version, outer))
-        return outer
+        group = Group(prompt.wire(), tuple(answer.text for answer in answers), reference)
+        return self.client.submit(group, self._version)
 
 
 class VerifierRewarder:
@@ -61,35 +57,40 @@ class VerifierRewarder:
         return self.version
 
     def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
-        records = [
-            RewardRecord(float(verify(prompt.world, answer.text)), None, (), self.version)
-            if answer.usable
-            else _not_generated(self.version)
-            for answer in answers
+        right = [float(verify(prompt.world, answer.text)) for answer in answers]
+        return _done(GroupReward(tuple(RewardRecord(value, None, (), self.version) for value in right)))
+
+
+@dataclass(frozen=True)
+class AskedGroup:
+    """A group of which the answers without a mask are at the judge."""
+
+    answers: Sequence[Answer]
+    masks: Sequence[Mask | None]
+    version: str
+    reward: Future[GroupReward]
+
+    def result(self) -> tuple[list[JudgedAnswer], Sequence[dict[str, Any]]]:
+        """Waits for the rewards; returns the judged answers, in order, and the judgments behind them."""
+        found = self.reward.result()
+        records = iter(found.records)
+        judged = [
+            JudgedAnswer(answer, next(records) if mask is None else RewardRecord(None, mask, (), self.version))
+            for answer, mask in zip(self.answers, self.masks, strict=True)
         ]
-        return _done(GroupReward(tuple(records)))
+        return judged, found.judgments
 
 
-def _not_generated(version: str) -> RewardRecord:
-    return RewardRecord(None, Mask.NOT_GENERATED, (), version)
+def ask(
+    rewarder: Rewarder, prompt: PolicyPrompt, answers: Sequence[Answer], sampling: SamplingConfig, version: str
+) -> AskedGroup:
+    """Have a group judged, without the answers that are not to be judged."""
+    masks = [answer.unjudged(sampling) for answer in answers]
+    asked = [answer for answer, mask in zip(answers, masks, strict=True) if mask is None]
+    return AskedGroup(answers, masks, version, rewarder.submit(prompt, asked) if asked else _done(GroupReward(())))
 
 
 def _done(value: GroupReward) -> Future[GroupReward]:
     future: Future[GroupReward] = Future()
     future.set_result(value)
     return future
-
-
-def _spread(
-    done: Future[GroupReward], places: Sequence[int], size: int, version: str, outer: Future[GroupReward]
-) -> None:
-    """Records of the usable answers back to their places in the group."""
-    error = done.exception()
-    if error is not None:
-        outer.set_exception(error)
-        return
-    found = done.result()
-    records = [_not_generated(version)] * size
-    for place, record in zip(places, found.records, strict=True):
-        records[place] = record
-    outer.set_result(GroupReward(tuple(records), found.judgments, found.seconds))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,9 @@ from genrm_rl.alignment.answers import (
     write_answers,
 )
 from genrm_rl.alignment.prompts import PolicyPrompt
-from genrm_rl.alignment.rewarding import Rewarder
+from genrm_rl.alignment.rewarding import AskedGroup, Rewarder, ask
 from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.judging.chat import ChatEncoder
-from genrm_rl.rewards.client import GroupReward
 from genrm_rl.rewards.types import Mask
 from genrm_rl.runtime.storage import write_atomic
 
@@ -56,6 +54,17 @@ class Rollout:
             "generate_seconds": round(self.generate_seconds, 3),
             "judge_seconds": round(self.judge_seconds, 3),
         }
+
+    def and_then(self, more: Rollout) -> Rollout:
+        """This one and a further one of the same step."""
+        judgments = {judgment["id"]: judgment for judgment in (*self.judgments, *more.judgments)}
+        return Rollout(
+            self.groups + more.groups,
+            list(judgments.values()),
+            more.judge_version,
+            self.generate_seconds + more.generate_seconds,
+            self.judge_seconds + more.judge_seconds,
+        )
 
     def write(self, directory: Path) -> None:
         """Answers with rewards, and the judgments behind them with their rationales."""
@@ -97,19 +106,17 @@ def collect_rollout(
     began = time.perf_counter()
     version = rewarder.begin_step()
     requests = answer_requests(prompts, chat, sampling, purpose=purpose, seed=seed, samples=samples)
-    answers: list[dict[int, Answer]] = [{} for _ in prompts]
-    waiting: dict[int, Future[GroupReward]] = {}
+    arrived: list[dict[int, Answer]] = [{} for _ in prompts]
+    waiting: dict[int, AskedGroup] = {}
     results = pool.generate(requests, progress=label)
     for result in results:
         place, index = place_of(result)
-        answers[place][index] = answer_of(result, prompts[place], index, chat)
-        if len(answers[place]) == samples:
-            waiting[place] = rewarder.submit(prompts[place], [answers[place][i] for i in range(samples)])
+        arrived[place][index] = answer_of(result, prompts[place], index, chat)
+        if len(arrived[place]) == samples:
+            group = [arrived[place][i] for i in range(samples)]
+            waiting[place] = ask(rewarder, prompts[place], group, sampling, version)
     generated = time.perf_counter()
-    rewards = [waiting[place].result() for place in range(len(prompts))]
-    groups = [
-        [JudgedAnswer(answers[place][index], record) for index, record in enumerate(reward.records)]
-        for place, reward in enumerate(rewards)
-    ]
-    judgments = {judgment["id"]: judgment for reward in rewards for judgment in reward.judgments}
+    judged = [waiting[place].result() for place in range(len(prompts))]
+    groups = [group for group, _ in judged]
+    judgments = {judgment["id"]: judgment for _, behind in judged for judgment in behind}
     return Rollout(groups, list(judgments.values()), version, generated - began, time.perf_counter() - generated)

@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from genrm_rl.algorithms.advantages import has_spread
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout
+from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.preferences.world.style import style_of, verify
 
 
-def rollout_metrics(prompts: Sequence[PolicyPrompt], rollout: Rollout) -> dict[str, float | None]:
+def rollout_metrics(
+    prompts: Sequence[PolicyPrompt], rollout: Rollout, sampling: SamplingConfig
+) -> dict[str, float | None]:
     """Metrics of one rollout; None for what does not exist (no verifier, no reward, no spread)."""
     answers = [judged for group in rollout.groups for judged in group]
     usable = [judged for judged in answers if judged.answer.usable]
@@ -28,11 +32,12 @@ def rollout_metrics(prompts: Sequence[PolicyPrompt], rollout: Rollout) -> dict[s
     return {
         "reward/mean": mean(rewards),
         "reward/group_std": mean(spreads),
+        "reward/spread_share": mean([has_spread([j.earned(sampling) for j in group]) for group in rollout.groups]),
         "reward/masked_share": 1 - len(rewarded) / len(answers),
         "reward/length_correlation": correlation(rewards, lengths),
         "rollout/answers": float(len(answers)),
         "rollout/tokens_mean": mean([len(judged.answer.token_ids) for judged in usable]) or 0.0,
-        "rollout/truncated_share": mean([judged.answer.finish_reason == "length" for judged in usable]),
+        "rollout/truncated_share": mean([judged.answer.truncated for judged in usable]),
         "rollout/distinct_share": mean([len({j.answer.text for j in group}) / len(group) for group in rollout.groups]),
         "rollout/gold_accuracy": gold,
         "rollout/cue_share": mean([style_of(j.answer.text).suffix for j in usable]) if gold is not None else None,

@@ -76,6 +76,14 @@ class BootstrapConfig(Section):
     def _some_once(cls, value: tuple[Method, ...]) -> tuple[Method, ...]:
         return _each_once(value, get_args(Method))
 
+    @model_validator(mode="after")
+    def _only_what_the_loss_has(self) -> BootstrapConfig:
+        for objective in ("sft", "dpo", "direct", "bradley_terry", "pairrm"):
+            unused = getattr(self, objective).unused_by(objective)
+            if unused:
+                raise ValueError(f"{objective}.{unused} would change nothing, that loss has no such term; set it to 0")
+        return self
+
 
 class EvaluationConfig(Section):
     """What is measured on each test set."""

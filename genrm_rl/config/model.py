@@ -143,6 +143,13 @@ class LearnerConfig(Section):
     adam_betas: tuple[float, float] = setting((0.9, 0.95), "AdamW; the paper uses (0.9, 0.95)")
     weight_decay: float = setting(0.1, "AdamW; the paper uses 0.1", ge=0)
     max_grad_norm: float = setting(1.0, "gradient clipping", gt=0)
+    max_skipped: int = setting(
+        3,
+        "optimizer steps in a row without a finite loss and gradient after which the run stops; each is skipped",
+        unit="steps",
+        free=True,
+        ge=1,
+    )
     warmup_ratio: float = setting(0.1, "share of the steps with rising learning rate; the paper says 0.1", ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "learning-rate schedule after the warm-up")
     startup_deadline: float = setting(
@@ -175,6 +182,12 @@ class FitConfig(Section):
     beta: float = setting(0.1, "DPO temperature; the paper uses 1.0, neighbours 0.1", gt=0)
     label_smoothing: float = setting(0.0, "DPO / BT label smoothing", ge=0, lt=0.5)
     nll_coefficient: float = setting(0.0, "weight of the NLL anchor on the chosen trace in DPO", ge=0)
+
+    def unused_by(self, objective: str) -> str | None:
+        """The setting that is not 0 although the loss of ``objective`` has no such term, if there is one."""
+        if self.label_smoothing and objective in ("sft", "direct"):
+            return "label_smoothing"
+        return "nll_coefficient" if self.nll_coefficient and objective != "dpo" else None
 
     @model_validator(mode="after")
     def _finite(self) -> FitConfig:

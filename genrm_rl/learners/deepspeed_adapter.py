@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,7 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm,
-        # A step that is not finite is reported by its loss and norm; DeepSpeed would silently skip it.
+        # Whether a step is finite is seen by GuardedAdamW at every stage; DeepSpeed looks at some of them only.
         "bf16": {"enabled": config.precision == "bfloat16", "check_grad_overflow": False},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
@@ -106,25 +107,54 @@ class _Surface:
             yield
 
 
+class GuardedAdamW(torch.optim.AdamW):
+    """AdamW that does nothing while ``skip`` is set, so that weights and moments stay as they are."""
+
+    skip = False
+
+    def step(self, closure: Any = None) -> Any:
+        """One update, or none."""
+        return None if self.skip else super().step(closure)
+
+
 class DeepSpeedEngine(_Surface):
     """A thin, typed surface over ``deepspeed.initialize``: what the learner calls, and nothing else."""
 
     def __init__(self, network: torch.nn.Module, groups: list[dict[str, Any]], config: LearnerConfig) -> None:
         self.config = config
         # PyTorch's fused AdamW: starts at once, where DeepSpeed's own Adam compiles for a minute at first use.
-        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-8, fused=True)
+        self._adam = GuardedAdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-8, fused=True)
         self.engine, *_ = deepspeed.initialize(
             model=network,
-            optimizer=optimizer,
+            optimizer=self._adam,
             config=engine_config(config, _parameters(network), dist.get_world_size()),
             dist_init_required=False,
         )
-        self._clipped_norm: torch.Tensor | None = None
-        # In float32 without ZeRO, DeepSpeed clips but forgets the norm; keep it.
-        self.engine.clip_fp32_gradients = self._clip_and_keep_norm
+        self._norm: float | None = None
+        if self.engine.zero_optimization_stage():
+            zero = self.engine.optimizer
+            for name in ("get_grad_norm_direct", "complete_grad_norm_calculation_for_cpu_offload"):
+                setattr(zero, name, self._watched(getattr(zero, name)))
+        else:  # float32: DeepSpeed clips but forgets the norm
+            self.engine.clip_fp32_gradients = self._clip_and_keep_norm
+
+    def _watched(self, norm_of_group: Any) -> Any:
+        """ZeRO's norm of one group of parameters, known before anything is updated and the same on all workers.
+
+        It is -1 where a gradient is not finite. DeepSpeed would go on: the norm over all groups hides the sign.
+        """
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            norm = norm_of_group(*arguments, **options)
+            self._adam.skip |= not 0 <= float(norm) < math.inf
+            return norm
+
+        return watched
 
     def _clip_and_keep_norm(self) -> None:
-        self._clipped_norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        parameters = self.module.parameters()
+        self._norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
+        self._adam.skip |= not math.isfinite(self._norm)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -135,13 +165,19 @@ class DeepSpeedEngine(_Surface):
         """Accumulate the gradients of an already scaled loss."""
         self.engine.backward(loss, scale_wrt_gas=False)
 
-    def step(self, learning_rate: float) -> float:
-        """Reduce, clip, update, zero. Returns the gradient norm before clipping."""
+    def step(self, learning_rate: float, *, skip: bool = False) -> float:
+        """Reduce, clip, update, zero. Returns the gradient norm before clipping, NaN if the gradient is not finite.
+
+        Then, or if ``skip`` is set, nothing is updated, on no worker.
+        """
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
+        self._adam.skip = skip
         self.engine.step()
+        if self._adam.skip:
+            return math.nan
         norm = self.engine.get_global_grad_norm()
-        return float(norm if norm is not None else self._clipped_norm)
+        return float(norm if norm is not None else self._norm)
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
         """Weights, optimizer and ``client_state``; every worker must call it, each writes its shard."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from genrm_rl.config.base import identity
 from genrm_rl.config.model import FitConfig, LearnerConfig
-from genrm_rl.errors import DataError, EnvironmentProblem, GenRMError, RunDirectoryError
+from genrm_rl.errors import ConfigError, DataError, EnvironmentProblem, GenRMError, RunDirectoryError
 from genrm_rl.learners.events import FitEvents, FitProgress
 from genrm_rl.learners.examples import file_hash, read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
@@ -89,7 +89,8 @@ class FitResult:
     """A finished fit. ``seconds`` by phase: launch, imports, load, reference, train, checkpoint, save, end, total.
 
     ``start`` in ``seconds`` is what passed from the call to the first step without the reference pass. ``history`` has
-    one row per optimizer step: step, loss, learning_rate, grad_norm, tokens, seconds, and the objective's metrics.
+    one row per optimizer step: step, loss, learning_rate, grad_norm, tokens, seconds, and the objective's metrics; a
+    skipped step has no loss, norm or metrics, but ``skipped``.
     """
 
     output_dir: Path
@@ -112,8 +113,8 @@ def fit(spec: FitSpec, *, progress: Callable[[FitProgress], None] | None = None,
 
     ``progress`` is called about twice a second from a thread; ``show`` draws a progress bar on stderr. Needs a
     connected Ray. Raises DataError or ModelError for inputs that can't be trained on (before anything is started),
-    RunDirectoryError if ``output_dir`` holds the result of another fit, FitFailed after ``learner.max_failures``
-    restarts.
+    RunDirectoryError if ``output_dir`` holds the result of another fit, TrainingError if losses are not finite,
+    FitFailed after ``learner.max_failures`` restarts.
     """
     called = time.time()
     check_fit(spec)
@@ -154,7 +155,10 @@ def load_result(output_dir: str | Path) -> FitResult:
 
 
 def check_fit(spec: FitSpec) -> None:
-    """Everything that can be known to be wrong before a worker starts. Raises DataError, ModelError."""
+    """Everything that can be known to be wrong before a worker starts. Raises ConfigError, DataError, ModelError."""
+    unused = spec.fit.unused_by(spec.objective)
+    if unused:
+        raise ConfigError(f"objective {spec.objective} has no {unused}; leave it at 0")
     facts = inspect_directory(Path(spec.model_dir))
     examples = read_examples(spec.examples_path)
     check_objective_fits(spec.objective, examples, str(spec.examples_path))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genrm_rl.errors import GenRMError
+from genrm_rl.errors import GenRMError, TrainingError
 from genrm_rl.learners.events import EventWriter, merged_history
 from genrm_rl.learners.examples import Example, read_examples
 from genrm_rl.learners.layout import check_layout, state_layout
 from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
+from genrm_rl.learners.skips import Skips
 from genrm_rl.runtime.object_store import fetch, light
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_manifest, remove_tree, write_atomic
 
@@ -89,15 +90,19 @@ class FitRun:
             nll_coefficient=spec.fit.nll_coefficient,
         )
         first = self._restore(learner)
+        skips = Skips(spec.learner.max_skipped)
         clock.seconds["start"] = time.time() - clock.called - clock.seconds["reference"]
         for step in range(first, len(batches)):
             batch = [data[index] for index in batches[step]]
             with clock.phase("train"):
                 metrics = learner.step(batch, objective, learning_rate=self._learning_rate(step, len(batches)))
             self._event("step", **step_row(step, metrics))
+            skips.see(metrics, f"step {step} of the fit")
             if self._checkpoint_due(step, len(batches)):
                 with clock.phase("checkpoint"):
                     self._checkpoint(learner, step)
+        if skips.total == len(batches):
+            raise TrainingError(f"no step of the fit has a finite loss and gradient ({len(batches)} were skipped)")
         self._publish(learner, len(batches))
         self._event("done")
         learner.close()
@@ -185,7 +190,8 @@ class FitRun:
             "versions": versions(),
             "steps": steps,
             "trained_tokens": sum(int(row["tokens"]) for row in history),
-            "final_loss": history[-1]["loss"],
+            "skipped_steps": sum("skipped" in row for row in history),
+            "final_loss": next(row["loss"] for row in reversed(history) if "loss" in row),
             "restarts": self.attempt - 1,
         }
 
@@ -218,23 +224,16 @@ def complete_states(state_dir: Path) -> list[Path]:
 
 
 def step_row(step: int, metrics: StepMetrics) -> dict[str, Any]:
-    """A history row. A loss that is not finite stops the fit with the number of the step."""
-    if not np.isfinite(metrics.loss) or not np.isfinite(metrics.grad_norm):
-        from genrm_rl.errors import ConfigError
-
-        raise ConfigError(
-            f"step {step} has loss {metrics.loss} and gradient norm {metrics.grad_norm}; "
-            "lower the fit's learning_rate or use learner.precision float32"
-        )
-    return {
+    """A history row. A skipped step has no loss, norm or metric, but ``skipped``: 1."""
+    row = {
         "step": step,
-        "loss": metrics.loss,
         "learning_rate": metrics.learning_rate,
-        "grad_norm": metrics.grad_norm,
         "tokens": metrics.tokens,
         "seconds": round(metrics.seconds, 4),
-        **metrics.metrics,
     }
+    if not metrics.applied:
+        return row | {"skipped": 1}
+    return row | {"loss": metrics.loss, "grad_norm": metrics.grad_norm, **metrics.metrics}
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -75,9 +75,9 @@ class LearnerActor:
         self._model_dir = model_dir
         self._held: dict[int, HeldWeights] = {}
 
-    def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+    def logprobs(self, segments: Sequence[Segment], temperature: float) -> list[np.ndarray]:
         """Log-probabilities of the taken tokens, one float32 array per segment."""
-        return [values.numpy() for values in self._learner.logprobs(segments)]
+        return [values.numpy() for values in self._learner.logprobs(segments, temperature=temperature)]
 
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """Scalars of the taken positions, one float32 array per segment."""
@@ -208,9 +208,9 @@ class LearnerGroup:
         self.ready()
         return self._workers
 
-    def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+    def logprobs(self, segments: Sequence[Segment], *, temperature: float = 1.0) -> list[np.ndarray]:
         """See :meth:`Learner.logprobs`."""
-        return self._first("logprobs", ray.put(list(segments)))
+        return self._first("logprobs", ray.put(list(segments)), temperature)
 
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """See :meth:`Learner.values`."""

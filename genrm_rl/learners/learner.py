@@ -8,6 +8,7 @@ microbatches changes the result beyond floating-point noise.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
-from genrm_rl.learners.objectives import Objective, Outputs
+from genrm_rl.learners.objectives import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 from genrm_rl.learners.sharding import load_sharded_network
 from genrm_rl.learners.weights import LearnerWeights
@@ -29,7 +30,10 @@ from genrm_rl.runtime.object_store import fetch, upload_tree
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One optimizer step. ``loss`` and ``metrics`` are means over the global batch; ``tokens`` is its size."""
+    """One optimizer step. ``loss`` and ``metrics`` are means over the global batch; ``tokens`` is its size.
+
+    If the loss or the gradient was not finite, the step was not ``applied``: weights and optimizer are as before.
+    """
 
     loss: float
     grad_norm: float
@@ -37,6 +41,7 @@ class StepMetrics:
     tokens: int
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    applied: bool = True
 
 
 class Learner:
@@ -76,7 +81,10 @@ class Learner:
         return self.engine.module
 
     def step(self, batch: Sequence[Any], objective: Objective, *, learning_rate: float) -> StepMetrics:
-        """One optimizer update on the global ``batch``; every worker passes the same one."""
+        """One optimizer update on the global ``batch``; every worker passes the same one.
+
+        It is skipped, by all workers alike, if the loss or the gradient of the global batch is not finite.
+        """
         started = time.perf_counter()
         self.engine.module.train()
         segments = [objective.segments(example) for example in batch]
@@ -85,15 +93,17 @@ class Learner:
         sums = torch.zeros(1 + len(objective.metrics), dtype=torch.float64)
         for indices in self._share(sizes):
             if indices:
-                outputs = self._forward([segment for index in indices for segment in segments[index]])
+                outputs = self._forward(
+                    [segment for index in indices for segment in segments[index]], objective.reading
+                )
                 examples = [batch[index] for index in indices]
                 loss, values = objective.loss(outputs, examples, totals, self.workers)
                 sums += torch.stack([loss.detach(), *(values[name] for name in objective.metrics)]).double().cpu()
             else:
                 loss = self._empty_loss()
             self.engine.backward(loss)
-        grad_norm = self.engine.step(learning_rate)
         loss_sum, *metric_sums = self._reduce(sums)
+        grad_norm = self.engine.step(learning_rate, skip=not math.isfinite(loss_sum))
         return StepMetrics(
             loss=loss_sum / self.workers,
             grad_norm=grad_norm,
@@ -104,17 +114,22 @@ class Learner:
                 name: value / totals[total]
                 for (name, total), value in zip(objective.metrics.items(), metric_sums, strict=True)
             },
+            applied=math.isfinite(loss_sum) and math.isfinite(grad_norm),
         )
 
     @torch.no_grad()
     def logprobs(
-        self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None
+        self,
+        segments: Sequence[Segment],
+        progress: Callable[[int], None] | None = None,
+        *,
+        temperature: float = 1.0,
     ) -> list[torch.Tensor]:
         """Log-probability of each taken token: one float32 CPU tensor per segment, the same list on every worker.
 
         ``progress`` is called with the number of tokens done by this worker's microbatches.
         """
-        return self._evaluate(segments, progress)
+        return self._evaluate(segments, progress, Reading(temperature))
 
     @torch.no_grad()
     def scores(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[float]:
@@ -126,7 +141,7 @@ class Learner:
         """Scalar of each taken position: one float32 CPU tensor per segment. Needs ``head="score"``."""
         if self.network.score_head is None:
             raise ValueError("this learner has a language head; build it with head='score' to get scores")
-        return self._evaluate(segments, progress)
+        return self._evaluate(segments, progress, Reading())
 
     def weights(self) -> LearnerWeights:
         """Full weights under their HF names; every worker must iterate to the end."""
@@ -167,24 +182,27 @@ class Learner:
         )
         return plan[self.rank]
 
-    def _forward(self, segments: Sequence[Segment]) -> Outputs:
+    def _forward(self, segments: Sequence[Segment], reading: Reading) -> Outputs:
         batch = collate(segments, packed=self.config.packing).to(self.device)
-        values_N, correct_N = self.engine.forward(*batch.network_inputs())
-        return Outputs(values_N, correct_N, batch.segment_N, batch.segments)
+        found = self.engine.forward(*batch.network_inputs(), reading.temperature, reading.entropy)
+        values_N, correct_N, entropy_N = found
+        return Outputs(values_N, correct_N, batch.segment_N, batch.segments, entropy_N)
 
     def _empty_loss(self) -> torch.Tensor:
         """A forward pass without weight: under ZeRO every worker must join every collective."""
-        return self._forward([_placeholder()]).values_N.sum() * 0.0
+        return self._forward([_placeholder()], Reading()).values_N.sum() * 0.0
 
-    def _evaluate(self, segments: Sequence[Segment], progress: Callable[[int], None] | None) -> list[torch.Tensor]:
+    def _evaluate(
+        self, segments: Sequence[Segment], progress: Callable[[int], None] | None, reading: Reading
+    ) -> list[torch.Tensor]:
         self.engine.module.eval()
         mine: dict[int, torch.Tensor] = {}
         for indices in self._share([[len(segment.token_ids)] for segment in segments]):
             if not indices:
-                self._forward([_placeholder()])
+                self._forward([_placeholder()], reading)
                 continue
             chosen = [segments[index] for index in indices]
-            values = self._forward(chosen).values_N.float().cpu()
+            values = self._forward(chosen, reading).values_N.float().cpu()
             for index, part in zip(indices, values.split([len(segment.take) for segment in chosen]), strict=True):
                 mine[index] = part
             if progress is not None:

@@ -51,11 +51,14 @@ class TrainedNetwork(nn.Module):
         take_N: torch.Tensor,
         targets_N: torch.Tensor,
         lengths: tuple[int, ...] | None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Log-probabilities of the targets, or scores, at the taken positions [N], in float32.
+        temperature: float = 1.0,
+        entropy: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Log-probabilities of the targets at ``temperature``, or scores, at the taken positions [N], in float32.
 
-        The second value marks positions whose most likely token is the target; it is None for scores. Plain tensors go
-        in and out, because ZeRO-3's hooks look into nothing else.
+        The second value marks positions whose most likely token is the target; the third is the entropy of the
+        positions' distributions if it is asked for. Both are None for scores. Plain tensors go in and out, because
+        ZeRO-3's hooks look into nothing else.
         """
         kwargs: dict[str, Any] = {
             "input_ids": input_ids_RT,
@@ -67,13 +70,16 @@ class TrainedNetwork(nn.Module):
             kwargs["segment_lengths"] = lengths
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
-            return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None
+            return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None
         logits_NV = self._logits(kwargs, take_N)
+        if temperature != 1.0:
+            logits_NV = logits_NV.float() / temperature
         # Imported late: OpenRLHF's losses pull in DeepSpeed, which the scorer's process has no other use for.
-        from genrm_rl.algorithms.objectives import token_logprobs
+        from genrm_rl.algorithms.objectives import token_entropy, token_logprobs
 
         correct_N = logits_NV.detach().argmax(-1) == targets_N
-        return token_logprobs(logits_NV, targets_N), correct_N
+        entropy_N = token_entropy(logits_NV.detach()) if entropy else None
+        return token_logprobs(logits_NV, targets_N), correct_N, entropy_N
 
     def _logits(self, kwargs: dict[str, Any], take_N: torch.Tensor) -> torch.Tensor:
         """Logits [N, V] of the taken positions only: the output head is the dearest layer of a small model."""

@@ -38,20 +38,36 @@ HEAD_KIND: dict[str, str] = {
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How log-probabilities are read from logits: divided by ``temperature``, with the ``entropy`` of each position or
+    not."""
+
+    temperature: float = 1.0
+    entropy: bool = False
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What a forward pass gives at the taken positions: ``values_N`` are log-probabilities or scores (float32).
 
-    ``correct_N`` marks positions whose most likely token is the target (None for scores).
+    ``correct_N`` marks positions whose most likely token is the target (None for scores); ``entropy_N`` is there if the
+    reading asks for it.
     """
 
     values_N: torch.Tensor
     correct_N: torch.Tensor | None
     segment_N: torch.Tensor
     segments: int
+    entropy_N: torch.Tensor | None = None
 
 
 class Objective(Protocol):
     """A training objective. ``segments`` of an example are laid out in order; ``loss`` sees them in that order."""
+
+    @property
+    def reading(self) -> Reading:
+        """How the forward pass reads the logits."""
+        ...
 
     def segments(self, example: Any) -> list[Segment]:
         """The sequences to run and the positions to take."""
@@ -85,6 +101,8 @@ class ReferencedPair:
 @dataclass(frozen=True)
 class SupervisedTokens:
     """``sft`` and ``direct``: cross-entropy on the masked-in tokens."""
+
+    reading = Reading()
 
     def segments(self, example: SequenceExample) -> list[Segment]:
         return [Segment(example.input_ids, np.flatnonzero(example.loss_mask) - 1)]
@@ -122,6 +140,8 @@ class DirectPreference:
     label_smoothing: float = 0.0
     nll_coefficient: float = 0.0
     ipo: bool = False
+
+    reading = Reading()
 
     def segments(self, example: ReferencedPair) -> list[Segment]:
         return PairLogprobs().segments(example.pair)
@@ -168,6 +188,8 @@ class BradleyTerry:
 
     label_smoothing: float = 0.0
 
+    reading = Reading()
+
     def segments(self, example: PairExample) -> list[Segment]:
         return [_last(example.chosen_ids), _last(example.rejected_ids)]
 
@@ -198,6 +220,8 @@ class PairClassifier:
     """``pairrm``: one logit for "A wins" on the last token of a prompt that holds both answers."""
 
     label_smoothing: float = 0.0
+
+    reading = Reading()
 
     def segments(self, example: LabeledExample) -> list[Segment]:
         return [_last(example.input_ids)]

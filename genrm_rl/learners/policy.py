@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from genrm_rl.learners.objectives import Outputs, completion_tokens
+from genrm_rl.learners.objectives import Outputs, Reading, completion_tokens
 from genrm_rl.learners.packing import Segment
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class PolicyExample:
     """One answer with its advantages. Arrays are float32 of shape [T], T generated tokens.
 
-    ``old_logp_T`` is the learner's before the step, ``rollout_logp_T`` the engine's when it sampled,
-    ``reference_logp_T`` the frozen starting policy's. ``old_values_T`` and ``returns_T`` are the critic's (else empty).
+    ``old_logp_T`` is the learner's before the step, ``rollout_logp_T`` the engine's when it sampled, ``importance_T``
+    the weight that corrects between them, ``reference_logp_T`` the frozen starting policy's; all of them at the
+    temperature of the rollout. ``old_values_T`` and ``returns_T`` are the critic's (else empty).
     """
 
     prompt_ids: tuple[int, ...]
@@ -28,6 +29,7 @@ class PolicyExample:
     advantages_T: np.ndarray
     old_logp_T: np.ndarray
     rollout_logp_T: np.ndarray
+    importance_T: np.ndarray
     reference_logp_T: np.ndarray
     old_values_T: np.ndarray
     returns_T: np.ndarray
@@ -39,15 +41,20 @@ class PolicyExample:
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """Clipped policy gradient on :class:`PolicyExample` (PPO, GRPO, RLOO, REINFORCE++)."""
+    """Clipped policy gradient on :class:`PolicyExample` (PPO, GRPO, GSPO, RLOO, REINFORCE++)."""
 
     clip: tuple[float, float] = (0.2, 0.2)
     dual_clip: float | None = None
-    correction: Literal["off", "clip", "mask"] = "off"
-    correction_range: tuple[float, float] = (0.5, 2.0)
+    ratio: Literal["token", "sequence"] = "token"
     kl_coefficient: float = 0.0
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_gradient: Literal["estimator", "unbiased"] = "estimator"
     aggregation: Literal["token", "sequence"] = "token"
+    temperature: float = 1.0
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.temperature, entropy=True)
 
     def segments(self, example: PolicyExample) -> list[Segment]:
         return [example.segment()]
@@ -58,7 +65,8 @@ class PolicyGradient:
 
     @property
     def metrics(self) -> dict[str, str]:
-        return {"clip_share": "weight", "kl_step": "weight", "kl_reference": "weight", "kl_engine": "weight"}
+        names = ("clip_share", "kl_step", "kl_reference", "kl_engine", "importance", "entropy")
+        return dict.fromkeys(names, "weight")
 
     def loss(self, outputs: Outputs, examples: Sequence[PolicyExample], totals: dict[str, float], dp_size: int):
         from genrm_rl.algorithms.policy_objectives import PolicyTerms, policy_loss
@@ -69,20 +77,24 @@ class PolicyGradient:
             rollout_logp_N=_joined(like, [example.rollout_logp_T for example in examples]),
             reference_logp_N=_joined(like, [example.reference_logp_T for example in examples]),
             advantage_N=_joined(like, [example.advantages_T for example in examples]),
+            importance_N=_joined(like, [example.importance_T for example in examples]),
             weight_N=_joined(like, [self._weights(len(example.completion_ids)) for example in examples]),
+            segment_N=outputs.segment_N,
+            segments=outputs.segments,
             total=totals["weight"],
         )
-        return policy_loss(
+        loss, sums = policy_loss(
             like,
             terms,
             clip=self.clip,
             dual_clip=self.dual_clip,
-            correction=self.correction,
-            correction_range=self.correction_range,
+            ratio=self.ratio,
             kl_coefficient=self.kl_coefficient,
             kl_estimator=self.kl_estimator,
+            kl_gradient=self.kl_gradient,
             dp_size=dp_size,
         )
+        return loss, sums | {"entropy": (outputs.entropy_N * terms.weight_N).sum()}
 
     def _weights(self, length: int) -> np.ndarray:
         return np.full(length, 1.0 if self.aggregation == "token" else 1.0 / length, dtype=np.float32)
@@ -93,6 +105,7 @@ class ValueRegression:
     """The critic's step on :class:`PolicyExample`: its values towards the GAE returns."""
 
     clip: float | None = 0.5
+    reading = Reading()
 
     def segments(self, example: PolicyExample) -> list[Segment]:
         return [example.segment()]

@@ -116,7 +116,7 @@ class Scorer:
             chosen = [indices[position] for position in microbatch]
             batch = collate([last_token(sequences[index]) for index in chosen], packed=packed).to(self._device)
             with torch.inference_mode():
-                values_N, _ = self._network(*batch.network_inputs())
+                values_N, *_ = self._network(*batch.network_inputs())
             yield list(zip(chosen, values_N.float().tolist(), strict=True))
 
 

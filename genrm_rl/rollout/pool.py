@@ -23,7 +23,7 @@ from genrm_rl.rollout.errors import EngineLostError, PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import WeightPublisher
 from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve, wait_for_lost_room
-from genrm_rl.rollout.settings import Device, engine_settings
+from genrm_rl.rollout.settings import Device, Distribution, engine_settings
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
 from genrm_rl.rollout.watch import EngineWatch
@@ -48,6 +48,7 @@ class EnginePool:
         model_path: directory of the base model (safetensors, tokenizer).
         rollout: engine settings. model: context length and dtype.
         device: ``cpu`` or ``cuda``; None takes what the Ray cluster has.
+        logprobs_of: the distribution of generated tokens' log-probabilities (`EngineSettings`).
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class EnginePool:
         *,
         device: Device | None = None,
         console: Console | None = None,
+        logprobs_of: Distribution = "model",
     ) -> None:
         self._console = console or Console(stderr=True)
         self._rollout = rollout
-        self.settings = engine_settings(model_path, rollout, model, device or choose_device(rollout))
+        self.settings = engine_settings(model_path, rollout, model, device or choose_device(rollout), logprobs_of)
         self._group = reserve(rollout, self.settings.device, self._console)
         self._actors: list[ActorHandle | None] = [None] * rollout.engines
         self._reports: list[EngineReport | None] = [None] * rollout.engines

@@ -16,11 +16,16 @@ from genrm_rl.errors import ModelError
 
 Device = Literal["cpu", "cuda"]
 WeightBackend = Literal["nccl", "ipc", "shared_memory"]
+Distribution = Literal["model", "sampling"]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Resolved settings of one engine. Sizes in tokens, memory in GiB."""
+    """Resolved settings of one engine. Sizes in tokens, memory in GiB.
+
+    ``logprobs_of`` says which distribution the log-probabilities of generated tokens belong to: the model's own, or the
+    one that was sampled from, after temperature and top-p.
+    """
 
     model_path: str
     device: Device
@@ -34,10 +39,15 @@ class EngineSettings:
     weight_backend: WeightBackend
     sleep: bool
     cpu_threads: int
+    logprobs_of: Distribution = "model"
 
 
 def engine_settings(
-    model_path: str | Path, rollout: RolloutConfig, model: ModelConfig, device: Device
+    model_path: str | Path,
+    rollout: RolloutConfig,
+    model: ModelConfig,
+    device: Device,
+    logprobs_of: Distribution = "model",
 ) -> EngineSettings:
     """Resolve the settings of every engine of a pool.
 
@@ -67,6 +77,7 @@ def engine_settings(
         weight_backend=backend,
         sleep=rollout.sleep and device == "cuda",
         cpu_threads=max(1, math.ceil(rollout.cpus_per_engine)),
+        logprobs_of=logprobs_of,
     )
 
 

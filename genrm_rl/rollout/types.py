@@ -37,9 +37,10 @@ class GenerationResult:
     """One finished sequence.
 
     ``logprobs_TK`` holds, per generated position (T), the log-probabilities of ``logprob_token_ids`` in the request's
-    order (K): of the model itself, before temperature and top-p; empty if none were asked for. ``sampled_logprobs_T``
-    are those of the generated tokens. ``error`` says what happened when ``finish_reason`` is ``failed`` or
-    ``deadline``. ``cached_prompt_tokens`` were found in the engine's prefix cache and not computed again.
+    order (K), empty if none were asked for; ``sampled_logprobs_T`` those of the generated tokens. Both are of the model
+    itself, before temperature and top-p, or of what was sampled from (``EngineSettings.logprobs_of``). ``error`` says
+    what happened when ``finish_reason`` is ``failed`` or ``deadline``. ``cached_prompt_tokens`` were found in the
+    engine's prefix cache and not computed again.
     """
 
     request_id: str

@@ -38,9 +38,8 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
     """vLLM's arguments for these settings.
 
     Prompts are prefilled whole (no chunked prefill) on CPU: vLLM 0.29 rewinds the random generator of a half-prefilled
-    seeded request, which a CPU generator can't do, and the engine dies. ``logprobs_mode`` raw: log-probabilities are
-    those of the model itself, before temperature and top-p. Prefixes are shared by whole blocks, by default 128 tokens
-    on CPU, longer than most prompts of a small judge. 32 is the least that the CPU kernels take; it costs no
+    seeded request, which a CPU generator can't do, and the engine dies. Prefixes are shared by whole blocks, by default
+    128 tokens on CPU, longer than most prompts of a small judge. 32 is the least that the CPU kernels take; it costs no
     throughput.
     """
     on_cpu = settings.device == "cpu"
@@ -56,7 +55,7 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         distributed_executor_backend=executor_class(settings),
         worker_extension_cls=WORKER_EXTENSION,
         weight_transfer_config=WeightTransferConfig(backend=settings.weight_backend),
-        logprobs_mode="raw_logprobs",
+        logprobs_mode="raw_logprobs" if settings.logprobs_of == "model" else "processed_logprobs",
         enable_chunked_prefill=False if on_cpu else None,
         max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
         kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,

@@ -39,7 +39,7 @@ class SimulatedLearners:
         self._pass, self._update = PASS * part, UPDATE * part
         self._actor = SleepingLearner.remote()
 
-    def logprobs(self, segments: Sequence[Segment]) -> list[np.ndarray]:
+    def logprobs(self, segments: Sequence[Segment], *, temperature: float = 1.0) -> list[np.ndarray]:
         """See `LearnerGroup.logprobs`."""
         return ray.get(self._actor.logprobs.remote(ray.put(list(segments)), self._pass))
 

@@ -35,7 +35,7 @@ def loss_of(kind: str, examples, *, packed: bool) -> tuple[float, torch.Tensor]:
     segments = [segment for example in examples for segment in objective.segments(example)]
     batch = collate(segments, packed=packed)
     network.zero_grad()
-    values_N, correct_N = network(*batch.network_inputs())
+    values_N, correct_N, _ = network(*batch.network_inputs())
     outputs = Outputs(values_N, correct_N, batch.segment_N, batch.segments)
     loss, _ = objective.loss(outputs, examples, objective.totals(examples), 1)
     loss.backward()
@@ -95,7 +95,7 @@ def test_packed_log_probabilities_equal_transformers_one_sequence_at_a_time(tiny
     segments = [objective.segments(SequenceExample.from_completion(ids[:1], ids[1:]))[0] for ids in drawn]
     batch = collate(segments, packed=True)
     with torch.no_grad():
-        values_N, _ = NETWORKS["language", True](*batch.network_inputs())
+        values_N, *_ = NETWORKS["language", True](*batch.network_inputs())
         for number, ids in enumerate(drawn):
             logits = plain(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
             expected = logits[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]

@@ -14,13 +14,18 @@ from genrm_rl.alignment.answers import read_answers
 from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.alignment.lost import RewardsLostError
+from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.rollout.parity import DEFAULT_LIMIT_NATS
 from genrm_rl.runtime.storage import is_complete, read_json
 
 YAML = """
 model: {name: tiny, max_context: 128, dtype: float32}
 prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}
+sampling: {temperature: 0.8}
 rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
 learner: {tokens_per_microbatch: 2048, precision: float32, cpus_per_worker: 1}
 judge_model: {name: tiny, max_context: 320, dtype: float32}
@@ -82,6 +87,32 @@ def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
     metrics = read_json(ppo_run / "steps/00001/metrics.json")
     assert metrics["train/grad_norm"] > 0 and metrics["train/critic_loss"] >= 0
     assert abs(metrics["train/kl_engine"]) < 1e-2  # engine and learner agree on what was sampled
+    assert metrics["train/entropy"] > 0 and metrics["train/skipped_updates"] == 0
+
+
+def test_engine_and_learner_agree_on_every_sampled_token_at_the_temperature(ppo_run, folder):
+    """The starting weights: what the engine gave each token, against transformers with its logits divided."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = config_of(folder, "ppo")
+    model = resolve_model(config.model)
+    chat = ChatEncoder(load_tokenizer(model.path))
+    prompts = load_prompts(config.prompts, chat, room=config.model.max_context, seed=config.run.seed).by_id
+    network = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    answers = [
+        judged.answer for group in read_answers(ppo_run / "steps/00000/rollout/answers.parquet") for judged in group
+    ]
+    assert {answer.weight_version for answer in answers} == {"base"}
+    for answer in answers:
+        start = len(prompts[answer.prompt_id].token_ids)
+        ids = torch.tensor([(*prompts[answer.prompt_id].token_ids, *answer.token_ids)])
+        with torch.no_grad():
+            logp = (network(ids).logits[0, start - 1 : -1] / 0.8).log_softmax(-1)
+        expected = logp.gather(1, ids[0, start:, None])[:, 0]
+        assert list(answer.logprobs_T) == pytest.approx(expected.tolist(), abs=DEFAULT_LIMIT_NATS["float32"])
+        # The end token is there where the policy wrote it, and never where it was cut off.
+        assert (answer.token_ids[-1] == chat.stop_token_id) == (answer.finish_reason == "stop")
 
 
 def test_the_page_and_the_numbers_are_there(ppo_run):
@@ -116,6 +147,7 @@ def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):
 
 def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on(folder, judge):
     words = ("--ppo.advantage", "dr_grpo", "--ppo.staleness", "1", "--ppo.steps", "3", "--evaluation.probes", "0")
+    words += ("--ppo.refills", "2")
     service = ("--reward.url", judge, "--evaluation.second-judge-url", judge)
     run = run_alignment(config_of(folder, "stale", *words, *service), Console(quiet=True))
     versions = [
@@ -128,6 +160,12 @@ def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on
     # The learner's probabilities differ from those that were sampled from, and the correction sees by how much.
     assert abs(metrics[0]["train/kl_engine"]) < 1e-2
     assert abs(metrics[1]["train/kl_engine"]) > abs(metrics[0]["train/kl_engine"])
+    for path, row in zip(sorted(run.glob("steps/*/rollout/answers.parquet")), metrics, strict=True):
+        groups = read_answers(path)
+        assert len({group[0].answer.prompt_id for group in groups}) == len(groups), "a refill asks new questions"
+        spread = sum(len({j.record.reward for j in group} - {None}) > 1 for group in groups)
+        assert len(groups) == 6 if spread == len(groups) else len(groups) > 6
+        assert row["reward/spread_share"] == pytest.approx(spread / len(groups))
     measured = next(row for row in read_json(run / "report.json")["evaluation"] if row["step"])
     assert measured["second_judge"] == "base"
     # Both judges are the same one here, and both are asked greedily about the same answers.

@@ -42,6 +42,26 @@ def test_one_rewarded_answer_has_no_peers_to_learn_from():
     assert shape_group([None, 0.7, None], "reinforce") == [None, 0.7, None]
 
 
+@pytest.mark.parametrize("estimator", GROUPED)
+@pytest.mark.parametrize("rewards", [[0.5] * 8, [0.5, 0.5 + 1e-9, None], [None] * 7 + [0.3], [None] * 8, [0.4]])
+def test_a_group_without_spread_leaves_the_batch(rewards, estimator):
+    """All alike, up to the noise of folding; one valid of eight; none of eight; a group of one."""
+    assert shape_group(rewards, estimator) == [None] * len(rewards)
+
+
+def test_a_masked_peer_spoils_no_standard_deviation():
+    shaped = shape_group([None, 0.2, None, 0.8, None, None, None, None], "group_norm")
+    assert [value for value in shaped if value is not None] == pytest.approx([-0.7071, 0.7071], abs=1e-3)
+
+
+def test_gae_of_an_unfinished_answer_goes_on_with_the_critics_value():
+    values_T, rewards_T = np.array([0.1, 0.2, 0.3]), np.zeros(3)
+    ended, _ = generalized_advantages(values_T, rewards_T, 0.9, 1.0)
+    open_end, returns_T = generalized_advantages(values_T, rewards_T, 0.9, 1.0, after=0.5)
+    assert ended[-1] == pytest.approx(-0.3) and open_end[-1] == pytest.approx(0.9 * 0.5 - 0.3)
+    assert returns_T == pytest.approx([0.9**3 * 0.5, 0.9**2 * 0.5, 0.9 * 0.5])
+
+
 def test_rloo_is_the_distance_to_the_mean_of_the_others():
     assert shape_group([1.0, 0.0, 0.5], "rloo") == pytest.approx([0.75, -0.75, 0.0])
 

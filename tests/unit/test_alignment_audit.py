@@ -42,3 +42,12 @@ def test_a_reward_of_a_group_that_nobody_judged_is_found() -> None:
 def test_an_answer_that_was_not_generated_has_no_reward() -> None:
     group = [judged(0, "a", 0.5), judged(1, "", 0.5, "failed")]
     assert audited(group, (0.5,)).fabricated == ["step 00000, prompt p, answer 1"]
+
+
+def test_a_truncated_answer_was_not_part_of_what_the_judge_saw() -> None:
+    cut = JudgedAnswer(
+        Answer("p", 1, (1, 2), "b", (0.0, 0.0), "length", "base"), RewardRecord(None, Mask.TRUNCATED, (), "v1")
+    )
+    audit = Audit()
+    check_group([judged(0, "a", 0.25), cut, judged(2, "c", 0.5)], {("p", ("a", "c")): [(0.25, 0.5)]}, audit, "00000")
+    assert (audit.rewarded, audit.fabricated, audit.masked) == (2, [], {"truncated": 1})

@@ -13,8 +13,8 @@ import pytest
 
 from genrm_rl.alignment.answers import Answer
 from genrm_rl.alignment.prompts import PolicyPrompt
-from genrm_rl.alignment.rewarding import ServiceRewarder
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.alignment.rewarding import ServiceRewarder, ask
+from genrm_rl.config.alignment import RewardConfig, SamplingConfig
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards import faults
 from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError
@@ -268,19 +268,24 @@ def test_a_reply_of_another_judge_than_the_one_asked_is_no_reward(service: Servi
 
 
 def test_the_trainer_sends_the_reference_answer_and_masks_what_has_none(service: Service) -> None:
+    """And neither an answer that failed nor one that was cut off."""
+
     def answer(index: int, text: str, finish: str = "stop") -> Answer:
         return Answer("p", index, (1, 2) if finish == "stop" else (), text, (0.0, 0.0), finish, "base")
 
-    answers = [answer(0, "3"), answer(1, "", "failed"), answer(2, "4")]
+    answers = [answer(0, "3"), answer(1, "", "failed"), answer(2, "4"), replace(answer(3, "5"), finish_reason="length")]
     known = PolicyPrompt("p", (Message("user", "add 1 2"),), (1,), reference="3")
     with client_of(service, rule="log_odds") as client:
         rewarder = ServiceRewarder(client)
-        rewarder.begin_step()
-        judged = rewarder.submit(known, answers).result()
-        masked = rewarder.submit(replace(known, reference=None), answers).result()
+        version = rewarder.begin_step()
+        judged, _ = ask(rewarder, known, answers, SamplingConfig(), version).result()
+        masked, _ = ask(rewarder, replace(known, reference=None), answers, SamplingConfig(), version).result()
+        nobody, _ = ask(rewarder, known, answers[1:2], SamplingConfig(), version).result()
     assert [body["groups"][0]["reference"] for body in service.bodies] == ["3"]
-    assert [record.reward for record in judged.records] == [0.0, None, 1.0]
-    assert [record.mask for record in masked.records] == [Mask.NO_REFERENCE, Mask.NOT_GENERATED, Mask.NO_REFERENCE]
+    assert [each.record.reward for each in judged] == [0.0, None, 1.0, None]
+    unknown, failed, cut = Mask.NO_REFERENCE, Mask.NOT_GENERATED, Mask.TRUNCATED
+    assert [each.record.mask for each in masked] == [unknown, failed, unknown, cut]
+    assert [each.record.mask for each in nobody] == [failed]
 
 
 @pytest.mark.parametrize("fault", faults.FAULTS)
