@@ -25,7 +25,7 @@ _SHAREGPT: dict[str, str] = {
     "chatgpt": "assistant", "bard": "assistant", "bing": "assistant", "model": "assistant", "tool": "tool",
     "observation": "tool", "function_call": "function_call",
 }  # fmt: skip
-_TEXT_PARTS = ("text", "input_text", "output_text")
+TEXT_PARTS = ("text", "input_text", "output_text")
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _HH_ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that show nothing
@@ -198,7 +198,7 @@ def _text(content: Any, where: str, notes: Notes) -> str:
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else kind_of(part)
-        if kind not in _TEXT_PARTS:
+        if kind not in TEXT_PARTS:
             raise BadRow("wrong_type", f"{where} has a part that is {kind}; only parts of type text can be read")
         if not isinstance(part.get("text"), str):
             raise BadRow("wrong_type", f"{where} has a text part without `text`")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi.exceptions import ValidationException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from genrm_rl.judging.types import Judgment, Verdict
+from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash
 from genrm_rl.rewards.types import Mask, Rule
 
@@ -41,11 +42,26 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def joined_parts(content: Any) -> Any:
+    """A list of text parts as one text. Raises ValueError for parts of another type; other values are left alone."""
+    if not isinstance(content, list):
+        return content
+    for number, part in enumerate(content):
+        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        if kind not in TEXT_PARTS or not isinstance(part.get("text"), str):
+            raise ValueError(f"part {number} is {kind}; the judge reads parts of type text only")
+    return "".join(part["text"] for part in content)
+
+
+def _known_role(role: Any) -> Any:
+    return "system" if role == "developer" else role
+
+
 class Turn(Wire):
     """One turn of the conversation that is answered."""
 
-    role: Role
-    content: Text
+    role: Annotated[Role, BeforeValidator(_known_role)] = Field(description="a developer's turn is a system turn")
+    content: Annotated[Text, BeforeValidator(joined_parts)] = Field(description="a text, or text parts, to be joined")
 
 
 Prompt = Annotated[Text | list[Turn], Field(description="a question, or the turns up to the answer")]

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from genrm_rl.errors import DataError
+from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Role
 from genrm_rl.rewards.types import Rule
 from genrm_rl.serving.contracts import JudgmentOut, Turn, compare
 
 ROLES = {role: role for role in get_args(Role)} | {"developer": "system"}
-TEXT_PARTS = ("input_text", "output_text", "text")
 ODDS: tuple[Rule, ...] = ("log_odds", "bradley_terry")  # rules whose rewards are no shares of 0 to 1
 LOWEST, HIGHEST = 1.0, 5.0  # genrm_compare's score of one answer
 MUCH_WORSE = 6.0  # its ranking runs from 1 (first is much better) to 6 (second is)
