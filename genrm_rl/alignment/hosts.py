@@ -101,19 +101,24 @@ def reward_client(config: AlignConfig, url: str, console: Console) -> RewardClie
     return RewardClient(url, config.reward, token=token, say=say, seed=config.run.seed)
 
 
-@contextmanager
-def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
-    """The judge of ``serving.checkpoint``, served on a free loopback port as long as the run lives."""
-    from genrm_rl.serving.app import judge_to_serve, running_service
-
+def serve_config(config: AlignConfig) -> ServeConfig:
+    """How an alignment serves the judge of its own, on a free loopback port."""
     serving = config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
-    settings = ServeConfig(
+    return ServeConfig(
         model=config.judge_model,
         judge=config.judge,
         rollout=config.judge_rollout,
         serving=serving,
         seed=config.run.seed,
     )
+
+
+@contextmanager
+def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
+    """The judge of ``serving.checkpoint``, served on a free loopback port as long as the run lives."""
+    from genrm_rl.serving.app import judge_to_serve, running_service
+
+    settings = serve_config(config)
     judge = judge_to_serve(settings)
     console.print(f"starting the judge {judge.name} ({judge.version})", highlight=False)
     with running_service(settings, judge) as address:

@@ -42,12 +42,18 @@ class Truth:
     rewards: dict[GroupKey, list[tuple[float | None, ...]]] = field(default_factory=dict)
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    judgments: int = 0
+    from_one_order: int = 0  # of these, with a P(A) although one order gave no verdict
 
     def add(self, asked: dict[str, Any], reply: dict[str, Any]) -> None:
         """Keep a true reply."""
         for group, found in zip(asked["groups"], reply["groups"], strict=True):
             key = group_key(group["prompt"], group["responses"])
             self.rewards.setdefault(key, []).append(tuple(entry["reward"] for entry in found))
+        for judgment in reply["judgments"]:
+            silent = {judgment["verdict_ab"], judgment["verdict_ba"]} - {"prefers_a", "prefers_b", "abstained"}
+            self.judgments += 1
+            self.from_one_order += bool(judgment["p_a"] is not None and judgment["votes"] and silent)
 
 
 class FaultyProxy:
