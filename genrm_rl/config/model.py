@@ -28,6 +28,9 @@ class JudgeConfig(Section):
     chat_template_kwargs: dict[str, bool | int | float | str] = setting(
         dict, "arguments of the model's chat template, e.g. {enable_thinking: false}"
     )
+    answer_thoughts: Literal["hide", "show"] = setting(
+        "hide", "`<think>...</think>` of an answer: left out of what is judged, or shown to the judge"
+    )
     max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
     force_verdict: bool = setting(
         False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from genrm_rl.config.model import JudgeConfig
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
 from genrm_rl.judging.templates import GRAMMARS, Family
+from genrm_rl.judging.thoughts import without_thoughts
 from genrm_rl.judging.types import Form, Trace
 from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot, content_hash
 
@@ -55,6 +56,7 @@ class JudgeEncoder:
         max_rationale: int,
         force_verdict: bool = False,
         template_arguments: Mapping[str, Any] | None = None,
+        answer_thoughts: Literal["hide", "show"] = "hide",
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
@@ -63,6 +65,7 @@ class JudgeEncoder:
         self.max_context = max_context
         self.max_rationale = max_rationale
         self.force_verdict = force_verdict
+        self._spoken = without_thoughts if answer_thoughts == "hide" else str
         self.marker_token_ids, self.verdict_token_ids = self._split_verdict_line("")
         self.marker_line_token_ids, after_break = self._split_verdict_line("\n")
         if after_break != self.verdict_token_ids:
@@ -98,12 +101,14 @@ class JudgeEncoder:
             max_rationale=judge.max_rationale,
             force_verdict=judge.force_verdict,
             template_arguments=judge.chat_template_kwargs,
+            answer_thoughts=judge.answer_thoughts,
         )
 
     @property
     def prompt_hashes(self) -> dict[Form, str]:
         """Hash of each prompt form in the model's chat template, for manifests."""
-        return {form: content_hash(words, self.chat.identity) for form, words in prompt_hashes(self.family).items()}
+        around = (self.chat.identity, self._spoken.__name__)
+        return {form: content_hash(words, *around) for form, words in prompt_hashes(self.family).items()}
 
     @property
     def stop_token_id(self) -> int:
@@ -123,7 +128,7 @@ class JudgeEncoder:
         """Prompt up to where the judge starts to write. For the direct form that is after the verdict marker, so that
         the next token is the verdict. Raises DataError or ModelError for turns that the templates do not take.
         """
-        messages = JudgePrompt(self.family, form).render(comparison, hint)
+        messages = JudgePrompt(self.family, form).render(self._shown(comparison), hint)
         ids = self.chat.conversation_ids(messages, generation=True)
         return ids + self.marker_token_ids if form == "direct" else ids
 
@@ -162,7 +167,7 @@ class JudgeEncoder:
     def conversation_ids(self, prompt: Sequence[Message], response: str) -> tuple[int, ...]:
         """Prompt and response for a scalar reward model; the last token, whose state is scored, is the end of turn."""
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt]
-        messages.append({"role": "assistant", "content": response})
+        messages.append({"role": "assistant", "content": self._spoken(response)})
         return self.chat.ends_turn(self.chat.conversation_ids(messages, generation=False))
 
     def pair_ids(self, comparison: Comparison) -> tuple[int, ...]:
@@ -206,10 +211,16 @@ class JudgeEncoder:
     def indistinct(self, comparison: Comparison, form: Form) -> bool:
         """Whether a judge of this form sees the same in both orders: equal answers, and those that the template makes
         equal."""
+        comparison = self._shown(comparison)
         if comparison.response_a == comparison.response_b:
             return True
         prompt = JudgePrompt(self.family, training_form(form))
         return prompt.render(comparison) == prompt.render(comparison.swap())
+
+    def _shown(self, comparison: Comparison) -> Comparison:
+        """The comparison as the judge is shown it."""
+        a, b = self._spoken(comparison.response_a), self._spoken(comparison.response_b)
+        return replace(comparison, response_a=a, response_b=b)
 
     def tokens_after(self, form: Form) -> int:
         """Tokens that may follow the prompt, a forced verdict line included."""

@@ -125,16 +125,19 @@ def test_the_page_and_the_numbers_are_there(ppo_run):
 
 
 def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
-    """As after a kill in the second step: its answers are on disk, its update is not."""
+    """As after a kill in the second step, for want of memory: its answers are on disk, its update is not, and it goes
+    on with half the microbatch."""
     again = folder / "cut" / "ppo"
     shutil.copytree(ppo_run, again)
     for name in ("policy", "checkpoints/00002", "evaluation/00002", "sync"):
         shutil.rmtree(again / name)
     (again / "steps/00001/metrics.json").unlink()
-    run_alignment(config_of(folder / "cut", "ppo", *LOG_ODDS, "--reward.url", judge), Console(quiet=True))
+    smaller = ("--learner.tokens-per-microbatch", "1024", "--rollout.max-in-flight", "16", "--checkpoint-every", "5")
+    run_alignment(config_of(folder / "cut", "ppo", *LOG_ODDS, "--reward.url", judge, *smaller), Console(quiet=True))
     expected, found = (load_file(path / "policy/model.safetensors") for path in (ppo_run, again))
     for name, tensor in expected.items():
-        assert found[name].allclose(tensor, atol=1e-5), name
+        # AdamW turns a gradient that is nothing but rounding noise into a step of a whole learning rate.
+        assert (found[name] - tensor).abs().mean() < 1e-6, name
 
 
 def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):

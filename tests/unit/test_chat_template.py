@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from genrm_rl.config import JudgeConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
@@ -87,3 +88,31 @@ def test_a_policys_prompt_is_found_whatever_day_its_trainer_rendered_it_on():
     for day in ("26 Jul 2024", "02 Jan 2031"):
         assert form.question(f"{day}<user>add 1\n2?</s><assistant>") == "add 1\n2?"
     assert form.question("something else") == "something else"
+
+
+@pytest.mark.parametrize(
+    ("answer", "judged"),
+    [
+        ("<think>wrong</think>right", "right"),
+        ("\n<think>a</think>\n\nright <think>b</think>", "right"),
+        ("so it is</think>right", "right"),  # the prompt opened the thinking
+        ("<think>and so on", ""),
+        ("<think></think>", ""),
+        ("write `<think>` before it", "write `<think>` before it"),
+        ("a <think>b</think> c", "a <think>b</think> c"),
+        ("plain  ", "plain  "),
+    ],
+)
+def test_the_thoughts_of_an_answer_are_not_judged(answer, judged):
+    from genrm_rl.judging.thoughts import without_thoughts
+
+    assert without_thoughts(answer) == judged
+    judge, shown = encoder(TURNS + OPENING), JudgeEncoder.from_config(
+        tokenizer(TURNS + OPENING), JudgeConfig(answer_thoughts="show"), 512
+    )  # fmt: skip
+    pair = comparison(a=answer, b="other")
+    assert judge.prompt_ids(pair, "cot") == shown.prompt_ids(comparison(a=judged, b="other"), "cot")
+    assert judge.conversation_ids(pair.prompt, answer) == judge.conversation_ids(pair.prompt, judged)
+    assert judge.indistinct(comparison(a=answer, b=judged), "cot")
+    assert (shown.prompt_ids(pair, "cot") == judge.prompt_ids(pair, "cot")) is (answer == judged)
+    assert shown.prompt_hashes != judge.prompt_hashes
