@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,8 +97,18 @@ def rewarder_of(config: AlignConfig, console: Console) -> Iterator[Rewarder]:
 def reward_client(config: AlignConfig, url: str, console: Console) -> RewardClient:
     """The client of the service at ``url``."""
     token = os.environ.get(config.serving.token_variable, "")
-    say = lambda text: console.print(text, highlight=False)  # noqa: E731
-    return RewardClient(url, config.reward, token=token, say=say, seed=config.run.seed)
+    return RewardClient(url, config.reward, token=token, say=_say(console), seed=config.run.seed)
+
+
+def second_judge(config: AlignConfig, console: Console) -> RewardClient:
+    """The client of ``evaluation.second_judge_url``; the token is the rewarding judge's and stays with it."""
+    url = str(config.evaluation.second_judge_url)
+    setting = "evaluation.second_judge_url"
+    return RewardClient(url, config.reward, say=_say(console), seed=config.run.seed, setting=setting)
+
+
+def _say(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, highlight=False)
 
 
 def serve_config(config: AlignConfig) -> ServeConfig:

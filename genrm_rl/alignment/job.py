@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of
+from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of, second_judge
 from genrm_rl.alignment.lost import check_learned
 from genrm_rl.alignment.measure import PolicyMeasurement
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.alignment.references import with_references
-from genrm_rl.alignment.rejudge import go_back, judge_again
+from genrm_rl.alignment.rejudge import first_lost_step, go_back, judge_again
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.skips import Skips
@@ -41,10 +41,12 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
     check_judge(config)
     with RunDirectory(config) as run:
+        lost = first_lost_step(run, config.reward) if rejudge else None
         if rejudge or not run.done("policy"):
             check_service(config, console)
         run.claim()
-        lost = go_back(run, config.reward) if rejudge else None
+        if lost is not None:
+            go_back(run, lost)
         write_json(run.path / "prompts.json", prompts.as_dict())
         continued = " (continued)" if run.resumed else ""
         console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
@@ -154,12 +156,15 @@ def write_statistics(hosts: Hosts) -> None:
 
 
 def check_service(config: AlignConfig, console: Console) -> None:
-    """Wait for the judge at ``reward.url`` before engines and learners start. Raises RewardServiceError if nobody is
-    there, or for a wrong token."""
+    """Wait for the judges at ``reward.url`` and ``evaluation.second_judge_url`` before engines and learners start.
+    Raises RewardServiceError if nobody is there, or for a wrong token."""
     if config.reward.source == "service" and config.reward.url is not None:
         with reward_client(config, config.reward.url, console) as client:
             client.judge_version()
             client.check_token()
+    if config.evaluation.second_judge_url is not None:
+        with second_judge(config, console) as client:
+            client.judge_version()
 
 
 def check_judge(config: AlignConfig) -> None:

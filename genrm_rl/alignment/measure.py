@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from genrm_rl.alignment.answers import Answer, answer_of, answer_requests, place_of
-from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.hosts import Hosts, second_judge
 from genrm_rl.alignment.probes import PROBES, probe_results
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.statistics import mean
@@ -134,9 +134,8 @@ class PolicyMeasurement:
         ]
         if self.hosts.client is not None and decoding == "sampled":
             facts["proxy_win_rate"], facts["proxy_judged"] = win_rate(groups, self.hosts.client)
-        url = self.hosts.config.evaluation.second_judge_url
-        if url:
-            with RewardClient(url, self.hosts.config.reward, say=self.hosts.say, seed=self.hosts.seed) as judge:
+        if self.hosts.config.evaluation.second_judge_url:
+            with second_judge(self.hosts.config, self.hosts.console) as judge:
                 facts["second_judge"] = judge.judge_version()
                 facts["win_rate"], facts["win_rate_judged"] = win_rate(groups, judge)
         return facts

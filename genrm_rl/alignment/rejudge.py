@@ -22,21 +22,20 @@ from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_manifest, remove_tree
 
 
-def go_back(run: RunDirectory, config: RewardConfig) -> int:
-    """Undo everything after the answers of the first step that lost too many rewards; returns that step.
-
-    Raises RewardsLostError if there is none.
-    """
+def first_lost_step(run: RunDirectory, config: RewardConfig) -> int:
+    """The first step that lost too many rewards. Raises RewardsLostError if there is none."""
     for folder in finished_rollouts(run):
         share, _ = lost_share(read_rollout(folder, read_manifest(folder)).groups)
         if share > config.max_unscored:
-            step = int(folder.parent.name)
-            break
-    else:
-        raise RewardsLostError(
-            f"no step of run {run.config.run.id} lost more than {config.max_unscored:.0%} of its rewards "
-            "(reward.max_unscored), so nothing is judged again; leave out --rejudge to continue the run"
-        )
+            return int(folder.parent.name)
+    raise RewardsLostError(
+        f"no step of run {run.config.run.id} lost more than {config.max_unscored:.0%} of its rewards "
+        "(reward.max_unscored), so nothing is judged again; leave out --rejudge to continue the run"
+    )
+
+
+def go_back(run: RunDirectory, step: int) -> None:
+    """Undo everything after the answers of a step."""
     remove_tree(run.path / "policy")
     for kind in ("checkpoints", "evaluation"):
         for path in reversed(step_folders(run.path / kind)):
@@ -46,7 +45,6 @@ def go_back(run: RunDirectory, config: RewardConfig) -> int:
         if int(path.name) > step:
             remove_tree(path)
     (run.path / f"steps/{step:05d}/metrics.json").unlink(missing_ok=True)
-    return step
 
 
 def judge_again(hosts: Hosts, step: int) -> None:

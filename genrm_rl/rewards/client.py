@@ -69,13 +69,21 @@ class RewardClient:
     """
 
     def __init__(
-        self, url: str, config: RewardConfig, *, token: str = "", say: Callable[[str], None] = print, seed: int = 0
+        self,
+        url: str,
+        config: RewardConfig,
+        *,
+        token: str = "",
+        say: Callable[[str], None] = print,
+        seed: int = 0,
+        setting: str = "reward.url",
     ) -> None:
         self.url = url.rstrip("/")
         self.config = config
         self.statistics = ClientStatistics()
         self._headers = authorisation(token)
         self._say = say
+        self._setting = setting  # that holds the address
         self._jitter = random.Random(seed)  # of pauses only; no result depends on it
         self._met = False  # whether it ever answered as a reward service
         self._room = threading.BoundedSemaphore(config.max_in_flight)
@@ -273,7 +281,7 @@ class RewardClient:
             raise self._no_service(f"{reason}, for {waited:.0f} s; reward.start_deadline sets the patience")
 
     def _no_service(self, reason: str) -> RewardServiceError:
-        return RewardServiceError(f"no genrm_rl reward service answers at {self.url} ({reason}); check reward.url")
+        return RewardServiceError(f"no genrm_rl reward service answers at {self.url} ({reason}); check {self._setting}")
 
     def _no_token(self) -> RewardServiceError:
         return RewardServiceError(f"{self.url} wants a token: set the variable serving.token_variable")

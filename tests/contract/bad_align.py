@@ -1,4 +1,4 @@
-"""What can be wrong with the rewards of an alignment, one function each: reference answers, the judge's address."""
+"""What can be wrong with the rewards of an alignment, one function each: references, addresses, judging again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import yaml
 
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.runtime.run_directory import RunDirectory
 from tests.contract.bad_input_files import BadInput, write_rows
 
 WORDS = ["align", "--config", "align.yaml"]
@@ -53,10 +56,26 @@ def judge_that_is_not_there(folder: Path) -> BadInput:
     return BadInput(WORDS, ("no genrm_rl reward service answers at http://127.0.0.1:9",), "check reward.url")
 
 
+def second_judge_that_is_not_there(folder: Path) -> BadInput:
+    write_align(folder)
+    words = [*WORDS, "--reward.source", "verifier", "--prompts.train", "[{world: train, limit: 9}]"]
+    words += ["--evaluation.second-judge-url", "http://127.0.0.1:9"]
+    return BadInput(words, ("no genrm_rl reward service answers at http://127.0.0.1:9",), "check evaluation.second")
+
+
+def judging_again_where_nothing_was_lost(folder: Path) -> BadInput:
+    write_align(folder)
+    with RunDirectory(load_config(AlignConfig, folder / "align.yaml")) as run:
+        run.claim()
+    return BadInput([*WORDS, "--rejudge"], ("no step of run new lost more than 50%",), "leave out --rejudge")
+
+
 ALIGN_KINDS = (
     rule_without_reference_answers,
     reference_column_without_a_name,
     reference_column_of_the_task_world,
     prompt_without_its_reference_answer,
     judge_that_is_not_there,
+    second_judge_that_is_not_there,
+    judging_again_where_nothing_was_lost,
 )

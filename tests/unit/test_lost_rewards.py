@@ -10,7 +10,7 @@ import pytest
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.lost import LossWatch, NothingLearnedError, RewardsLostError, check_learned, lost_share
-from genrm_rl.alignment.rejudge import go_back
+from genrm_rl.alignment.rejudge import first_lost_step, go_back
 from genrm_rl.alignment.report import missing_rewards
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import AlignConfig, RewardConfig
@@ -76,7 +76,7 @@ def test_nothing_is_asked_again_where_nothing_was_lost(run: RunDirectory) -> Non
     with pytest.raises(NothingLearnedError, match=r"2 rewards alone, 1 rewards not_gen.*, then start another"):
         check_learned(run)
     with pytest.raises(RewardsLostError, match="leave out --rejudge"):
-        go_back(run, RewardConfig())
+        first_lost_step(run, RewardConfig())
 
 
 def test_the_report_counts_what_is_missing_by_reason(run: RunDirectory) -> None:
@@ -90,7 +90,8 @@ def test_the_report_counts_what_is_missing_by_reason(run: RunDirectory) -> None:
 def test_judging_again_undoes_what_was_learned_after_the_first_lost_step(run: RunDirectory) -> None:
     record(run, [[GOOD], [BAD], [GOOD], [BAD]], **{"train/loss": 0.1})
     run.stage("policy", lambda path: {})
-    assert go_back(run, RewardConfig()) == 1
+    assert first_lost_step(run, RewardConfig()) == 1
+    go_back(run, 1)
     left = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.name in ("rollout", "metrics.json")}
     assert left == {"steps/00000/rollout", "steps/00000/metrics.json", "steps/00001/rollout"}
     assert [path.name for path in sorted((run.path / "checkpoints").iterdir())] == ["00001"]
