@@ -22,6 +22,11 @@ class ServingConfig(Section):
     )
     host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token", free=True)
     port: int = setting(8000, "HTTP port", free=True, ge=1, le=65535)
+    host_names: tuple[str, ...] = setting(
+        (),
+        "names by which clients may call the service; on loopback besides its own, elsewhere none means any",
+        free=True,
+    )
     token_variable: str = setting("GENRM_RL_TOKEN", "environment variable that holds the bearer token", free=True)
     min_replicas: int = setting(1, "judge replicas when idle", unit="replicas", free=True, ge=1)
     max_replicas: int = setting(1, "judge replicas under load", unit="replicas", free=True, ge=1)
@@ -41,7 +46,13 @@ class ServingConfig(Section):
     )
     max_comparisons: int = setting(512, "comparisons that one call may cause", unit="comparisons", free=True, ge=1)
     max_body_mib: float = setting(
-        32.0, "largest body of one call; refused before it is read", unit="MiB", free=True, gt=0
+        8.0, "largest body of one call; refused before it is parsed", unit="MiB", free=True, gt=0
+    )
+    read_deadline: float = setting(
+        20.0, "longest time until a call's headers have come, and then its body", unit="seconds", free=True, gt=0
+    )
+    calls_per_minute: int | None = setting(
+        None, "calls that one client's address may make; None: any number", free=True, ge=1
     )
     max_characters: int = setting(200_000, "longest prompt or answer", unit="characters", free=True, ge=1)
     max_votes: int = setting(32, "most votes per order that a call may ask for", unit="votes", ge=1)

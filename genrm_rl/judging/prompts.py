@@ -13,6 +13,7 @@ from genrm_rl.judging.verdicts import VerdictGrammar
 from genrm_rl.preferences.types import Comparison, Message, Slot
 
 ChatMessage = dict[str, str]
+SHOWN_ROLES = 8  # of a long conversation, in an error
 
 # An answer must not be able to close its own block: its copies of our delimiters lose their opening bracket.
 _DELIMITER = re.compile(r"\[(?=The (?:Start|End) of )", re.IGNORECASE)
@@ -58,10 +59,11 @@ class JudgePrompt:
     def _fields(self, comparison: Comparison) -> dict[str, str]:
         if self.family == "compact":
             if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
+                roles = [turn.role for turn in comparison.prompt]
+                shown = ", ".join(roles[:SHOWN_ROLES] + ["..."] * (len(roles) > SHOWN_ROLES))
                 raise DataError(
                     f"The compact judge template takes a single user turn, but the prompt of pair "
-                    f"{comparison.pair_id} has "
-                    f"{len(comparison.prompt)} turns ({', '.join(turn.role for turn in comparison.prompt)}); "
+                    f"{comparison.pair_id} has {len(roles)} turns ({shown}); "
                     "use --judge.template mt_bench."
                 )
             return {

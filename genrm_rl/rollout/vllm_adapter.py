@@ -87,7 +87,7 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
 
 
 def bare_llm(settings: EngineSettings) -> AsyncLLM:
-    """vLLM itself with these settings, for comparison with the pool; call it inside an event loop."""
+    """vLLM itself with these settings. It takes the event loop that first asks it for something."""
     return AsyncLLM.from_engine_args(engine_arguments(settings))
 
 
@@ -118,10 +118,11 @@ class VllmEngine:
     # -- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> EngineReport:
-        """Start vLLM's processes and load the model. Raises ModelError for weights that compute no numbers."""
+        """Start vLLM's processes and load the model, in a thread: that takes minutes for a large model, in which the
+        loop answers health checks. Raises ModelError for weights that compute no numbers."""
         begun = time.perf_counter()
-        fetch(self._settings.model_path)
-        self._llm = bare_llm(self._settings)
+        await asyncio.to_thread(fetch, self._settings.model_path)
+        self._llm = await asyncio.to_thread(bare_llm, self._settings)
         await self._check_numbers()
         return await self.report(seconds=time.perf_counter() - begun)
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import HTTPException
 
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.serving.refusals import later
 
 
 class Admission:
@@ -18,18 +19,22 @@ class Admission:
         self._watch = watch
         self.pending = 0
 
-    @asynccontextmanager
-    async def room(self, count: int) -> AsyncIterator[None]:
-        """Room for ``count`` comparisons. Raises HTTPException 413, or 503 with ``Retry-After``."""
+    def check(self, count: int) -> None:
+        """HTTPException 413 for more comparisons than one call may need."""
         if count > self._settings.max_comparisons:
             raise HTTPException(
                 413, f"the call needs {count} comparisons and the service takes {self._settings.max_comparisons}"
             )
+
+    @asynccontextmanager
+    async def room(self, count: int) -> AsyncIterator[None]:
+        """Room for ``count`` comparisons. Raises HTTPException 413, or 503 with ``Retry-After``."""
+        self.check(count)
         if self.pending + count > self._settings.max_pending:
             raise HTTPException(
                 503,
                 f"the judge is busy with {self.pending} comparisons; ask again",
-                headers={"Retry-After": f"{max(1, round(self._settings.retry_after))}"},
+                headers=later(self._settings.retry_after),
             )
         self._expect(count)
         try:

@@ -13,7 +13,7 @@ from genrm_rl.errors import ConfigError
 from genrm_rl.serving.calls import Call
 
 LOGGER = "genrm_rl.serving"  # of all modules of this package
-PROBES = ("/healthz",)  # asked every few seconds by whoever watches the service
+PROBES = ("/healthz", "/metrics")  # asked every few seconds by whoever watches the service
 
 
 class JsonFormatter(logging.Formatter):

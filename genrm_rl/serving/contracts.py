@@ -100,6 +100,10 @@ class JudgmentsRequest(Ask):
 
     comparisons: list[ComparisonIn] = Field(min_length=1)
 
+    def shown(self) -> list[Comparison]:
+        """As the judge sees them."""
+        return [entry.comparison() for entry in self.comparisons]
+
 
 class RationaleOut(Wire):
     """One judgment in words. ``verdict`` and ``p_a`` are about A and B as they were sent."""

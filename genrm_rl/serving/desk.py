@@ -1,16 +1,16 @@
 """What the contracts of other trainers ask of the ingress, and how their routes reach it.
 
 Each contract is a module with its wire models and an ``APIRouter`` that the ingress includes. A route takes the ingress
-as ``desk: OpenDesk``: the running replica, after the caller's token was checked.
+as ``desk: OpenDesk``: the running replica. Who calls was checked at the door (``serving/door.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException
 from ray import serve
 
 from genrm_rl.config.serving import ServingConfig
@@ -24,6 +24,7 @@ from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 
 Question = str | tuple[Turn, ...]
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,7 @@ class Desk(Protocol):
     ledger: Ledger
     admission: Admission
 
-    def authorise(self, request: Request) -> None:
-        """401 without the token."""
-
-    def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+    async def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
         """413 or 422 for an answer that is too long, whatever it may be compared with."""
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
@@ -56,15 +54,16 @@ class Desk(Protocol):
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
         """Rewards of one whole group, and the judgments behind them."""
 
+    async def aside(self, work: Callable[..., ResultT], *arguments: object) -> ResultT:
+        """``work`` in a thread: what takes longer than a moment must not hold up other calls."""
+
     async def generate(self, judge: RunningJudge, requests: Sequence[GenerationRequest]) -> list[GenerationResult]:
         """What the judge's model writes, in the order of ``requests``."""
 
 
-async def open_desk(request: Request) -> Desk:
-    """The ingress of this replica, for a caller whose token was checked."""
-    desk: Desk = serve.get_replica_context().servable_object
-    desk.authorise(request)
-    return desk
+async def open_desk() -> Desk:
+    """The ingress of this replica."""
+    return serve.get_replica_context().servable_object
 
 
 OpenDesk = Annotated[Desk, Depends(open_desk)]

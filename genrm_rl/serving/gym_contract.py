@@ -108,7 +108,7 @@ async def compare_group(body: CompareRequest, desk: OpenDesk) -> CompareReply:
     masked = {index: each.mask for index, each in enumerate(found) if each.mask is not None}
     if masked:
         raise no_reward(", ".join(f"response {index} is {mask}" for index, mask in masked.items()))
-    results = comparison_results(prompt, answers, reply.judgments)
+    results = await desk.aside(comparison_results, prompt, answers, reply.judgments)
     scores = [each[name] for each in results for name in ("score_1", "score_2") if each[name] is not None]
     return CompareReply(
         rewards=[gym_reward(rule, reward_or_424(each)) for each in found],
@@ -133,7 +133,7 @@ async def verify(body: VerifyRequest, desk: OpenDesk) -> VerifyReply:
     reference = reference_for(rule, _baseline(body), "responses_create_params.metadata.baseline_response")
     if body.rollout_index >= desk.settings.cohort_size:
         raise HTTPException(422, f"_ng_rollout_index: it must be below serving.cohort_size {desk.settings.cohort_size}")
-    desk.check_answer(question, answer, reference)
+    await desk.check_answer(question, answer, reference)
     try:
         found = await desk.gym_cohorts.join(body.place(question), (question, reference, body.principle), answer)
     except CohortConflict as problem:

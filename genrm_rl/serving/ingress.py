@@ -1,30 +1,34 @@
-"""The HTTP face of the judge: checks, admission, deadlines, and the native endpoints."""
+"""The HTTP face of the judge: checks, admission, deadlines, and the native endpoints.
+
+A call's number of comparisons is counted before anything of it is built, and what takes longer than a moment (hashing,
+tokenising, folding, encoding) runs in a thread, so that one call never holds up the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from ray import serve
 
 from genrm_rl.config.serving import ServeConfig
-from genrm_rl.errors import DataError
-from genrm_rl.judging.types import Verdict
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
-from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Rule
+from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches
+from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
-from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
+from genrm_rl.serving import docs_page, gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
 from genrm_rl.serving.admission import Admission
-from genrm_rl.serving.body_limit import MIB, BodyLimit
+from genrm_rl.serving.body import BodyLimits, WholeBody
 from genrm_rl.serving.calls import Observed
 from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
@@ -41,29 +45,38 @@ from genrm_rl.serving.contracts import (
     one_sentence,
 )
 from genrm_rl.serving.desk import Question, Rewarded, as_prompt
+from genrm_rl.serving.door import Door, Doorkeeper
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import Votes
-from genrm_rl.serving.judges import Judges, RunningJudge
+from genrm_rl.serving.judges import DRAIN_POLL_SECONDS, Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.refusals import later
+from genrm_rl.serving.replies import earned, json_reply
 
-api = FastAPI(title="genrm_rl judge", description="Pairwise judgments and rewards from a generative reward model.")
+STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
+RESPONSES_PER_COMPARISON = 16  # of all groups of a call together; equal responses are many and cost no comparison
+ResultT = TypeVar("ResultT")
+
+api = FastAPI(
+    title="genrm_rl judge",
+    description="Pairwise judgments and rewards from a generative reward model.",
+    docs_url=None,
+    redoc_url=None,
+)
 for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
     api.include_router(contract.routes)
 api.include_router(operations.open_routes)
-api.add_middleware(BodyLimit, limit=lambda: _replica().body_limit)
+api.include_router(docs_page.pages)
+docs_page.with_token(api)
+api.add_middleware(WholeBody, limits=lambda: _replica().body_limits)
+api.add_middleware(Door, keeper=lambda: _replica().door)
 api.add_middleware(Observed, report=lambda call: _replica().ledger.finished(call))
 
 
 def _replica() -> RewardService:
     """The ingress that this process runs; the middlewares are made before it."""
     return serve.get_replica_context().servable_object
-
-
-def _mask(mask: Mask, behind: Sequence[str], judged: Mapping[str, JudgmentOut]) -> Mask:
-    """Why there is no reward; more closely where all judgments that are missing are missing for one reason."""
-    missing = {judged[name].verdict for name in behind if judged[name].p_a is None}
-    return Mask.ONE_ORDER if mask is Mask.NOT_JUDGED and missing == {Verdict.ONE_ORDER} else mask
 
 
 @api.exception_handler(RequestValidationError)
@@ -78,11 +91,13 @@ class RewardService:
 
     async def __init__(self, config: ServeConfig, token: str) -> None:
         self.settings = settings = config.serving
-        self.judges = await Judges.find(serve.get_replica_context().app_name, config)
+        self.door = Doorkeeper(settings, token)
+        self.body_limits = BodyLimits.of(settings)
+        self.judges = Judges(serve.get_replica_context().app_name, config)
         self._seed = config.seed
-        self._token = token
-        self.body_limit = int(settings.max_body_mib * MIB)
-        self.ledger = Ledger(settings)
+        # One thread: a tokenizer serves one at a time, and two would only take turns at Python's lock.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="genrm-aside")
+        self.ledger = Ledger(settings, lambda: self.door.calls)
         self.admission = Admission(settings, self.ledger.pending)
         policy = settings.policy_tokenizer
         self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
@@ -90,11 +105,33 @@ class RewardService:
         self.gym_cohorts: GymCohorts[Rewarded] = GymCohorts(
             settings.cohort_size, settings.cohort_wait, self._judge_cohort
         )
+        self.judges.watch()
+        gc.collect()
+        gc.freeze()  # looking through all that is loaded by now, again and again, would hold up every call
+
+    # -- for whoever started the service -----------------------------------------------------------------------------
+
+    async def opened(self) -> None:
+        """Returns when the first judge answers."""
+        await self.judges.opened.wait()
+
+    async def drain(self) -> int:
+        """Take no more calls, and return when those that came in are answered; how many these were."""
+        self.door.closed = STOPPING
+        found = self.door.calls
+        while self.door.calls:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        return found
+
+    # -- the native contract -----------------------------------------------------------------------------------------
 
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
-        """Which judge answers, which one is starting, which ones finish their last calls, and how much is pending."""
+        """Which judge answers, which one is starting, which ones finish their last calls, and how much is pending. 503
+        while the first judge starts and when the service stops."""
         judges = self.judges
+        if self.door.closed:
+            raise HTTPException(503, self.door.closed, headers=later(self.settings.retry_after))
         return {
             "judge_version": judges.current.version,
             "starting": judges.starting,
@@ -102,47 +139,52 @@ class RewardService:
             "pending_comparisons": self.admission.pending,
         }
 
-    @api.post("/v1/judgments")
-    async def judgments(self, body: JudgmentsRequest, request: Request) -> JudgmentsReply:
+    @api.post("/v1/judgments", response_model=JudgmentsReply)
+    async def judgments(self, body: JudgmentsRequest) -> Response:
         """Judge every comparison in both orders."""
         began = time.time()
-        self._check(body, request)
-        shown = [entry.comparison() for entry in body.comparisons]
+        self._check_votes(body)
+        self.admission.check(len(body.comparisons))
         with self.judges.use(body.judge_version) as judge:
-            self._check_sizes(judge, shown)
-            async with self.admission.room(len(shown)):
+            async with self.admission.room(len(body.comparisons)):
+                shown = await self.aside(body.shown)
+                await self._check_sizes(judge, shown)
                 found = await self._ask(judge, shown, body, began + self._deadline(body))
-        return JudgmentsReply(
-            judge_version=judge.version,
-            seconds=time.time() - began,
-            judgments=[JudgmentOut.of(each, rationales=body.rationales) for each in found],
-        )
 
-    @api.post("/v1/rewards")
-    async def rewards(self, body: RewardsRequest, request: Request) -> RewardsReply:
+        def reply() -> Response:
+            judged = [JudgmentOut.of(each, rationales=body.rationales) for each in found]
+            return json_reply(
+                JudgmentsReply(judge_version=judge.version, seconds=time.time() - began, judgments=judged)
+            )
+
+        return await self.aside(reply)
+
+    @api.post("/v1/rewards", response_model=RewardsReply)
+    async def rewards(self, body: RewardsRequest) -> Response:
         """Judge the responses of every group against each other, or a reference, and fold that into rewards."""
         began = time.time()
-        self._check(body, request)
+        self._check_votes(body)
         expires = began + self._deadline(body)
         for number, group in enumerate(body.groups):
             if body.rule in AGAINST_REFERENCE and group.reference is None:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
-        return await self._rewards(body, began, expires)
+        return await self.aside(json_reply, await self._rewards(body, began, expires))
 
     # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
 
-    def authorise(self, request: Request) -> None:
-        """401 without the token."""
-        self._check(Ask(), request)
-
-    def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+    async def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
         """413 or 422 for an answer that does not fit, with a second one of its length: those to come are unknown."""
         other = answer if reference is None else reference
-        self._check_sizes(self.judges.current, [compare(as_prompt(question), answer, other)])
+        await self._check_sizes(self.judges.current, [compare(as_prompt(question), answer, other)])
+
+    async def aside(self, work: Callable[..., ResultT], *arguments: object) -> ResultT:
+        """``work`` in a thread: what takes longer than a moment must not hold up other calls."""
+        run = copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._aside, run, work, *arguments)
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
         """Reward of one answer among those to the same question that arrive with it."""
-        self.check_answer(question, answer, reference)
+        await self.check_answer(question, answer, reference)
         return (await self._cohorts.join((question, reference), answer)).out
 
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
@@ -169,25 +211,40 @@ class RewardService:
         texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
         return places, texts | {REFERENCE: group.reference or ""}
 
-    def _first_round(self, group: GroupIn, rule: Rule) -> list[Comparison]:
+    def _first_rounds(self, body: RewardsRequest) -> list[Comparison]:
         """What is judged first; all there is under every rule but knockout."""
-        places, texts = self._places(group)
-        return [compare(group.prompt, texts[a], texts[b]) for a, b in next_matches(rule, len(places), {})]
+        shown = []
+        for group in body.groups:
+            places, texts = self._places(group)
+            shown += [compare(group.prompt, texts[a], texts[b]) for a, b in next_matches(body.rule, len(places), {})]
+        return shown
 
     async def _rewards(self, body: RewardsRequest, began: float, expires: float) -> RewardsReply:
         """All groups of a call, by one judge."""
         judged: dict[str, JudgmentOut] = {}
-        needed = sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)
+        needed = self._count(body)
         with self.judges.use(body.judge_version) as judge:
             async with self.admission.room(needed):
-                self._check_sizes(
-                    judge, [each for group in body.groups for each in self._first_round(group, body.rule)]
-                )
+                await self._check_sizes(judge, await self.aside(self._first_rounds, body))
                 rewarding = (self._reward(judge, group, body, expires, judged) for group in body.groups)
                 groups = await asyncio.gather(*rewarding)
         return RewardsReply(
             judge_version=judge.version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
         )
+
+    def _count(self, body: RewardsRequest) -> int:
+        """Comparisons that the call needs, by arithmetic. HTTPException 413 for more of anything than is taken."""
+        most = self.settings.max_comparisons
+        responses = sum(len(group.responses) for group in body.groups)
+        if len(body.groups) > most:
+            raise HTTPException(413, f"the call has {len(body.groups)} groups and the service takes {most}")
+        needed = sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)
+        self.admission.check(needed)
+        if responses > RESPONSES_PER_COMPARISON * most:
+            raise HTTPException(
+                413, f"the call has {responses} responses and the service takes {RESPONSES_PER_COMPARISON * most}"
+            )
+        return needed
 
     async def _reward(
         self,
@@ -197,13 +254,13 @@ class RewardService:
         expires: float,
         judged: dict[str, JudgmentOut],
     ) -> list[RewardOut]:
-        places, texts = self._places(group)
+        places, texts = await self.aside(self._places, group)
         outcomes: dict[tuple[int, int], float | None] = {}
         behind: dict[int, list[str]] = {place: [] for place in texts}
         while matches := next_matches(body.rule, len(places), outcomes):
             shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
             if outcomes:  # later rounds of a knockout; whoever calls has checked the first round of all groups
-                self._check_sizes(judge, shown)
+                await self._check_sizes(judge, shown)
             found = await self._ask(judge, shown, body, expires)
             for match, each in zip(matches, found, strict=True):
                 judgment = each.judgment
@@ -211,33 +268,20 @@ class RewardService:
                 judged[judgment.pair_id] = JudgmentOut.of(each, rationales=body.rationales)
                 for place in match:
                     behind[place].append(judgment.pair_id)
-        scores = spread(places, score(body.rule, len(places), outcomes))
-        place_of = {index: place for place, indices in enumerate(places) for index in indices}
-        earned = [
-            RewardOut(
-                reward=None if isinstance(value, Mask) else value,
-                mask=_mask(value, behind[place_of[index]], judged) if isinstance(value, Mask) else None,
-                judgments=behind[place_of[index]],
-            )
-            for index, value in enumerate(scores)
-        ]
-        self.ledger.rewarded(earned)
-        return earned
+        rewards = await self.aside(earned, body.rule, places, outcomes, behind, judged)
+        self.ledger.rewarded(rewards)
+        return rewards
 
     async def _ask(self, judge: RunningJudge, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:
         found = await judge.ask(shown, Votes(ask.votes, ask.greedy, ask.stop_error), expires)
-        self.ledger.judged(shown, found)
+        await self.aside(self.ledger.judged, shown, found)
         return found
 
-    def _check(self, ask: Ask, request: Request) -> None:
-        """Token and votes."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+    def _check_votes(self, ask: Ask) -> None:
         if ask.votes > self.settings.max_votes:
             raise HTTPException(422, f"votes: at most {self.settings.max_votes} votes per order may be asked for")
 
-    def _check_sizes(self, judge: RunningJudge, shown: Sequence[Comparison]) -> None:
+    async def _check_sizes(self, judge: RunningJudge, shown: Sequence[Comparison]) -> None:
         """What does not fit the judge is refused before it costs anything; nothing is cut."""
         limit = self.settings.max_characters
         for number, comparison in enumerate(shown):
@@ -245,10 +289,8 @@ class RewardService:
             for text in (*texts, comparison.response_a, comparison.response_b):
                 if len(text) > limit:
                     raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")
-            try:
-                reason = judge.served.misfit(comparison, judge.encoder)
-            except DataError as problem:
-                reason = str(problem)
+        for number, comparison in enumerate(shown):  # one by one, so that calls take turns
+            reason = await self.aside(judge.misfit, comparison)
             if reason is not None:
                 raise HTTPException(422, f"comparison {number}: {reason}")
 

@@ -13,7 +13,7 @@ from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
-from genrm_rl.serving.app import judge_to_serve, running_service, token_of
+from genrm_rl.serving.app import address_of, judge_to_serve, running_service, token_of
 from genrm_rl.serving.call_log import open_log
 from genrm_rl.serving.judge_apps import cache_file
 
@@ -22,7 +22,8 @@ EXAMPLE = """curl {address}/v1/judgments {token}-H 'Content-Type: application/js
 
 
 def serve_judge(config: ServeConfig, console: Console) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what was accepted. Raises GenRMError before anything is started."""
+    """Serve until SIGINT or SIGTERM, then finish what was accepted; a second signal ends at once. Raises GenRMError
+    before anything is started."""
     token = token_of(config)
     judge = judge_to_serve(config)
     if config.serving.policy_tokenizer:
@@ -30,19 +31,28 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
     check_port(config.serving)
     cache_file(config.serving)
     open_log(config.serving.log_path)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with ray_session():
-        console.print(f"starting {judge.name} ({judge.version})", highlight=False)
-        with running_service(config, judge) as address:
+        address = address_of(config.serving)
+        console.print(f"starting {judge.name} ({judge.version}); {address} tells callers to wait", highlight=False)
+        with running_service(config, judge):
             header = f"-H 'Authorization: Bearer '${config.serving.token_variable} " if token else ""
             console.print(
                 f"serving on {address}: a page for people there, the schema at {address}/docs; try:", highlight=False
             )
             console.print(EXAMPLE.format(address=address, token=header), highlight=False, markup=False, soft_wrap=True)
-            stop.wait()
-            console.print("stopping; accepted requests are finished first")
+            wait_for_a_signal()
+            console.print("stopping; accepted requests are finished first (a second signal ends at once)")
+
+
+def wait_for_a_signal() -> None:
+    """Return at the first SIGINT or SIGTERM. The handlers are set here, after ``ray.init``, which sets its own."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_port(serving: ServingConfig) -> None:

@@ -25,7 +25,6 @@ from genrm_rl.serving.verdict_cache import VerdictCache
 APP = "genrm_rl"
 DEPLOYMENT = "Judge"
 BATCH = 16  # comparisons of one call to a replica at most, fewer with more votes
-START_SECONDS = 600.0
 STARTED = (ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY)
 
 
@@ -52,7 +51,7 @@ def start_judge(config: ServeConfig, served: ServedJudge, service: str) -> str:
         undo.callback(serve.delete, name)
         target = serve.RunTarget(_application(config, served), name=name, route_prefix=None)
         serve.run_many([target], wait_for_applications_running=False)  # which would wait for ever for a GPU
-        judge_handle(name).ready.remote().result(timeout_s=START_SECONDS)
+        judge_handle(name).ready.remote().result(timeout_s=config.rollout.startup_deadline)
         undo.pop_all()
     return name
 

@@ -8,6 +8,7 @@ be room for both for a while.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import RayServeException
 
 from genrm_rl.config.serving import ServeConfig
-from genrm_rl.errors import GenRMError
+from genrm_rl.errors import DataError, GenRMError, ModelError
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.errors import EngineProcessDied
@@ -31,12 +32,16 @@ from genrm_rl.serving.app import judge_to_serve
 from genrm_rl.serving.contracts import Judged
 from genrm_rl.serving.judge_apps import BATCH, judge_apps, judge_handle, replicas_up, served_judge, start_judge
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
+from genrm_rl.serving.refusals import later
 
 AnswerT = TypeVar("AnswerT")
 
 REASK_SECONDS = 0.5  # pause before a call to a replica that died is made again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
 DRAIN_POLL_SECONDS = 0.1
+FIND_SECONDS = 1.0  # between two looks for the first judge
+STARTING = "the judge is starting, which may take minutes; ask again"
+_log = logging.getLogger(__name__)
 
 
 class RunningJudge:
@@ -53,6 +58,17 @@ class RunningJudge:
     def version(self) -> str:
         """Of its weights."""
         return self.served.version
+
+    def misfit(self, comparison: Comparison) -> str | None:
+        """Why the judge can't read this comparison in full, in words for callers, or None if it can."""
+        try:
+            return self.served.misfit(comparison, self.encoder)
+        except (DataError, ModelError) as problem:
+            return self.without_paths(problem)
+
+    def without_paths(self, problem: GenRMError) -> str:
+        """Its sentence for callers: where the judge lies on the service's disks is nobody's business."""
+        return str(problem).replace(self.served.engine.model_path, f"judge {self.version}")
 
     async def ask(self, shown: Sequence[Comparison], votes: Votes, expires: float) -> list[Judged]:
         """Judgments in the order of ``shown``. Asked for in batches of a bounded work: each call to a replica costs
@@ -99,25 +115,47 @@ class RunningJudge:
 class Judges:
     """The judge that new calls go to, one that is starting, and those that finish what they were given."""
 
-    def __init__(self, service: str, config: ServeConfig, current: RunningJudge) -> None:
+    def __init__(self, service: str, config: ServeConfig) -> None:
         self._service = service
         self._config = config
-        self.current = current
+        self._current: RunningJudge | None = None
+        self.opened = asyncio.Event()  # the first judge answers
         self.starting: str | None = None
         self.finishing: list[RunningJudge] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @classmethod
-    async def find(cls, service: str, config: ServeConfig) -> Judges:
-        """The judges of ``service`` that Serve runs now; an ingress may be restarted while one replaces another."""
-        found = []
-        for app in await asyncio.to_thread(judge_apps, service):
-            served = await judge_handle(app).served.remote()
-            found.append(RunningJudge(app, served, served.encoder()))
-        judges = cls(service, config, found[-1])
+    def watch(self) -> None:
+        """Look for the judges that Serve runs, until one can answer: the ingress is there before the first of them, and
+        may be restarted while one replaces another."""
+        self._keep(self._find())
+
+    async def _find(self) -> None:
+        while True:
+            try:
+                apps = await asyncio.to_thread(judge_apps, self._service)
+                found = [await self._running(app) for app in apps]
+                if found:
+                    await judge_handle(apps[-1]).ready.remote()
+                    break
+            except (RayError, RayServeException) as problem:  # a judge that did not start is gone again
+                _log.info("no judge yet: %s", str(problem).strip().splitlines()[-1:])
+            await asyncio.sleep(FIND_SECONDS)
+        self._current = found[-1]
         for old in found[:-1]:
-            judges._retire(old)
-        return judges
+            self._retire(old)
+        self.opened.set()
+
+    @staticmethod
+    async def _running(app: str) -> RunningJudge:
+        served = await judge_handle(app).served.remote()
+        return RunningJudge(app, served, await asyncio.to_thread(served.encoder))
+
+    @property
+    def current(self) -> RunningJudge:
+        """The judge that new calls go to. HTTPException 503 if the first one is still starting."""
+        if self._current is None:
+            raise HTTPException(503, STARTING, headers=later(FIND_SECONDS))
+        return self._current
 
     @contextmanager
     def use(self, version: str | None = None) -> Iterator[RunningJudge]:
@@ -169,7 +207,7 @@ class Judges:
             ) from problem
         finally:
             self.starting = None
-        old, self.current = self.current, RunningJudge(app, served, encoder)
+        old, self._current = self.current, RunningJudge(app, served, encoder)
         self._retire(old)
 
     def _retire(self, judge: RunningJudge) -> None:

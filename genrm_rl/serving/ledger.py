@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.preferences.types import Comparison
@@ -17,19 +17,19 @@ from genrm_rl.serving.totals import Totals
 class Ledger:
     """Told of what happens, never asked for a decision. Belongs to one ingress replica."""
 
-    def __init__(self, settings: ServingConfig) -> None:
+    def __init__(self, settings: ServingConfig, open_calls: Callable[[], float]) -> None:
         open_log(settings.log_path)
         self.totals = Totals()
         self.recent = RecentJudgments(settings.recent_judgments)
         self._log_texts = settings.log_texts
-        self._metrics = ServiceMetrics()
+        self.metrics = ServiceMetrics(open_calls)
 
     def judged(self, shown: Sequence[Comparison], found: Sequence[Judged]) -> None:
         """Judgments of ``shown`` came back."""
         self.totals.add(found)
         for comparison, judged in zip(shown, found, strict=True):
             self.recent.add(comparison, judged)
-        self._metrics.judged(found)
+        self.metrics.judged(found)
         call = current_call()
         if call is not None and found:
             call.shown += shown
@@ -37,13 +37,13 @@ class Ledger:
 
     def rewarded(self, group: Sequence[RewardOut]) -> None:
         """A group got its rewards and masks."""
-        self._metrics.rewarded(group)
+        self.metrics.rewarded(group)
 
     def pending(self, comparisons: int) -> None:
         """What is accepted and not yet answered."""
-        self._metrics.pending(comparisons)
+        self.metrics.pending(comparisons)
 
     def finished(self, call: Call) -> None:
         """A call was answered."""
-        self._metrics.call(call)
+        self.metrics.call(call)
         log_call(call, texts=self._log_texts)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -26,6 +25,7 @@ from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Text, one_sentence
 from genrm_rl.serving.desk import OpenDesk
 from genrm_rl.serving.judges import RunningJudge
+from genrm_rl.serving.refusals import refusal
 
 
 class OpenAIRoute(APIRoute):
@@ -39,17 +39,11 @@ class OpenAIRoute(APIRoute):
             try:
                 return await handle(request)
             except HTTPException as problem:
-                return _error(problem.status_code, str(problem.detail), problem.headers)
+                return refusal(problem.status_code, str(problem.detail), problem.headers)
             except RequestValidationError as problem:
-                return _error(422, one_sentence(problem))
+                return refusal(422, one_sentence(problem))
 
         return answer
-
-
-def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": sentence, "type": kind, "param": None, "code": None}
-    return JSONResponse({"detail": sentence, "error": error}, status_code=status, headers=headers)
 
 
 routes = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
@@ -176,7 +170,7 @@ async def models(desk: OpenDesk) -> ModelList:
 async def chat_completions(body: ChatRequest, desk: OpenDesk) -> ChatReply:
     """The judge's model answers a conversation."""
     with desk.judges.use() as judge:
-        requests = _requests(body, judge, desk.settings)
+        requests = await desk.aside(_requests, body, judge, desk.settings)
         results = await desk.generate(judge, requests)
     for result in results:
         if result.finish_reason == "deadline":
@@ -216,7 +210,7 @@ def _requests(body: ChatRequest, judge: RunningJudge, settings: ServingConfig) -
     try:
         prompt = chat.conversation_ids(turns, generation=True)
     except ModelError as problem:
-        raise HTTPException(422, f"messages: {problem}") from None
+        raise HTTPException(422, f"messages: {judge.without_paths(problem)}") from None
     room = served.engine.max_context - len(prompt)
     limit = body.max_completion_tokens or body.max_tokens or room
     if limit > room or room < 1:

@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from genrm_rl.serving.contracts import StatsReply, Text, Wire
@@ -50,6 +51,12 @@ async def change_judge(body: JudgeRequest, desk: OpenDesk) -> JudgeReply:
 async def stats(desk: OpenDesk) -> StatsReply:
     """What was judged since the service started, and what the caches saved."""
     return desk.ledger.totals.reply(desk.judges.current.version, desk.admission.pending)
+
+
+@routes.get("/metrics", response_class=Response)
+async def metrics(desk: OpenDesk) -> Response:
+    """Prometheus metrics: calls, masks, verdicts, ties, what is pending, tokens, latency."""
+    return Response(desk.ledger.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @routes.get("/v1/judgments/{identifier}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -11,7 +13,7 @@ from genrm_rl.config import JudgeConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.models import ResolvedModel
 from genrm_rl.runtime.machine_checks import free_port
-from genrm_rl.serving.app import judge_to_serve, running_service
+from genrm_rl.serving.app import address_of, judge_to_serve, running_service
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,7 @@ def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFac
             max_votes=4,
             max_characters=5000,
             max_body_mib=0.25,
+            read_deadline=3.0,
             cohort_size=3,
             cohort_wait=1.5,
             cache_path=str(folder / "verdicts.sqlite"),
@@ -39,10 +42,32 @@ def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def client(ray_cluster: object, serve_config: ServeConfig) -> Iterator[httpx.Client]:
+def early(serve_config: ServeConfig) -> list[httpx.Response]:
+    """What a client was told that came before the judge had started; filled by the fixture ``client``."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def client(ray_cluster: object, serve_config: ServeConfig, early: list[httpx.Response]) -> Iterator[httpx.Client]:
     """A client of the running service."""
-    with (
-        running_service(serve_config, judge_to_serve(serve_config)) as address,
-        httpx.Client(base_url=address, timeout=120) as http,
-    ):
-        yield http
+    started = threading.Event()
+    knocking = threading.Thread(target=knock, args=(address_of(serve_config.serving), started, early))
+    knocking.start()
+    try:
+        with (
+            running_service(serve_config, judge_to_serve(serve_config)) as address,
+            httpx.Client(base_url=address, timeout=120) as http,
+        ):
+            started.set()
+            knocking.join()
+            yield http
+    finally:
+        started.set()
+
+
+def knock(address: str, started: threading.Event, replies: list[httpx.Response]) -> None:
+    """Ask for health every moment, from before the port is open until the service has started."""
+    with httpx.Client(base_url=address) as http:
+        while not started.wait(0.1):
+            with contextlib.suppress(httpx.TransportError):
+                replies.append(http.get("/healthz"))

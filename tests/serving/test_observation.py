@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import httpx
-import ray
 
 from genrm_rl.config.serving import ServeConfig
 
@@ -44,25 +42,27 @@ def test_each_call_is_one_json_line_without_its_texts(client: httpx.Client, serv
     assert SECRET not in Path(serve_config.serving.log_path).read_text(encoding="utf-8")
 
 
-def test_metrics_are_on_rays_port(client: httpx.Client) -> None:
-    asked = client.post("/v1/judgments", json={"comparisons": [PAIR]}, headers={"x-request-id": "m"})
+def test_metrics_are_on_the_services_own_port(client: httpx.Client) -> None:
+    before = client.get("/metrics").text
+    asked = client.post("/v1/judgments", json={"comparisons": [PAIR | {"response_b": "hg"}]})
     assert asked.status_code == 200
     client.post("/v1/rewards", json={"groups": [{"prompt": "sort ba", "responses": ["ab"]}]})
-    wanted = {
-        'requests.*endpoint="/v1/judgments".*status="200"',
-        "request_seconds_bucket.*endpoint",
-        "pending_comparisons",
+    client.request("MADEUP", "/v1/rewards")
+    text = client.get("/metrics").text
+    for name in (
+        'requests_total{endpoint="/v1/judgments",method="POST",status="200"}',
+        'request_seconds_count{endpoint="/v1/rewards"}',
         "comparisons_total",
-        "verdicts.*verdict=",
-        "votes.*verdict=",
-        'masked_rewards.*mask="alone"',
-        'tokens.*kind="generated"',
-    }
-    (node,) = (node for node in ray.nodes() if node["Alive"])
-    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-    missing = set(wanted)
-    while missing:  # Ray's processes report every few seconds; pytest's own timeout ends a wait in vain
-        text = httpx.get(address).text
-        missing = {name for name in wanted if not re.search(f"^ray_genrm_rl_{name}", text, re.MULTILINE)}
-        time.sleep(0.5 if missing else 0)
-    assert SECRET not in text
+        'masked_rewards_total{mask="alone"}',
+        'tokens_total{kind="generated"}',
+    ):
+        assert value_of(f"genrm_rl_{name}", text) > value_of(f"genrm_rl_{name}", before), name
+    assert value_of("genrm_rl_pending_comparisons", text) == 0 and "genrm_rl_ties_total" in text
+    assert re.search(r'genrm_rl_verdicts_total{verdict="\w+"} ', text)
+    assert SECRET not in text and "MADEUP" not in text
+
+
+def value_of(sample: str, text: str) -> float:
+    """Of one line of Prometheus's text format, 0 before it is there."""
+    (*_, line) = ["0", *(line for line in text.splitlines() if line.startswith(f"{sample} "))]
+    return float(line.split()[-1])

@@ -64,7 +64,8 @@ def test_votes_and_orders_of_a_comparison_share_the_prefix_cache(client: httpx.C
 @pytest.mark.parametrize("path", ["/v1/judgments", "/v1/rewards", "/get_reward"])
 def test_a_large_body_is_refused_unparsed(client: httpx.Client, path: str, chunked: bool) -> None:
     part = b"x" * 2**16  # no JSON: whoever parses it says something else
-    reply = client.post(path, content=(part for _ in range(64)) if chunked else part * 64)
+    content = (part for _ in range(64)) if chunked else part * 64
+    reply = client.post(path, content=content, headers={"Content-Type": "application/json"})
     assert (reply.status_code, "0.25 MiB" in reply.json()["detail"]) == (413, True)
     assert client.get("/healthz").status_code == 200
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,7 +19,7 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.models import ResolvedModel
 from genrm_rl.runtime.storage import publish_directory
-from genrm_rl.serving.app import deploy, judge_to_serve
+from genrm_rl.serving.app import deploy, drain, judge_to_serve
 from genrm_rl.serving.judge_apps import judge_apps
 
 NAME = "scalar"
@@ -80,3 +82,21 @@ def test_what_does_not_fit_is_refused(scalar: httpx.Client) -> None:
     reply = scalar.post("/v1/rewards", json={"groups": [GROUP | {"responses": ["1 " * 400, "2"]}]})
     assert reply.status_code == 422
     assert "context" in reply.json()["detail"]
+
+
+def test_what_was_accepted_is_answered_before_the_service_goes(scalar: httpx.Client, serve_config: ServeConfig) -> None:
+    """The last test here: the service of this module takes no calls afterwards."""
+    samples = [{"prompt": f"sort cab {number}", "response": "abc", "label": None} for number in range(6)]
+    with ThreadPoolExecutor(8) as threads:
+        # Each waits for the rest of its cohort, which does not come: an answer alone has no reward.
+        calls = [threads.submit(scalar.post, "/remote_rm", json=sample) for sample in samples]
+        while "genrm_rl_open_calls 7.0" not in scalar.get("/metrics").text:  # these six and the one that asks
+            time.sleep(0.05)
+        stopping = threads.submit(drain, serve_config.serving, NAME)
+        while scalar.get("/healthz").status_code == 200:
+            time.sleep(0.05)
+        late = scalar.post("/remote_rm", json=samples[0])
+        assert late.status_code == 503 and int(late.headers["retry-after"]) >= 1
+        assert "finishes what it has accepted" in late.json()["detail"]
+        assert [call.result().status_code for call in calls] == [424] * 6
+        stopping.result()

@@ -114,6 +114,11 @@ def test_parse_overrides_reads_yaml_values():
     assert parse_overrides(["--a.b-c", "[1, 2]", "--x=null"]) == [(("a", "b_c"), [1, 2]), (("x",), None)]
 
 
+def test_an_address_of_colons_is_a_text():
+    assert load_config(ServeConfig, None, ["--serving.host", "::"]).serving.host == "::"
+    assert load_config(ServeConfig, None, ["--serving", "{host: '::1'}"]).serving.host == "::1"
+
+
 def test_every_setting_says_what_it_is():
     assert [key for key, _, _, meaning in describe(RunConfig()) if not meaning] == []
 

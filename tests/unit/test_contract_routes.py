@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
-from fastapi import HTTPException
-from starlette.requests import Request
 
+from genrm_rl.config.serving import ServingConfig
 from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
-from genrm_rl.serving.contracts import Ask, ComparisonIn, compare
-from genrm_rl.serving.desk import open_desk
-from genrm_rl.serving.ingress import RewardService
+from genrm_rl.serving.contracts import ComparisonIn, compare
+from genrm_rl.serving.door import Doorkeeper
 
 CONTRACTS = (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations)
 ROUTES = [route for contract in CONTRACTS for route in contract.routes.routes]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=[route.path for route in ROUTES])
-def test_every_route_asks_for_the_token(route) -> None:
-    assert open_desk in [dependency.call for dependency in route.dependant.dependencies]
-
-
-@pytest.mark.parametrize(("header", "allowed"), [("Bearer secret", True), ("Bearer other", False), ("", False)])
-def test_the_token_is_compared(header: str, allowed: bool) -> None:
-    ingress = SimpleNamespace(_token="secret", settings=SimpleNamespace(max_votes=1))
-    request = Request({"type": "http", "headers": [(b"authorization", header.encode())]})
-    if allowed:
-        RewardService._check(ingress, Ask(), request)
-        return
-    with pytest.raises(HTTPException) as refused:
-        RewardService._check(ingress, Ask(), request)
-    assert refused.value.status_code == 401
+@pytest.mark.parametrize("path", [route.path for route in ROUTES])
+def test_every_route_asks_for_the_token(path: str) -> None:
+    scope = {"type": "http", "path": path, "headers": [(b"host", b"localhost")], "client": ("10.0.0.1", 1)}
+    refused = Doorkeeper(ServingConfig(), "secret").refused(scope)
+    assert refused is not None and refused.status_code == 401
 
 
 def test_prompts_take_text_parts_and_developer_turns_and_refuse_the_rest_by_name() -> None:
