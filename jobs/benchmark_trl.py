@@ -99,6 +99,7 @@ def trl_steps(config: AlignConfig, url: str, folder: Path) -> list[float]:
         num_generations=ppo.samples_per_prompt,
         max_completion_length=config.sampling.max_tokens,
         temperature=config.sampling.temperature,
+        mask_truncated_completions=config.sampling.truncated == "mask",
         learning_rate=ppo.learning_rate,
         beta=ppo.kl_coefficient,
         loss_type="dr_grpo",

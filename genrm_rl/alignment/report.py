@@ -59,6 +59,7 @@ def build_align_report(run: RunDirectory, config: AlignConfig) -> dict[str, Any]
         "probes": [_plain(row) for row in probes],
         "time": time_shares(steps),
         "missing_rewards": missing_rewards(run),
+        "learning": learning(steps),
         "examples": examples(run, steps),
         "reward_client": read_json(path) if (path := run.path / "reward_client.json").is_file() else None,
         "config": config.model_dump(mode="json"),
@@ -111,6 +112,14 @@ def missing_rewards(run: RunDirectory) -> dict[str, Any]:
     }
 
 
+def learning(steps: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many optimizer updates were skipped because they were not finite, and how many steps learned nothing."""
+    return {
+        "skipped_updates": int(sum(step.get("train/skipped_updates") or 0 for step in steps)),
+        "empty_steps": int(sum(step.get("train/empty") or 0 for step in steps)),
+    }
+
+
 def time_shares(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Share of all step seconds by what they were spent on."""
     names = ("generate", "judge", "train", "publish", "other")
@@ -149,7 +158,12 @@ def render(report: dict[str, Any]) -> str:
             gold_figure(report),
             step_figure(report, "reward/length_correlation", "reward and length, correlation"),
             step_figure(report, "train/kl_reference", "KL to the start, nats per token (k3)"),
+            step_figure(report, "train/entropy", "entropy of the policy, nats per token"),
             step_figure(report, "rollout/tokens_mean", "tokens per answer"),
+            step_figure(report, "rollout/truncated_share", "share of the answers that were cut off")
+            if any(row.get("rollout/truncated_share") for row in report["steps"])
+            else None,
+            step_figure(report, "reward/spread_share", "share of the groups with different rewards"),
             step_figure(report, "reward/masked_share", "share of the answers without a reward")
             if report["missing_rewards"]["by_reason"]
             else None,

@@ -196,6 +196,11 @@ def run_folder_in_no_store(folder: Path) -> BadInput:
     return BadInput(bootstrap("--run.root", "ftp://host/runs"), ("ftp://host/runs", "no place for runs"), "s3://")
 
 
+def smoothing_that_the_loss_does_not_have(folder: Path) -> BadInput:
+    words = bootstrap("--bootstrap.sft.label-smoothing", "0.1")
+    return BadInput(words, ("bootstrap", "sft.label_smoothing would change nothing"), "set it to 0")
+
+
 def way_to_ask_that_does_not_exist(folder: Path) -> BadInput:
     words = ["evaluate", "llm_judge", "--config", "job.yaml", "--form", "essay"]
     return BadInput(words, ("--form essay",), "choose cot or direct")
@@ -240,5 +245,6 @@ CONFIG_KINDS = (
     more_engines_than_fit_on_this_machine,
     run_folder_that_is_a_file,
     run_folder_in_no_store,
+    smoothing_that_the_loss_does_not_have,
     way_to_ask_that_does_not_exist,
 )

@@ -69,6 +69,24 @@ def engines_that_sleep_while_they_generate(folder: Path) -> BadInput:
     return BadInput(words, ("rollout.sleep needs engines that rest",), "set ppo.staleness to 0")
 
 
+def nucleus_that_the_policy_gradient_is_not_of(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.sampling.top-p", "0.9"]
+    return BadInput(words, ("sampling.top_p 0.9 samples from another distribution",), "set it to 1")
+
+
+def refills_without_groups_to_compare(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.ppo.refills", "2", "--policy.ppo.advantage", "gae"]
+    return BadInput(words, ("refills looks for groups", "advantage gae"), "set refills to 0")
+
+
+def importance_range_without_the_weight_of_agreement(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.ppo.correction-range", "[1.5, 2.0]"]
+    return BadInput(words, ("correction_range 1.5, 2.0",), "must hold 1")
+
+
 def waiting_loop(folder: Path, **change: Any) -> None:
     """A loop that waits for labels, with the first line of its file filled and changed so."""
     write_loop(folder)
@@ -107,6 +125,9 @@ LOOP_KINDS = (
     questions_that_do_not_exist,
     weights_sent_by_a_learner_without_a_gpu,
     engines_that_sleep_while_they_generate,
+    nucleus_that_the_policy_gradient_is_not_of,
+    refills_without_groups_to_compare,
+    importance_range_without_the_weight_of_agreement,
     label_that_is_none_of_the_three,
     label_of_a_changed_answer,
 )

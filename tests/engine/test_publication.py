@@ -52,12 +52,16 @@ def test_greedy_tokens_after_publication_are_the_models(pool: EnginePool, tiny_m
 
 
 def test_cached_prefixes_of_old_weights_are_forgotten(pool: EnginePool, tiny_models: TinyModels) -> None:
-    """The block size is 128 tokens: a prompt longer than that would find its keys and values in the cache."""
+    """A prompt of several blocks is in the cache, and the new weights must not answer from it. The parity probe would
+    not see it: vLLM computes prompt log-probabilities without its cache."""
     prompt = tuple(6 + position % 100 for position in range(200))
     probe = request(0, prompt_token_ids=prompt, temperature=0.0, max_tokens=4, logprob_token_ids=(40,))
     sample(pool, [probe])
+    assert sample(pool, [probe])["r0"].cached_prompt_tokens >= 128, "the old weights' keys and values are there"
     pool.publish("v1", tiny_models.other)
-    after = sample(pool, [probe])["r0"].logprobs_TK[0][0]
+    fresh = sample(pool, [probe])["r0"]
+    assert fresh.cached_prompt_tokens == 0
+    after = fresh.logprobs_TK[0][0]
     model = AutoModelForCausalLM.from_pretrained(tiny_models.other, dtype=torch.float32)
     with torch.no_grad():
         expected = model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)[40].item()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.examples import PairExample, SequenceExample
 from genrm_rl.learners.network import TrainedNetwork, load_network
-from genrm_rl.learners.objectives import Outputs, ReferencedPair, build_objective
+from genrm_rl.learners.objectives import Outputs, ReferencedPair, build_objective, last_token
 from genrm_rl.learners.packing import collate
 
 NETWORKS: dict[tuple[str, bool], TrainedNetwork] = {}
@@ -100,3 +100,20 @@ def test_packed_log_probabilities_equal_transformers_one_sequence_at_a_time(tiny
             logits = plain(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
             expected = logits[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
             assert torch.allclose(values_N[batch.segment_N == number], expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_score_is_the_same_alone_and_beside_a_longer_sequence(packed):
+    """Bradley-Terry reads the last token by its position: neither the pad id inside a chat nor padding beside a
+    sequence ten times as long moves it."""
+    rng, _ = draw([9])
+    pad = 0
+    chat = tuple(pad if index % 4 == 3 else rng.randrange(10, 110) for index in range(12))
+    sequences = [chat, (*chat, pad), tuple(rng.randrange(10, 110) for _ in range(120))]
+    network = NETWORKS["score", packed]
+    with torch.no_grad():
+        alone = [network(*collate([last_token(ids)], packed=packed).network_inputs())[0].item() for ids in sequences]
+        batch = collate([last_token(ids) for ids in sequences], packed=packed, pad_id=pad)
+        together, *_ = network(*batch.network_inputs())
+    assert together.tolist() == pytest.approx(alone, abs=1e-4)
+    assert abs(alone[0] - alone[1]) > 1e-3, "a pad id that belongs to the text is a token like the others"

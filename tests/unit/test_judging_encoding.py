@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from genrm_rl.config import JudgeConfig
 from genrm_rl.errors import DataError, ModelError
+from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.templates import FORMS
+from genrm_rl.learners.examples import PairExample
+from genrm_rl.learners.objectives import PairLogprobs
 from genrm_rl.preferences.types import Message, PreferencePair
 from tests.unit.judging_cases import HARMLESS, NASTY, comparison, pair, smollm2_tokenizer, tiny_tokenizer
 
@@ -187,3 +192,50 @@ def _without_capital_b() -> PreTrainedTokenizerBase:
         unk_token="<unk>",
         chat_template=tiny_tokenizer().chat_template,
     )
+
+
+def with_template(template: str, **changes: Any) -> ChatEncoder:
+    """The tiny tokenizer with another template, adding ``<s>`` in front of whatever it encodes by default."""
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    begin = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, tokenizer.eos_token_id)]
+    )
+    tokenizer.chat_template = template
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    return ChatEncoder(tokenizer)
+
+
+TURNS = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+
+
+def test_a_conversation_begins_once() -> None:
+    """The template writes the first token and the tokenizer would add it again, in front of every text."""
+    begin = tiny_tokenizer().eos_token
+    chat = with_template(TURNS, bos_token=begin)
+    ids = chat.conversation_ids(
+        [{"role": "user", "content": "add 1 2"}, {"role": "assistant", "content": "3"}], generation=False
+    )
+    assert ids.count(chat.tokenizer.eos_token_id) == 3, "the beginning and two ends"
+    assert chat.tokenizer.eos_token_id not in chat.text_ids("add 1 2")
+
+
+def test_a_tokenizer_without_a_first_token_puts_none() -> None:
+    chat = with_template(TURNS.replace("{{ bos_token }}", ""), bos_token=None)
+    ids = chat.conversation_ids([{"role": "user", "content": "add 1 2"}], generation=False)
+    assert None not in ids and ids == (*chat.text_ids("add 1 2"), chat.tokenizer.eos_token_id)
+
+
+def test_prompt_and_completion_are_tokenised_apart() -> None:
+    """Letters at the border of prompt and answer would merge into one token, and the loss would begin inside of it."""
+    chat = ChatEncoder(smollm2_tokenizer())
+    whole, parts = chat.text_ids("understand"), (chat.text_ids("under"), chat.text_ids("stand"))
+    assert whole != [*parts[0], *parts[1]], "the tokenizer merges over the border"
+    pair = PairExample.from_completions(parts[0], (*parts[1], chat.stop_token_id), (7,))
+    chosen, _ = PairLogprobs().segments(pair)
+    assert [chosen.token_ids[position + 1] for position in chosen.take] == [*parts[1], chat.stop_token_id]

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrm_rl.learners.examples import SequenceExample
+from genrm_rl.learners.objectives import SupervisedTokens
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 
 sizes_strategy = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=2), min_size=1, max_size=40)
@@ -73,3 +75,19 @@ def test_taken_positions_keep_their_targets_and_their_sequence(raw, packed):
         assert batch.lengths == tuple(sorted(len(ids) for ids, _ in raw)), "equal lengths stand side by side"
     else:
         assert int(batch.attention_mask_RT.sum()) == batch.tokens
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("pad_id", [0, 7])
+def test_an_end_token_that_is_also_the_pad_token_is_learned(packed, pad_id):
+    """Loss masks are positions and never ids: a model whose pad token is its end token learns to stop."""
+    examples = [
+        SequenceExample.from_completion((5, pad_id, 6), (9, 8, pad_id)),  # a turn in the middle ends with it too
+        SequenceExample.from_completion((5,), (4, 3, 2, 1, 9, 9, 9, pad_id)),
+    ]
+    segments = [segment for example in examples for segment in SupervisedTokens().segments(example)]
+    batch = collate(segments, packed=packed, pad_id=pad_id)
+    for number, example in enumerate(examples):
+        learned = batch.targets_N[batch.segment_N == number].tolist()
+        assert learned == [token for token, on in zip(example.input_ids, example.loss_mask, strict=True) if on]
+        assert learned[-1] == pad_id
