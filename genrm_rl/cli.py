@@ -239,6 +239,7 @@ def print_plan(config: RunConfig) -> None:
     for name, pairs in splits.test.items():
         data.add_row(f"test {name}", str(len(pairs)))
     console.print(data)
+    console.print(f"read: {splits.report.describe()}", highlight=False)
     batches = Table(
         "method", "round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=", title="batch table"
     )

@@ -174,7 +174,8 @@ class _Reader:
             return found
         kept: dict[str, PolicyPrompt] = {}
         left_out, notes = Notes(), Notes()
-        for row in read_rows(SourceConfig(path=source.path, split=source.split), Path(self.config.root)):
+        files = SourceConfig(path=source.path, split=source.split, config_name=source.config_name)
+        for row in read_rows(files, Path(self.config.root)):
             report.rows += 1
             try:
                 prompt = replace(self._prompt(_turns(row, source, notes)), reference=_reference(row, source, notes))

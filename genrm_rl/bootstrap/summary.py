@@ -30,6 +30,8 @@ from genrm_rl.evaluation.schema import (
 )
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Trace
+from genrm_rl.preferences.sources import DataReport
+from genrm_rl.preferences.splits import EQUAL, NEAR
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.storage import MARKER, read_json, read_manifest
 from genrm_rl.runtime.trace_store import read_traces
@@ -81,7 +83,7 @@ def build_report(
         learning_curve=tuple(gate_rows(run.path)),
         selection=tuple(selection_rows(workshop)),
         stages=tuple(stage_rows(run.path)),
-        data=tuple(data_rows(workshop)),
+        data=tuple(data_rows(workshop.splits.report)),
         sync=tuple(sync_rows(run.path)),
         traces=example_traces(judges, workshop),
         paper=PAPER_ROWS,
@@ -225,9 +227,8 @@ def stage_rows(run: Path) -> Iterable[StageRow]:
         )
 
 
-def data_rows(workshop: Workshop) -> Iterable[DataRow]:
+def data_rows(report: DataReport) -> Iterable[DataRow]:
     """What was read per source and what was left out; copies across splits are counted on the side that lost them."""
-    report = workshop.splits.report
     lost: dict[str, dict[str, int]] = {}
     for (loser, _, kind), count in report.leaks.counts.items():
         side = lost.setdefault(loser, {})
@@ -241,9 +242,11 @@ def data_rows(workshop: Workshop) -> Iterable[DataRow]:
             split=side,
             read=source.rows,
             pairs=source.pairs,
-            exact_duplicates=source.duplicates + leaks.get("exact", 0),
-            near_duplicates=leaks.get("near", 0),
+            exact_duplicates=source.duplicates + leaks.get(EQUAL, 0),
+            near_duplicates=leaks.get(NEAR, 0),
             rejected=source.refused,
+            layout=source.layout,
+            read_as=source.read_as,
         )
 
 

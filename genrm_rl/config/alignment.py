@@ -15,7 +15,7 @@ from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 
 
 class PromptSource(Section):
-    """Prompts from the task world or from a file (JSONL, Parquet, a ``datasets`` folder)."""
+    """Prompts from the task world, or from files or a data set (docs/data.md)."""
 
     world: Literal["train", "gate", "test"] | None = setting(None, "partition of the controlled task world")
     length: Literal["short", "long"] = setting("short", "question length (task world)")
@@ -24,6 +24,7 @@ class PromptSource(Section):
         None, "files, a folder or a hub id, as in `data` (docs/data.md); relative paths are below `prompts.root`"
     )
     split: str | None = setting(None, "split of a dataset")
+    config_name: str | None = setting(None, "configuration of a data set that has several")
     column: str = setting("prompt", "column of the prompt: a string, or messages that end with a user turn")
     reference: str | None = setting(
         None, "column of reference answers (`reward.reference: column`): a text, or a conversation that ends with it"

@@ -324,7 +324,11 @@ class DataRow(ReportModel):
     pairs: int = Field(description="pairs used")
     exact_duplicates: int = Field(0, description="rows dropped as exact copies")
     near_duplicates: int = Field(0, description="rows dropped because their prompt resembles one of another split")
-    rejected: dict[str, int] = Field(default_factory=dict, description="refused rows by reason")
+    rejected: dict[str, int] = Field(default_factory=dict, description="refused rows by reason, and ties")
+    layout: str = Field("", description="how the rows are arranged (docs/data.md); empty for the task world")
+    read_as: dict[str, int] = Field(
+        default_factory=dict, description="what was read in another form than it is stored in, with counts"
+    )
     sha256: str = Field("", description="hash of the pairs that were used")
 
 

@@ -11,6 +11,7 @@ from genrm_rl.preferences.dedup import PromptTable
 from genrm_rl.preferences.types import PreferencePair, content_hash
 
 Pairs = list[PreferencePair]
+EQUAL, NEAR = "equal", "near_duplicate"  # how a prompt is a copy of another
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,10 @@ def _without_copies(
         key = prompts.key(pair)
         if key not in causes:
             if key in held_out:
-                causes[key] = (held_out[key], "equal")
+                causes[key] = (held_out[key], EQUAL)
             else:
                 near = prompts.similar(key, index)
-                causes[key] = (held_out[near[0]], "near_duplicate") if near else None
+                causes[key] = (held_out[near[0]], NEAR) if near else None
         cause = causes[key]
         if cause is None:
             kept.append(pair)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,3 +159,18 @@ def test_training_data_that_is_all_test_data_stops_the_run(tmp_path) -> None:
     both = {"root": str(tmp_path), "train": [{"path": "d.jsonl"}], "test": [{"path": "d.jsonl"}]}
     with pytest.raises(DataError, match=r"No pair is left for train \(11 were copies of held-out prompts\)"):
         load_sources(DataConfig.model_validate(both), 0)
+
+
+def test_the_report_counts_copies_of_both_kinds_and_names_the_layout(tmp_path: Path) -> None:
+    from genrm_rl.bootstrap.summary import data_rows
+
+    prompts = {"train": ["one", f"{LONG} end", "three", "four"], "test": ["one", LONG, "five"]}
+    for side, texts in prompts.items():
+        rows = [{"prompt": text, "chosen": f"good {side}", "rejected": f"bad {side}"} for text in texts]
+        write_jsonl(tmp_path / f"{side}.jsonl", rows)
+    sides = {side: [{"path": f"{side}.jsonl"}] for side in prompts} | {"gate": [{"world": "gate", "limit": 4}]}
+    report = load_sources(DataConfig.model_validate({"root": str(tmp_path), **sides}), 0).report
+    train, gate, test = data_rows(report)
+    assert (gate.read, gate.layout) == (4, "")
+    assert (train.exact_duplicates, train.near_duplicates, train.layout) == (1, 1, "pair")
+    assert (test.exact_duplicates, test.near_duplicates, test.read) == (0, 0, 3)
