@@ -2,14 +2,14 @@
 
 The one fold of the project: rewards, labels, win rates, evaluation and every contract of the service use it.
 
-1. **An order** speaks for the answer that most of its votes name (letters of the verdicts); equal numbers are a tie of
-   the order. How sure it is, is the mean over its votes of P(A). Where the letters balance, or that mean is not on the
-   side that the letters name (a letter drawn against its own odds), the order is worth one half.
-2. **Two orders that name different answers** contradict each other: a tie, worth exactly one half.
+1. **The letters say who wins**: the answer that more than half of the votes name, each order weighing the same. Votes
+   that balance are a tie, worth exactly one half. So with one vote per order, orders that contradict each other are
+   always a tie, however sure either of them is.
+2. **The probabilities say how sure**: P(A) of an order is the mean over its votes, ``p_a`` the mean of both orders, of
+   their probabilities or of their log-odds; ``majority`` takes the share of the votes instead. A letter drawn against
+   its own odds is worth one half. Probabilities that stand against the letters make a tie.
 3. **An order without any verdict** leaves no judgment: ``ONE_ORDER``, or, if neither order gave one, the most frequent
    non-verdict. ``orders="one"`` is for people who ask in one order on purpose.
-4. Else ``p_a`` is the mean of both orders, of their probabilities or of their log-odds. It is on the side of the
-   verdict, or exactly one half, which is a tie. ``majority`` takes the share of the votes for P(A) of an order.
 
 Exchanging the two answers mirrors every part of a judgment.
 """
@@ -20,10 +20,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from genrm_rl.config.model import JudgeConfig
-from genrm_rl.judging.probability import logit, sigmoid
+from genrm_rl.judging.probability import sigmoid
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 
 Aggregate = Literal["mean_probability", "mean_log_odds", "majority"]
@@ -34,19 +35,21 @@ _DEFAULT = JudgeConfig()
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdict:
-    """What one order says, in the canonical orientation. ``log_odds`` (nats) are on the side of ``verdict``; 0 where
-    the order is undecided. ``spoke`` is False if none of its votes was a verdict."""
+    """What one order says, in the canonical orientation: the answer that most of its votes name (ABSTAINED if they
+    balance, the most frequent non-verdict if there are none), the ``share`` of the votes for A (None without votes),
+    and the log-odds of the mean P(A) of its votes, in nats."""
 
     verdict: Verdict
+    share: Fraction | None = None
     log_odds: float = 0.0
-    spoke: bool = True
 
     @classmethod
-    def of(cls, verdict: Verdict, log_odds: float) -> OrderVerdict:
-        """A verdict with its log-odds, which count nothing if they speak against it."""
-        against = verdict is Verdict.PREFERS_B
-        agrees = sigmoid(-log_odds if against else log_odds) > 0.5 + TIE_TOLERANCE
-        return cls(verdict, log_odds if verdict.is_verdict and agrees else 0.0)
+    def of(cls, log_odds: Sequence[float], for_a: Sequence[bool]) -> OrderVerdict:
+        """From the log-odds and the letters of the votes, of which there is at least one."""
+        share = Fraction(sum(for_a), len(for_a))
+        counted = [_counted(odds, letter) for odds, letter in zip(log_odds, for_a, strict=True)]
+        a, b = (math.fsum(sigmoid(sign * each) for each in counted) for sign in (1, -1))
+        return cls(_side(share), share, math.inf if b == 0 else -math.inf if a == 0 else math.log(a) - math.log(b))
 
 
 def fold(
@@ -63,8 +66,8 @@ def fold(
             f"expected the traces of one pair, got {len(traces)} traces of {len({t.pair_id for t in traces})} pairs"
         )
     asked = {swapped: [trace for trace in traces if trace.swapped == swapped] for swapped in (False, True)}
-    ab, ba = (_order(asked[swapped], aggregate) if asked[swapped] else None for swapped in (False, True))
-    given = [order for order in (ab, ba) if order is not None and order.spoke]
+    ab, ba = (_order(asked[swapped]) if asked[swapped] else None for swapped in (False, True))
+    given = [order for order in (ab, ba) if order is not None and order.share is not None]
     verdict, p_a = Verdict.ONE_ORDER, None
     if not given:
         verdict = _most_frequent(traces)
@@ -94,15 +97,19 @@ def fold_all(
 
 
 def fold_orders(given: Sequence[OrderVerdict], aggregate: Aggregate) -> tuple[Verdict, float]:
-    """Verdict and P(A) of one or two orders that spoke: rules 2 and 4. A tie is ABSTAINED and exactly one half."""
-    sides = {found.verdict for found in given if found.verdict.is_verdict}
-    if aggregate == "mean_log_odds":
-        p_a = sigmoid(_mean([found.log_odds for found in given])) if len(sides) == 1 else 0.5
+    """Verdict and P(A) of one or two orders that spoke: rules 1 and 2. A tie is ABSTAINED and exactly one half."""
+    share = sum((order.share for order in given if order.share is not None), Fraction(0)) / len(given)
+    verdict = _side(share)
+    if not verdict.is_verdict:
+        return verdict, 0.5
+    if aggregate == "majority":
+        p_a = float(share)
+    elif aggregate == "mean_log_odds":
+        p_a = sigmoid(_mean([order.log_odds for order in given]))
     else:
-        p_a = _mean([sigmoid(found.log_odds) for found in given])
-    if len(sides) != 1 or abs(p_a - 0.5) <= TIE_TOLERANCE:
-        return Verdict.ABSTAINED, 0.5
-    return sides.pop(), p_a
+        p_a = _mean([sigmoid(order.log_odds) for order in given])
+    sure = p_a - 0.5 if verdict is Verdict.PREFERS_A else 0.5 - p_a
+    return (verdict, p_a) if sure > TIE_TOLERANCE else (Verdict.ABSTAINED, 0.5)
 
 
 def agreement(ab: OrderVerdict | None, ba: OrderVerdict | None) -> bool | None:
@@ -117,26 +124,35 @@ def tie_of_equals(pair_id: str) -> Judgment:
     return Judgment(pair_id, Verdict.ABSTAINED, 0.5, None, None, None, 0, tie=True)
 
 
-def _order(asked: Sequence[Trace], aggregate: Aggregate) -> OrderVerdict:
-    """Rule 1 for the traces of one order, of which there is at least one."""
+def _order(asked: Sequence[Trace]) -> OrderVerdict:
+    """What the traces of one order say, of which there is at least one."""
     votes = [trace for trace in asked if trace.verdict.is_verdict]
     if not votes:
-        return OrderVerdict(_most_frequent(asked), spoke=False)
-    for_a = sum(trace.canonical_verdict is Verdict.PREFERS_A for trace in votes)
-    if 2 * for_a == len(votes):
-        return OrderVerdict(Verdict.ABSTAINED)
-    verdict = Verdict.PREFERS_A if 2 * for_a > len(votes) else Verdict.PREFERS_B
-    if aggregate == "majority":
-        return OrderVerdict.of(verdict, logit(for_a / len(votes)))
-    strengths = [_log_odds(trace) for trace in votes]
-    a, b = (math.fsum(sigmoid(sign * each) for each in strengths) for sign in (1, -1))
-    return OrderVerdict.of(verdict, math.inf if b == 0 else -math.inf if a == 0 else math.log(a) - math.log(b))
+        return OrderVerdict(_most_frequent(asked))
+    letters = [trace.canonical_verdict is Verdict.PREFERS_A for trace in votes]
+    return OrderVerdict.of([_log_odds(trace) for trace in votes], letters)
+
+
+def _side(share: Fraction) -> Verdict:
+    """The answer with more than half of the votes."""
+    half = Fraction(1, 2)
+    return Verdict.ABSTAINED if share == half else Verdict.PREFERS_A if share > half else Verdict.PREFERS_B
+
+
+def probability_of(trace: Trace) -> float:
+    """P(canonical A wins) as one vote counts: 1 or 0 where it is not known, one half for a letter drawn against its own
+    odds. The trace must have given a verdict."""
+    return sigmoid(_counted(_log_odds(trace), trace.canonical_verdict is Verdict.PREFERS_A))
 
 
 def _log_odds(trace: Trace) -> float:
     """Log-odds that canonical A wins, of a trace that gave a verdict."""
     known = trace.canonical_log_odds
     return known if known is not None else math.inf if trace.canonical_verdict.slot == "A" else -math.inf
+
+
+def _counted(log_odds: float, for_a: bool) -> float:
+    return max(log_odds, 0.0) if for_a else min(log_odds, 0.0)
 
 
 def _most_frequent(traces: Sequence[Trace]) -> Verdict:

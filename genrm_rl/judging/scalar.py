@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Aggregate, OrderVerdict, agreement, fold_orders
@@ -57,4 +58,5 @@ def verdict_of(p_a: float) -> Verdict:
 
 
 def _order(p_a: float) -> OrderVerdict:
-    return OrderVerdict.of(verdict_of(p_a), logit(p_a))
+    """One vote; exactly one half names no answer."""
+    return OrderVerdict(Verdict.ABSTAINED, Fraction(1, 2)) if p_a == 0.5 else OrderVerdict.of([logit(p_a)], [p_a > 0.5])

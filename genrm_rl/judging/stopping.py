@@ -15,15 +15,10 @@ is a non-negative supermartingale whenever the N rounds average one half or less
 2/error with probability at most error/2. A count is *won* by an answer when the capital does, or when no outcome of the
 other rounds could change who wins it (mu < 0).
 
-:func:`~genrm_rl.judging.folding.fold` decides by the letters of each order, and calls it a tie where the orders
-contradict each other or the probabilities stand against the letters. So three counts are kept: the letters of either
-order, and the mean probability of both. Votes stop when
-
-- all three are won by the same answer: it wins; or
-- the letters of the two orders are won by different answers: a contradiction, which is a tie.
-
-Each of these is wrong only if a count was won that all N rounds do not give, and whatever all N rounds say, at most two
-counts can be such that their wrong win alone misleads. Hence:
+:func:`~genrm_rl.judging.folding.fold` decides by the letters, and calls it a tie where the probabilities stand against
+them. So two counts are kept, of the letters and of the probabilities, and votes stop when both are won by the same
+answer. That is wrong only if one of them was won although all N rounds do not give it, and whatever all N rounds say,
+at most one count for each answer can mislead by itself. Hence:
 
     **The probability that a verdict given early differs from the verdict of all N rounds is at most ``error``**,
     for every comparison and judge, however its rounds are distributed.
@@ -39,11 +34,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from genrm_rl.judging.folding import probability_of
 from genrm_rl.judging.types import Trace
 
 
 class Vote(NamedTuple):
-    """One vote for canonical A: its letter (0 or 1), and P(A) where that is known (else the letter)."""
+    """One vote for canonical A: its letter (0 or 1), and its P(A) as the fold counts it."""
 
     letter: float
     probability: float
@@ -69,12 +65,10 @@ def decided(rounds: Sequence[Round], planned: int, error: float) -> bool:
         raise ValueError("votes are probabilities in [0, 1]")
     if len(rounds) == planned:
         return True
-    orders = range(len(rounds[0])) if rounds else ()
-    letters = [[None if votes[order] is None else votes[order].letter for votes in rounds] for order in orders]
-    won = {side: [_won(count, side, planned, error) for count in letters] for side in ("A", "B")}
-    if any(won["A"]) and any(won["B"]):
-        return True
-    return any(all(won[side]) and _won_by_probability(rounds, side, planned, error) for side in won)
+    return any(
+        all(_won([_share(votes, of, side) for votes in rounds], planned, error) for of in ("letter", "probability"))
+        for side in ("A", "B")
+    )
 
 
 def rounds_of(traces: Iterable[Trace]) -> list[Round]:
@@ -84,47 +78,37 @@ def rounds_of(traces: Iterable[Trace]) -> list[Round]:
         vote = None
         if trace.verdict.is_verdict:
             letter = float(trace.canonical_verdict.slot == "A")
-            known = trace.canonical_p_a
-            vote = Vote(letter, letter if known is None else known)
+            vote = Vote(letter, probability_of(trace))
         rounds.setdefault(trace.sample_index, {})[trace.swapped] = vote
     return [tuple(votes[order] for order in sorted(votes)) for _, votes in sorted(rounds.items())]
 
 
-def next_rounds(rounds: Sequence[Round], planned: int, error: float | None, orders: int = 2) -> int:
-    """How many rounds to ask next: the fewest that could settle the verdict; 0 when it is settled.
+def next_rounds(rounds: Sequence[Round], planned: int, error: float | None) -> int:
+    """How many rounds to ask next: the fewest that could settle the verdict if they all agree; 0 when it is settled.
 
-    Fewer could not stop anything, more might be wasted. ``error`` None asks all planned rounds at once. ``orders`` is
-    how many votes a round has.
+    Fewer could not stop anything, more might be wasted. ``error`` None asks all planned rounds at once.
     """
     left = planned - len(rounds)
     if error is None or left == 0:
         return left
     if rounds and decided(rounds, planned, error):
         return 0
-    a, b = Vote(1.0, 1.0), Vote(0.0, 0.0)
-    outcomes = [(a,), (b,)] if orders == 1 else [(a, a), (b, b), (a, b), (b, a)]
+    width = len(rounds[0]) if rounds else 1
     for count in range(1, left):
-        if any(decided([*rounds, *[outcome] * count], planned, error) for outcome in outcomes):
+        if any(decided([*rounds, *[(Vote(side, side),) * width] * count], planned, error) for side in (0.0, 1.0)):
             return count
     return left
 
 
-def _won(count: Sequence[float | None], side: str, planned: int, error: float) -> bool:
-    """Whether a count is won by ``side``; what is no verdict counts against it."""
-    capital = _capital([0.0 if each is None else each if side == "A" else 1 - each for each in count], planned)
+def _won(shares: Sequence[float], planned: int, error: float) -> bool:
+    capital = _capital(shares, planned)
     return math.isinf(capital) or (error > 0 and capital >= 2 / error)
 
 
-def _won_by_probability(rounds: Sequence[Round], side: str, planned: int, error: float) -> bool:
-    shares = [
-        math.fsum(0.0 if vote is None else _toward(vote.probability, side) for vote in votes) / len(votes)
-        for votes in rounds
-    ]
-    return _won(shares, "A", planned, error)
-
-
-def _toward(probability: float, side: str) -> float:
-    return probability if side == "A" else 1 - probability
+def _share(votes: Round, of: str, side: str) -> float:
+    """The round's share for ``side``; what is no verdict counts against it."""
+    for_a = [None if vote is None else getattr(vote, of) for vote in votes]
+    return math.fsum(0.0 if each is None else each if side == "A" else 1 - each for each in for_a) / len(votes)
 
 
 def _capital(shares: Sequence[float], planned: int) -> float:

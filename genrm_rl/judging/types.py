@@ -104,7 +104,7 @@ class Judgment:
     ``p_a`` is P(canonical A wins): above one half where ``verdict`` prefers A, below where it prefers B, exactly one
     half where ``tie`` is set, and None where there is no judgment. ``verdict_ab`` and ``verdict_ba`` are the verdicts
     of each order (already canonical; None if that order was not asked). ``consistent`` is None unless both orders gave
-    a verdict; False always comes with a tie. ``votes`` counts the traces that gave a verdict.
+    a verdict; with one vote per order, False always comes with a tie. ``votes`` counts the traces that gave a verdict.
     """
 
     pair_id: str

@@ -144,10 +144,10 @@ class JudgmentOut(Wire):
     id: str = Field(description="hash of prompt and answers")
     verdict: Verdict
     p_a: float | None = Field(description="P(A wins); one half exactly where `tie` is true")
-    tie: bool = Field(description="equal answers, orders that contradict each other, or votes that balance")
+    tie: bool = Field(description="equal answers, or votes that balance: with one per order, orders that contradict")
     verdict_ab: Verdict | None
     verdict_ba: Verdict | None = Field(description="verdict when B was shown first, about A and B as they were sent")
-    consistent: bool | None = Field(description="whether both orders agree; false is always a tie")
+    consistent: bool | None = Field(description="whether most votes of both orders agree")
     votes: int = Field(description="judgments that gave a verdict")
     non_verdicts: dict[Verdict, int] = Field(description="judgments that did not, by kind")
     cached: bool

@@ -190,8 +190,8 @@ class JudgeReplica:
         any verdict is asked once more, if there is time."""
         traces: list[Trace] = []
         cost = Cost()
-        done, orders = 0, len(asked) // planned
-        while more := next_rounds(rounds_of(traces), planned, error, orders):
+        done = 0
+        while more := next_rounds(rounds_of(traces), planned, error):
             batch = [each for each in asked if done <= each.sample_index < done + more]
             found, spent = await self._traces(batch, expires)
             traces, cost, done = traces + found, cost + spent, done + more

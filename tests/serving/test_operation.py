@@ -29,8 +29,8 @@ def judged(client: httpx.Client, **body: object) -> list[dict]:
 def test_votes_stop_when_the_verdict_is_settled(client: httpx.Client) -> None:
     whole, early, certain = (judged(client, votes=4, **more) for more in ({}, {"stop_error": 0.4}, {"stop_error": 0}))
     for one, other, third in zip(whole, early, certain, strict=True):
-        assert one["cost"]["votes_asked"] == 8 and one["cost"]["votes_saved"] == 0
-        assert other["cost"]["votes_asked"] + other["cost"]["votes_saved"] == 8
+        assert one["cost"]["votes_asked"] >= 8 and one["cost"]["votes_saved"] == 0, "more: an order asked again"
+        assert other["cost"]["votes_asked"] + other["cost"]["votes_saved"] >= 8
         assert other["cost"]["votes_asked"] == other["votes"] + sum(other["non_verdicts"].values())
         assert third["verdict"] == one["verdict"], "what no further vote can change"
     saved = [sum(each["cost"]["votes_saved"] for each in replies) for replies in (whole, certain, early)]
