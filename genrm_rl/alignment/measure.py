@@ -124,28 +124,32 @@ class PolicyMeasurement:
         self, name: str, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], decoding: str
     ) -> dict[str, Any]:
         """P(the policy's answer beats the starting policy's), as the rewarding judge sees it (``proxy_win_rate``,
-        sampled only) and as a judge sees it that gave no reward (``win_rate``). Equal answers are not asked about."""
+        sampled only) and as a judge sees it that gave no reward (``win_rate``). Equal answers are ties without asking;
+        ``..._ties`` counts all ties, ``..._judged`` what came to a probability."""
         facts: dict[str, Any] = {}
         before = read_texts(self.hosts.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
-        groups = [
-            Group(prompt.wire(), (answer.text, old))
-            for prompt, answer, old in zip(prompts, answers, before, strict=True)
-            if answer.usable and answer.text != old
-        ]
+        usable = [each for each in zip(prompts, answers, before, strict=True) if each[1].usable]
+        groups = [Group(prompt.wire(), (answer.text, old)) for prompt, answer, old in usable if answer.text != old]
+        equal = len(usable) - len(groups)
         if self.hosts.client is not None and decoding == "sampled":
-            facts["proxy_win_rate"], facts["proxy_judged"] = win_rate(groups, self.hosts.client)
+            names = ("proxy_win_rate", "proxy_judged", "proxy_ties")
+            facts |= zip(names, win_rate(groups, equal, self.hosts.client), strict=True)
         if self.hosts.config.evaluation.second_judge_url:
             with second_judge(self.hosts.config, self.hosts.console) as judge:
                 facts["second_judge"] = judge.judge_version()
-                facts["win_rate"], facts["win_rate_judged"] = win_rate(groups, judge)
+                names = ("win_rate", "win_rate_judged", "win_rate_ties")
+                facts |= zip(names, win_rate(groups, equal, judge), strict=True)
         return facts
 
 
-def win_rate(groups: Sequence[Group], judge: RewardClient) -> tuple[float | None, int]:
-    """Mean P(the first response of each group wins), greedy in both orders, and how many groups were judged."""
+def win_rate(groups: Sequence[Group], equal: int, judge: RewardClient) -> tuple[float | None, int, int]:
+    """Mean P(the first response of each group wins), greedy in both orders, how many were judged, and how many tied.
+
+    ``equal`` more groups have two equal responses: ties.
+    """
     found = judge.rewards(groups, rule="round_robin", votes=1, greedy=True)
-    wins = [reward.records[0].reward for reward in found if reward.records[0].reward is not None]
-    return mean(wins), len(wins)
+    wins = [reward.records[0].reward for reward in found if reward.records[0].reward is not None] + [0.5] * equal
+    return mean(wins), len(wins), wins.count(0.5)
 
 
 def policy_facts(
