@@ -7,6 +7,7 @@ seconds on it before any worker is started. This one does the same work and impo
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,15 +54,24 @@ class ProcessGroupBackend(Backend):
 
 
 def join(rank: int, size: int, address: str, port: int, backend: str, timeout: float) -> None:
-    """Join the process group in this worker."""
+    """Join the process group in this worker; the workers meet at ``address`` of worker 0, and nowhere else."""
     os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": str(size)}
+    keep_to_loopback(address)
     from datetime import timedelta
 
     import torch.distributed as dist
 
-    dist.init_process_group(
-        backend, init_method="env://", rank=rank, world_size=size, timeout=timedelta(seconds=timeout)
-    )
+    patience = timedelta(seconds=timeout)
+    # Left to itself, torch's store listens on all interfaces, and it asks nobody for a password.
+    listener = socket.create_server((address, port), backlog=2 * size).detach() if rank == 0 else None
+    store = dist.TCPStore(address, port, size, rank == 0, patience, master_listen_fd=listener)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+
+
+def keep_to_loopback(address: str) -> None:
+    """Where the workers meet on the loopback interface, what they exchange stays there too."""
+    if address == "127.0.0.1":
+        os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
 def set_local_rank() -> None:

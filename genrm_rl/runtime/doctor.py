@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from genrm_rl.config import DataConfig, ModelConfig, RunConfig
-from genrm_rl.errors import DataError, ModelError
+from genrm_rl.errors import DataError, EnvironmentProblem, ModelError
 from genrm_rl.models.hub import check_hub_model
 from genrm_rl.models.listing import list_models
 from genrm_rl.models.resolve import cache_directory, names_hub_id
@@ -75,6 +76,7 @@ def run_doctor(
             check_disk("disk for models", cache_directory(config.model)),
             check_shared_memory(),
             check_compiler(),
+            check_ray_access(),
             *check_versions(),
             _check_imports(probe),
             *check_models(config.model),
@@ -116,6 +118,25 @@ def check_versions() -> Iterator[Check]:
             yield Check("version", wanted.name, "missing", f"{found}, needed is {wanted.specifier}", cure)
         elif wanted.name in SHOWN:
             yield Check("version", wanted.name, "ok", found)
+
+
+def check_ray_access() -> Check:
+    """Whether the Ray that a run would work on asks for a token."""
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        return Check("access", "Ray", "ok", "sessions listen on loopback and ask for a token of their own")
+    from genrm_rl.runtime.ray_access import HOW, knock, token_source
+
+    try:
+        answer = knock(address)
+    except (OSError, EnvironmentProblem) as problem:
+        return Check("access", "Ray", "missing", f"{address}: {problem}", "check RAY_ADDRESS, or unset it")
+    if answer == "welcome":
+        return Check("access", "Ray", "ok", f"{address} asks for a token and takes that of {token_source()}")
+    if answer == "open":
+        cure = "start it with RAY_AUTH_MODE=token (docs/cluster.md)"
+        return Check("access", "Ray", "warning", f"{address} asks for no token: whoever reaches it runs commands", cure)
+    return Check("access", "Ray", "missing", f"{address} asks for a token: {answer}", HOW)
 
 
 def check_models(config: ModelConfig) -> Iterator[Check]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from pathlib import Path
 import psutil
 
 from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.runtime.ray_access import access_to, own_access
 
 GIB = 2**30
 # Ray puts Unix sockets about 60 characters below its folder, and the kernel allows 107 in all.
 LONGEST_TEMP_DIR = 40
 TEMP_PREFIX = "genrm-ray-"
+FOLDER = "ray"  # Ray opens its own folder to everybody, so it gets one within ours
 START_ATTEMPTS = 3
-CONNECT_TIMEOUT = 15.0  # seconds until a head node that does not answer counts as absent
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray 2.55 announces a change of default for workers without GPUs on every start; this takes the new default.
@@ -55,9 +55,9 @@ def ray_session(
     """Yield a connected Ray and shut down what this call started, nothing else.
 
     ``address`` (default: RAY_ADDRESS) names a cluster to join; without one, or with ``local``, a Ray is started here:
-    loopback only, no dashboard, an own folder in /tmp. ``cpus`` and ``gpus`` are its logical totals, None takes
-    :func:`logical_cpus` and what is found. ``worker_output`` shows what workers print. Raises EnvironmentProblem if Ray
-    can't be reached or started.
+    on the loopback interface, with a token of its own, no dashboard, and a folder in /tmp that nobody else can open.
+    ``cpus`` and ``gpus`` are its logical totals, None takes :func:`logical_cpus` and what is found. ``worker_output``
+    shows what workers print. Raises EnvironmentProblem if Ray can't be reached or started, or refuses the token.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -73,11 +73,17 @@ def ray_session(
         ) as found:
             yield found
         return
-    _join(address, worker_output)
-    try:
-        yield _describe(started=False)
-    finally:
-        ray.shutdown()
+    if address.startswith("ray://"):
+        raise EnvironmentProblem(
+            f"{address} is a Ray Client address, over which training can't run; "
+            "start the job on the cluster with `ray job submit --address http://HEAD:8265 -- python jobs/...`"
+        )
+    with access_to(_head(address)):
+        _join(address, worker_output)
+        try:
+            yield _describe(started=False)
+        finally:
+            ray.shutdown()
 
 
 def logical_cpus() -> int:
@@ -105,6 +111,18 @@ def _local_ray(cpus: int, gpus: int | None, object_store_bytes: int, worker_outp
     import ray
 
     temp_dir = _make_temp_dir()
+    with own_access(temp_dir):
+        _start(temp_dir, cpus, gpus, object_store_bytes, worker_output)
+        try:
+            yield _describe(started=True, temp_dir=temp_dir)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(temp_dir, ignore_errors=True)
+
+
+def _start(temp_dir: Path, cpus: int, gpus: int | None, object_store_bytes: int, worker_output: bool) -> None:
+    import ray
+
     for attempt in range(START_ATTEMPTS):
         try:
             ray.init(
@@ -115,10 +133,9 @@ def _local_ray(cpus: int, gpus: int | None, object_store_bytes: int, worker_outp
                 include_dashboard=False,
                 log_to_driver=worker_output,
                 logging_level="WARNING",
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(temp_dir),
+                _temp_dir=str(temp_dir / FOLDER),
             )
-            break
+            return
         except Exception as problem:  # Ray raises bare Exception when a process of its own does not come up
             ray.shutdown()
             if "timed out" in str(problem) and attempt + 1 < START_ATTEMPTS:
@@ -127,23 +144,12 @@ def _local_ray(cpus: int, gpus: int | None, object_store_bytes: int, worker_outp
                 f"Ray could not be started on this machine: {_first_line(problem)}; its logs are in {temp_dir}, "
                 "and `genrm-rl doctor` looks at memory, disk and shared memory"
             ) from problem
-    try:
-        yield _describe(started=True, temp_dir=temp_dir)
-    finally:
-        ray.shutdown()
-        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def _join(address: str, worker_output: bool) -> None:
     import ray
 
-    if address.startswith("ray://"):
-        raise EnvironmentProblem(
-            f"{address} is a Ray Client address, over which training can't run; "
-            "start the job on the cluster with `ray job submit --address http://HEAD:8265 -- python jobs/...`"
-        )
     try:
-        _knock(address)
         ray.init(address=address, log_to_driver=worker_output, logging_level="WARNING")
     except Exception as problem:  # OSError, RuntimeError (other versions), ValueError: one cure for the user
         raise EnvironmentProblem(
@@ -152,11 +158,14 @@ def _join(address: str, worker_output: bool) -> None:
         ) from problem
 
 
-def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at ``host:port``; left to itself, Ray 2.55 waits there for ever."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
+def _head(address: str) -> str:
+    """``host:port`` of the head; ``auto`` is the cluster that was started on this machine."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found = canonicalize_bootstrap_address(address) if address == "auto" else address
+    if not found:
+        raise EnvironmentProblem("RAY_ADDRESS is `auto` and no Ray runs on this machine; unset it to start one")
+    return found
 
 
 def _describe(*, started: bool, temp_dir: Path | None = None) -> RaySession:
@@ -168,9 +177,9 @@ def _describe(*, started: bool, temp_dir: Path | None = None) -> RaySession:
 
 
 def _make_temp_dir() -> Path:
-    """An own folder with a short path; folders of processes that were killed are removed on the way."""
+    """An own folder of mode 0700 with a short path; folders of processes that were killed are removed on the way."""
     parent = Path(tempfile.gettempdir())
-    if len(str(parent)) + len(TEMP_PREFIX) + 16 > LONGEST_TEMP_DIR:
+    if len(str(parent / f"{TEMP_PREFIX}1234567-abcdefgh" / FOLDER)) > LONGEST_TEMP_DIR:
         parent = Path("/tmp")
     for left in parent.glob(f"{TEMP_PREFIX}*-*"):
         owner = left.name.removeprefix(TEMP_PREFIX).partition("-")[0]

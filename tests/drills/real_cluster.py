@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -18,6 +19,7 @@ import psutil
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from genrm_rl.runtime.machine_checks import free_port
+from genrm_rl.runtime.ray_access import MODE, TOKEN_PATH
 
 RAY = str(Path(sys.executable).with_name("ray"))
 STARTED = "Ray runtime started"
@@ -25,24 +27,32 @@ OBJECT_STORE = 150_000_000
 
 
 class RealCluster:
-    """A head that takes no work and one worker per pool; ends what it started, and nothing else."""
+    """A head that takes no work and one worker per pool, with a token; ends what it started, and nothing else."""
 
     def __init__(self, folder: Path, pools: tuple[str, ...], cpus: int) -> None:
         self._logs = folder
         self._nodes: dict[str, subprocess.Popen] = {}
         self._cpus = cpus
         gcs, dashboard = free_port(), free_port()
-        self._gcs = f"127.0.0.1:{gcs}"
+        self.address = f"127.0.0.1:{gcs}"
         self.jobs = f"http://127.0.0.1:{dashboard}"
-        self._temp = tempfile.mkdtemp(prefix="genrm-drill-", dir="/tmp")  # Ray's sockets need a short path
+        self._temp = Path(tempfile.mkdtemp(prefix="genrm-drill-", dir="/tmp"))  # Ray's sockets need a short path
+        self.token = secrets.token_hex(32)
+        (self._temp / "token").write_text(self.token)
+        self.environment = os.environ | {MODE: "token", TOKEN_PATH: str(self._temp / "token")}
         head = ["--head", "--port", str(gcs), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
-        self._start("head", [*head, "--num-cpus", "0", "--temp-dir", self._temp])
+        self._start("head", [*head, "--num-cpus", "0", "--temp-dir", str(self._temp / "ray")])
         for pool in pools:
             self.join(pool)
 
+    @property
+    def head(self) -> subprocess.Popen:
+        """The process of `ray start --head`."""
+        return self._nodes["head"]
+
     def join(self, pool: str) -> None:
         """A node with this label comes, as an autoscaler or a person would bring it."""
-        self._start(pool, ["--address", self._gcs, "--num-cpus", str(self._cpus)])
+        self._start(pool, ["--address", self.address, "--num-cpus", str(self._cpus)])
 
     def lose(self, pool: str) -> None:
         """The node loses power: all its processes are gone, and none of them could report the end of another."""
@@ -71,7 +81,7 @@ class RealCluster:
         with log.open("w") as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**self.environment, "RAY_USAGE_STATS_ENABLED": "0"},
             )  # fmt: skip
         self._nodes[pool] = process
         while STARTED not in log.read_text(encoding="utf-8", errors="replace"):
@@ -97,7 +107,7 @@ class Jobs:
     """What `ray job submit` speaks."""
 
     def __init__(self, cluster: RealCluster) -> None:
-        self.client = JobSubmissionClient(cluster.jobs)
+        self.client = JobSubmissionClient(cluster.jobs, headers={"Authorization": f"Bearer {cluster.token}"})
 
     def submit(self, words: Sequence[object], submission: str) -> str:
         """Run this command, a script of ``jobs/`` and its settings, on the head."""
