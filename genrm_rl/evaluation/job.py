@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -63,13 +64,20 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
         write_results(run.path, judge, rows)
     console.print(result_table(rows))
     console.print(f"judgments and results: {run.path}", highlight=False)
-    if rows and all(row.non_verdict_rate == 1 for row in rows):
-        raise JudgeFailure(
-            f"{judge.name} gave no verdict at all, so these figures say nothing about it; read what it wrote in "
-            f"{run.path / 'evaluation'}, and choose another judge.template, a longer judge.max_rationale, or "
-            "judge.force_verdict true"
-        )
+    refuse_silence(judge.name, rows, run.path)
     return run.path
+
+
+def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> None:
+    """Raise JudgeFailure if not one judgment of any row is a verdict: 0 % would be read as a bad judge."""
+    if not rows or any(row.non_verdict_rate < 1 for row in rows):
+        return
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in rows[0].non_verdicts.items())
+    raise JudgeFailure(
+        f"{judge} gave no verdict at all ({kinds}), so these figures say nothing about it; read what it wrote in "
+        f"{directory / 'evaluation'}, and choose another judge.template, a longer judge.max_rationale, or "
+        "judge.force_verdict true"
+    )
 
 
 def judge_of(config: RunConfig, name: str, form: Form) -> Judge:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.thoughts import without_thoughts
 from genrm_rl.judging.verdicts import CLOSERS, END_OF_THINKING, THINK
 from genrm_rl.preferences.types import content_hash
 
@@ -105,8 +106,11 @@ class ChatEncoder:
             merged = {"role": "user", "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
             return self.conversation_ids([merged, *messages[2:]], generation=generation)
         ids = list(pieces[0])
-        for message, piece in zip(messages, pieces[1:], strict=True):
-            ids += self.text_ids(message["content"]) + piece
+        for place, (message, piece) in enumerate(zip(messages, pieces[1:], strict=True), start=1):
+            content, earlier = message["content"], message["role"] == "assistant" and place < len(messages)
+            if earlier and self._drops_thoughts:
+                content = without_thoughts(content)
+            ids += self.text_ids(content) + piece
         return tuple(ids)
 
     def ends_turn(self, token_ids: Sequence[int]) -> tuple[int, ...]:
@@ -132,6 +136,16 @@ class ChatEncoder:
     def opens_thinking(self) -> bool:
         """Whether the template begins the assistant's turn inside ``<think>``."""
         return self._template_pieces(("user",), True)[-1].rstrip().endswith(THINK)
+
+    @cached_property
+    def _drops_thoughts(self) -> bool:
+        """Whether the template shows earlier answers without their thinking, as those of reasoning models do."""
+        answer = {"role": "assistant", "content": f"{THINK}GENRMxTHOUGHTx{END_OF_THINKING}x"}
+        user = {"role": "user", "content": "x"}
+        try:
+            return "GENRMxTHOUGHTx" not in self._render([user, answer, user], True)
+        except ModelError:  # it takes no such turns, but others
+            return False
 
     @cached_property
     def end_of_thinking_ids(self) -> tuple[int, ...]:
@@ -225,19 +239,7 @@ class ChatEncoder:
         marks = [f"GENRMxCONTENTx{index}x" for index in range(len(roles))]
         messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
         name = self.tokenizer.name_or_path or "the model"
-        try:
-            rest = self.tokenizer.apply_chat_template(
-                messages,
-                tokenize=False,
-                add_generation_prompt=generation,
-                **{"strftime_now": CLOCK.strftime, **self._arguments},
-            )
-        except Exception as error:  # a template is a program: its faults are whatever Python raises
-            reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-            raise ModelError(
-                f"The chat template of {name} refuses the turns {', '.join(roles)} ({reason}); "
-                "mend it, or choose another model"
-            ) from error
+        rest = self._render(messages, generation)
         pieces = []
         for mark, role in zip(marks, roles, strict=True):
             before, found, rest = rest.partition(mark)
@@ -247,3 +249,18 @@ class ChatEncoder:
                 )
             pieces.append(before)
         return [*pieces, rest]
+
+    def _render(self, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(
+                list(messages),
+                tokenize=False,
+                add_generation_prompt=generation,
+                **{"strftime_now": CLOCK.strftime, **self._arguments},
+            )
+        except Exception as error:  # a template is a program: its faults are whatever Python raises
+            reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+            raise ModelError(
+                f"The chat template of {self.tokenizer.name_or_path or 'the model'} refuses the turns "
+                f"{', '.join(message['role'] for message in messages)} ({reason}); mend it, or choose another model"
+            ) from error

@@ -18,7 +18,8 @@ from genrm_rl.bootstrap.star import learn_from
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
-from genrm_rl.errors import DataError, RunDirectoryError
+from genrm_rl.errors import DataError, JudgeFailure, RunDirectoryError
+from genrm_rl.evaluation.job import refuse_silence
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import record_from_judgment
 from genrm_rl.judging.folding import fold
@@ -156,6 +157,17 @@ def test_bad_judge_output_is_a_named_non_verdict_and_never_a_number(kind: str) -
     row = summarise([record], resamples=100)
     assert (row.accuracy_strict, row.accuracy_flexible, row.non_verdict_rate) == (0.0, 0.5, 1.0)
     assert row.ece is None and row.brier is None
+
+
+def test_an_evaluation_without_one_verdict_is_no_result(folder: Path) -> None:
+    bad = OUTPUT_KINDS["no verdict line"]
+    judgment = fold([trace_from_result(bad.asked(), bad.result(), ENCODER)], "mean_probability")
+    silent = summarise(
+        [record_from_judgment(PAIR, judgment, judge="j", test_set="t", decoding="greedy")], resamples=100
+    )
+    refuse_silence("star_dpo", [silent, silent.model_copy(update={"non_verdict_rate": 0.5})], folder)
+    with pytest.raises(JudgeFailure, match=r"star_dpo gave no verdict at all \(unparseable 100%\)"):
+        refuse_silence("star_dpo", [silent], folder)
 
 
 def test_a_judge_that_never_answers_stops_with_its_reasons(folder: Path) -> None:

@@ -1,14 +1,17 @@
-"""An untied model in bfloat16, and an engine without restarts: both need an engine of their own."""
+"""An untied model in bfloat16, an engine without restarts, and one that can't start: each needs its own engine."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from genrm_rl.errors import WeightSyncError
+from genrm_rl.errors import ModelError, WeightSyncError
 from genrm_rl.rollout.errors import EngineLostError
 from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
 from genrm_rl.rollout.pool import EnginePool
@@ -39,3 +42,18 @@ def test_an_engine_that_dies_too_often_ends_the_run(second_pool: EnginePool) -> 
         for count, _ in enumerate(second_pool.generate(requests)):
             if count == 3:
                 os.kill(second_pool.pids()[0], signal.SIGKILL)
+
+
+def test_weights_that_are_no_numbers_end_the_start_in_one_sentence(
+    ray_for_engines: None, tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    """Headers don't show a NaN; without this every answer of the engine would be a non-verdict."""
+    broken = tmp_path / "nan"
+    shutil.copytree(tiny_models.base, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError) as refused:
+        EnginePool(broken, rollout_config(), MODEL, device="cpu")
+    sentence = str(refused.value.cause)
+    assert str(broken) in sentence and "not finite numbers in float32" in sentence and "copy them again" in sentence

@@ -90,6 +90,37 @@ def test_a_policys_prompt_is_found_whatever_day_its_trainer_rendered_it_on():
     assert form.question("something else") == "something else"
 
 
+def test_earlier_answers_have_their_thoughts_exactly_where_the_template_shows_them():
+    """Rendered whole, as an engine's own chat endpoint would, the conversation must be the same."""
+    content = "{{ m.content.split('</think>')[-1] if m.role == 'assistant' and not loop.last else m.content }}"
+    dropping = TURNS.replace("{{ m.content }}", content) + OPENING
+    turns = [("user", "add 1 2"), ("assistant", "<think>1 2</think>3"), ("user", "add 3 4")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    for template in (dropping, TURNS + OPENING):
+        made = tokenizer(template)
+        whole = made.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert made.decode(chat(template).conversation_ids(messages, generation=True)) == whole
+        last = chat(template).conversation_ids(messages[:2], generation=False)
+        assert "<think>1 2</think>3" in made.decode(last), "the last answer is what it is about"
+
+
+def test_a_template_and_a_tokenizer_that_both_write_the_start_write_it_once():
+    """And a template that asks for a start token which the tokenizer does not have writes none."""
+    from tokenizers.processors import TemplateProcessing
+
+    both = tokenizer("{{ bos_token }}" + TURNS + OPENING)
+    both.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", both.bos_token_id)]
+    )
+    assert both("x").input_ids[0] == both.bos_token_id
+    ids = ChatEncoder(both).conversation_ids([{"role": "user", "content": "x"}], generation=True)
+    assert ids.count(both.bos_token_id) == 1
+    none = tokenizer("{{ bos_token }}" + TURNS + OPENING)
+    none.bos_token = None
+    text = none.decode(ChatEncoder(none).conversation_ids([{"role": "user", "content": "x"}], generation=True))
+    assert text == "<user>x</s><assistant>"
+
+
 @pytest.mark.parametrize(
     ("answer", "judged"),
     [
