@@ -108,7 +108,7 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[KeyPath, Any]]:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
         except (yaml.YAMLError, ValueError):  # ValueError: a number of thousands of digits
             value = text
-        if isinstance(value, dict) and not text.lstrip().startswith("{"):
+        if isinstance(value, dict) and set(value.values()) == {None} and not text.lstrip().startswith("{"):
             value = text  # `::` is an address, not the key ":" of nothing
         keys = tuple(int(part) if part.isdigit() else part.replace("-", "_") for part in name.split("."))
         result.append((keys, value))

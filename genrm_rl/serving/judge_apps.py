@@ -24,6 +24,7 @@ from genrm_rl.serving.verdict_cache import VerdictCache
 
 APP = "genrm_rl"
 DEPLOYMENT = "Judge"
+CONSTRUCTIONS = 3  # of a replica that fails as it starts; then the judge has failed to start
 BATCH = 16  # comparisons of one call to a replica at most, fewer with more votes
 STARTED = (ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY)
 
@@ -112,6 +113,7 @@ def _application(config: ServeConfig, served: ServedJudge) -> serve.Application:
         },
         # The ingress admits; a replica takes what it is given and vLLM batches it.
         max_ongoing_requests=serving.max_pending,
+        max_constructor_retry_count=CONSTRUCTIONS,
         health_check_period_s=2,
         health_check_timeout_s=60,
         graceful_shutdown_timeout_s=serving.deadline,
