@@ -13,6 +13,7 @@ rules.svg into ``--root``. Other options are overrides of every run.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 
@@ -30,7 +31,6 @@ from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import pool_runs
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
-from genrm_rl.evaluation.plots import DASHES, MARKERS, SENTINELS, svg
 from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
 from genrm_rl.rewards.noisy_service import NoisyService
@@ -103,7 +103,7 @@ def cell_of(world: str, name: str, rule: Rule, size: int, groups: int) -> Cell:
 def play(world: str, judge: NoisyJudge, rule: Rule, size: int, draw: np.random.Generator) -> tuple[float, int, int]:
     """One group: pairs of unequal quality that are ordered right, their number, and masked rewards. The last quality
     is the reference answer's."""
-    quality = draw.standard_normal(size + 1) if world == WORLDS[0] else SCALE * (draw.random(size + 1) < RIGHT)
+    quality = _qualities(world, size + 1, draw)
     outcomes: dict[tuple[int, int], float | None] = {}
     while matches := next_matches(rule, size, outcomes):
         first, second = np.array(matches).T
@@ -117,6 +117,19 @@ def play(world: str, judge: NoisyJudge, rule: Rule, size: int, draw: np.random.G
     undecided = np.isnan(gap) | (np.abs(gap) < 1e-9)
     right = np.where(undecided, 0.5, np.sign(gap) == better)[better != 0]
     return float(right.sum()), len(right), int(np.isnan(rewards).sum())
+
+
+def one_comparison(world: str, name: str, pairs: int = 40_000) -> dict[str, float]:
+    """What a single comparison of answers of unequal quality comes to: right, a tie, no judgment; shares of all."""
+    draw = np.random.default_rng(0)
+    first, second = (_qualities(world, pairs, draw) for _ in range(2))
+    p = JUDGES[name].judge(first, second, draw)[first != second]
+    right = np.sign(p - 0.5) == np.sign(first - second)[first != second]
+    return {"right": float(right.mean()), "tie": float((p == 0.5).mean()), "none": float(np.isnan(p).mean())}
+
+
+def _qualities(world: str, count: int, draw: np.random.Generator) -> np.ndarray:
+    return draw.standard_normal(count) if world == WORLDS[0] else SCALE * (draw.random(count) < RIGHT)
 
 
 def configure(arguments: argparse.Namespace, rule: Rule, seed: int, overrides: list[str]) -> AlignConfig:
@@ -164,7 +177,9 @@ def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list
     ]
     for world in WORLDS:
         for judge in JUDGES:
-            lines += ["", f"## {world} qualities, judge: {judge}", "", *size_table(cells, world, judge)]
+            single = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in one_comparison(world, judge).items())
+            lines += ["", f"## {world} qualities, judge: {judge}", "", f"One comparison: {single}.", ""]
+            lines += size_table(cells, world, judge)
     gains = gain_rows(arguments, configs)
     judge = str(arguments.judge or f"the verifier with {NOISE}")
     lines += ["", f"## Alignments (judge: {judge})", "", *gain_table(gains)]
@@ -174,6 +189,7 @@ def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list
         arguments.root / "rules.json",
         {
             "machine": where, "versions": versions(), "judges": {name: asdict(each) for name, each in JUDGES.items()},
+            "one_comparison": {world: {name: one_comparison(world, name) for name in JUDGES} for world in WORLDS},
             "cells": [asdict(cell) for cell in cells], "alignments": {"judge": judge, "rules": gains},
         },
     )  # fmt: skip
@@ -221,26 +237,24 @@ def gain_table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def curves(cells: list[Cell]) -> str:
-    """Share ordered right against comparisons paid per answer, for the judge with medium noise."""
-
-    def draw(axes: Axes) -> None:
-        for number, rule in enumerate(RULES):
-            mine = [cell for cell in cells if (cell.world, cell.judge, cell.rule) == (WORLDS[0], NOISE, rule)]
-            axes.plot(
-                [cell.comparisons / cell.size for cell in mine],
-                [100 * cell.right for cell in mine],
-                color=SENTINELS[f"series-{number}"],
-                linestyle=DASHES[number],
-                marker=MARKERS[number],
-                label=rule,
-            )
-        axes.set_xlabel("comparisons per answer (groups of 4, 6, 8 and 16)")
-        axes.set_ylabel("pairs ordered right, %")
+def curves(cells: list[Cell]) -> bytes:
+    """Share ordered right by group size, one panel for each of three judges: graded qualities, linear rules and all
+    pairs."""
+    shown = ("low noise", "medium noise", "high noise")
+    figure = Figure(figsize=(9.0, 3.0), layout="constrained")
+    panels = figure.subplots(1, len(shown), sharey=True)
+    for axes, judge in zip(panels, shown, strict=True):
+        for rule, marker in zip(RULES, "osD^vPX*", strict=True):
+            mine = [cell for cell in cells if (cell.world, cell.judge, cell.rule) == (WORLDS[0], judge, rule)]
+            axes.plot([str(c.size) for c in mine], [100 * c.right for c in mine], marker=marker, label=rule)
+        axes.set_title(judge)
+        axes.set_xlabel("answers in a group")
         axes.grid(axis="y")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-    return svg("rules", f"pairs ordered right by rule, judge with {NOISE}", 3.4, draw)
+    panels[0].set_ylabel("pairs ordered right, %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class RewardConfig(Section):
     url: str | None = setting(
         None, "address of a running reward service; None serves `serving.checkpoint` in this job", free=True
     )
-    rule: Rule = setting("circular", "how judgments of a group become rewards")
+    rule: Rule = setting("circular", "how judgments of a group become rewards (docs/serving.md)")
     reference: Literal["column", "policy"] | None = setting(
         None,
         "reference answers of the rules reference and log_odds: `column` reads them beside the prompts "
