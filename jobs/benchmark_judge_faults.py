@@ -77,9 +77,10 @@ def judge_that_fails(config: AlignConfig, arguments: argparse.Namespace, console
     import ray
 
     settings = serve_config(config)
-    served = served_judge(settings, judge_to_serve(settings))
+    judge = judge_to_serve(settings)
     audit, began = FaultAudit(), time.time()
     with ray_session(cpus=math.ceil(reserved_cpus(config))):
+        served = served_judge(settings, judge)
         replica = ray.remote(FaultyReplica).options(num_cpus=1).remote(served, arguments.rate, config.run.seed)
         ray.get(replica.ready.remote())
         groups = answer_groups(arguments.judgments, config.run.seed)
@@ -92,11 +93,12 @@ def judge_that_fails(config: AlignConfig, arguments: argparse.Namespace, console
                 judgments = dict(zip(group.matches, (each.judgment for each in ray.get(call)), strict=True))
                 audit_judgments(judgments.values(), audit)
                 outcomes = {match: judgment.p_a for match, judgment in judgments.items()}
-                found = score(RULE, len(group.answers), outcomes)
-                audit_rewards(RULE, found, judgments, group.question, audit)
-        faults = ray.get(replica.faults.remote())
-    kept = vars(audit) | {"faults": faults, "rate": arguments.rate, "judge": served.version, "form": served.form}
-    write_json(arguments.output, kept | {"seconds": round(time.time() - began, 1), "machine": machine()})
+                scores = score(RULE, len(group.answers), outcomes)
+                audit_rewards(RULE, scores, judgments, group.question, audit)
+            faults = ray.get(replica.faults.remote())
+            asked = {"rate": arguments.rate, "judge": served.version, "form": served.form, "rule": RULE}
+            found = {"faults": faults, "seconds": round(time.time() - began, 1), "machine": machine()}
+            write_json(arguments.output, vars(audit) | asked | found)
     console.print(judge_table(audit, faults))
     if audit.from_one_order or audit.nobody_gave or audit.contradictions_with_a_winner:
         console.print("something was invented, see the last three rows", style="red")

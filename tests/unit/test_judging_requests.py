@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -179,6 +180,31 @@ def test_probability_is_read_at_the_letter_of_every_ending(ending: str, spelling
     result = GenerationResult(asked.request_id, tokens, "", "stop", tuple(rows), "v")
     trace = trace_from_result(asked, result, encoder)
     assert (trace.verdict, trace.log_odds) == (Verdict.PREFERS_A, 2.5)
+
+
+def test_thinking_that_was_cut_off_is_ended_before_the_verdict_is_asked_for() -> None:
+    tokenizer = copy.deepcopy(smollm2_tokenizer())
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.chat_template = (
+        "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    encoder = JudgeEncoder(tokenizer, "mt_bench", max_context=2048, max_rationale=40, force_verdict=True)
+    assert (
+        encoder.chat.opens_thinking and encoder.tokens_after("cot") > encoder.max_tokens("cot") + encoder.verdict_room
+    )
+    asked = ask(encoder=encoder)[0]
+    tokens = tuple(encoder.chat.text_ids("B looks fine.\nVerdict: B"))
+    rows = ((-1.0,) * 4,) * len(tokens)
+    cut = GenerationResult(asked.request_id, tokens, "", "length", rows, "v")
+    assert trace_from_result(asked, cut, encoder).verdict is Verdict.TRUNCATED, "a draft is no verdict"
+    follow_up = forced_request(asked, cut, encoder)
+    assert encoder.chat.decode(follow_up.request.prompt_token_ids).endswith("Verdict: B\n</think>\n\nVerdict:")
+    said = GenerationResult(
+        follow_up.request_id, encoder.verdict_token_ids[:1], "", "length", ((-0.5, -1.5, -9.0, -9.0),), "v"
+    )
+    trace = trace_from_forced(asked, cut, said, encoder)
+    assert (trace.verdict, trace.log_odds) == (Verdict.PREFERS_A, 1.0)
 
 
 def test_an_order_without_a_verdict_is_asked_once_more_with_a_seed_of_its_own() -> None:
