@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.alignment.hosts import Hosts, learners_of, reward_client, rewarder_of, second_judge
-from genrm_rl.alignment.lost import check_learned
+from genrm_rl.alignment.lost import check_learned, has_learned
 from genrm_rl.alignment.measure import PolicyMeasurement
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.alignment.references import with_references
@@ -55,7 +55,8 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
         from genrm_rl.alignment.report import write_align_report
 
         report = write_align_report(run, config, console)
-    console.print(f"report: {report}", highlight=False)
+        console.print(f"report: {report}", highlight=False)
+        check_learned(run)
     return run.path
 
 
@@ -110,8 +111,8 @@ def _work(
             OnlineDPO(hosts, Skips(config.learner.max_skipped)).run(lambda step: measurement.measure(step, last=steps))
         if hosts.client is not None:
             write_statistics(hosts)
-        check_learned(run)
-        keep_policy(hosts, steps)
+        if has_learned(run):
+            keep_policy(hosts, steps)
 
 
 def reserved_cpus(config: AlignConfig) -> float:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from genrm_rl.alignment.answers import JudgedAnswer
 from genrm_rl.config.alignment import RewardConfig
@@ -61,10 +62,14 @@ def is_lost(judged: JudgedAnswer) -> bool:
     return judged.record.mask is not None and judged.record.mask not in NOT_LOST
 
 
+def has_learned(run: RunDirectory) -> bool:
+    """Whether any step of a run had an update."""
+    return any(row.get(f"train/{name}") is not None for row in _metrics(run) for name in ("loss", "critic_loss"))
+
+
 def check_learned(run: RunDirectory) -> None:
     """Raise NothingLearnedError if no step of a run that came to its end had an update."""
-    rows = [read_json(path) for path in sorted((run.path / "steps").glob("*/metrics.json"))]
-    if any(row.get("train/loss") is not None or row.get("train/critic_loss") is not None for row in rows):
+    if has_learned(run):
         return
     masks: Counter[str] = Counter()
     for folder in finished_rollouts(run):
@@ -72,9 +77,13 @@ def check_learned(run: RunDirectory) -> None:
     why = ", ".join(f"{count} rewards {reason}" for reason, count in masks.most_common()) or "no answer beat another"
     again = "give the same command with --rejudge, or " if set(masks) - NOT_LOST else ""
     raise NothingLearnedError(
-        f"nothing was learned in {len(rows)} steps ({why}), so run {run.config.run.id} has no aligned policy; look at "
-        f"the judge and its rewards, then {again}start another --run.id"
+        f"nothing was learned in {len(_metrics(run))} steps ({why}), so run {run.config.run.id} has no aligned policy; "
+        f"look at the judge and its rewards, then {again}start another --run.id"
     )
+
+
+def _metrics(run: RunDirectory) -> list[dict[str, Any]]:
+    return [read_json(path) for path in sorted((run.path / "steps").glob("*/metrics.json"))]
 
 
 def finished_rollouts(run: RunDirectory) -> list[Path]:
