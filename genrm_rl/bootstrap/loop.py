@@ -17,6 +17,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.report import comparison_grid, write_report
+from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.models import load_tokenizer, resolve_model
@@ -37,6 +38,8 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
     with RunDirectory(config) as run:
         splits = load_run_data(run, misfit(config, encoder))
         check_rounds(config, splits)
+        for name, pairs in splits.test.items():
+            check_scoring(name, whole_items(pairs, config.evaluation.pairs), config.evaluation.scoring)
         run.claim()
         console.print(
             f"run {run.path}{' (continued)' if run.resumed else ''}: {splits.report.describe()}", highlight=False
@@ -66,9 +69,9 @@ def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRe
     for judge in judges:
         for name, pairs in workshop.splits.test.items():
             for decoding in workshop.measurement.decodings(judge):
-                suites.append(workshop.measurement.test_set(judge, name, pairs[: config.pairs], decoding))
+                suites.append(workshop.measurement.test_set(judge, name, whole_items(pairs, config.pairs), decoding))
             if config.majority_votes > 1 and judge.form == "cot":
-                workshop.measurement.majority_set(judge, name, pairs[: config.majority_pairs])
+                workshop.measurement.majority_set(judge, name, whole_items(pairs, config.majority_pairs))
     return suites
 
 

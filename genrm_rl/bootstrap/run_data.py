@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.preferences.sources import DataSplits, Misfit, load_sources
-from genrm_rl.preferences.types import PreferencePair, content_hash
+from genrm_rl.preferences.types import fingerprint
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_json, write_json
 
@@ -40,8 +38,3 @@ def load_run_data(run: RunDirectory, misfit: Misfit) -> DataSplits:
         )
     splits.report.rejects_file = recorded["rejects_file"]
     return splits
-
-
-def fingerprint(pairs: Sequence[PreferencePair]) -> str:
-    """Hash of what the pairs say (ids are hashes of their texts), how they are labelled, and their order."""
-    return content_hash([f"{pair.id}{pair.label()}" for pair in pairs])

@@ -28,6 +28,7 @@ from genrm_rl.evaluation.schema import (
     SyncRow,
     TestSetInfo,
 )
+from genrm_rl.evaluation.scoring import whole_items
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.sources import DataReport
@@ -103,7 +104,7 @@ def result_rows(
         judge = by_name[row.judge]
         if row.decoding == "sampled" and config.majority_votes > 1 and judge.form == "cot":
             voted = workshop.measurement.majority_set(
-                judge, row.test_set, workshop.splits.test[row.test_set][: config.majority_pairs]
+                judge, row.test_set, whole_items(workshop.splits.test[row.test_set], config.majority_pairs)
             )
             curve = summarise(
                 voted, resamples=config.bootstrap_resamples, seed=workshop.seed, by_category=False
@@ -137,7 +138,7 @@ def test_set_info(name: str, workshop: Workshop) -> TestSetInfo:
         inside = source.world in IN_DISTRIBUTION
     else:
         inside = Path(str(source.path)).parent in trained and str(Path(str(source.path)).parent) != "."
-    pairs = workshop.splits.test[name][: workshop.config.evaluation.pairs]
+    pairs = whole_items(workshop.splits.test[name], workshop.config.evaluation.pairs)
     return TestSetInfo(
         name=name,
         pairs=len(pairs),

@@ -95,8 +95,8 @@ class EvaluationConfig(Section):
     majority_votes: int = setting(1, "votes of the maj@k curve (1: no curve)", unit="traces", ge=1)
     majority_pairs: int = setting(100, "pairs of the maj@k curve", unit="pairs", ge=1)
     bootstrap_resamples: int = setting(2000, "resamples of the 95 % intervals", ge=100)
-    scoring: Literal["pairs", "rewardbench", "rm_bench", "judgebench"] = setting(
-        "pairs", "scoring rule of the benchmark format"
+    scoring: Literal["pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"] = setting(
+        "pairs", "scoring rule of the benchmark format; another one scores the same judgments again", free=True
     )
     example_traces: int = setting(40, "traces per judge that the report shows", unit="traces", ge=0)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,12 +16,15 @@ from genrm_rl.evaluation import view
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import ResultRow
+from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Form
+from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import check_test_sets, load_sources
+from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -30,42 +35,66 @@ from genrm_rl.runtime.storage import write_json
 def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
     """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
 
-    Judgments (JSONL), traces (Parquet) and ``results.json`` go to the run directory; the same run id continues. Returns
-    that directory. Raises ConfigError without test sets, ModelError for a directory that is no finished checkpoint, and
-    JudgeFailure at the end if not one judgment is a verdict.
+    Judgments (JSONL) and traces (Parquet) go to the run directory, kept apart by the judge's files and by what each
+    test set holds: the same run id continues, another checkpoint or edited data are measured anew, and another
+    ``evaluation.scoring`` scores what was judged without judging again. ``results.json`` has this judge's figures;
+    a copy lies beside its judgments. Returns the run directory. Raises ConfigError without test sets, ModelError for a
+    directory that is no finished checkpoint, DataError for pairs that the scoring rule can't use, and JudgeFailure at
+    the end if not one judgment is a verdict.
     """
     check_test_sets(config.data)
     judge = judge_of(config, judge_name, form)
+    judge = replace(judge, weights=judge_hash(judge.path))
     check_room(config.rollout, config.learner)
     encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)
-    data = config.data.model_copy(update={"train": (), "gate": ()})
     forms: tuple[Form, ...] = (judge.form,) if judge.form else ("direct",)
     with RunDirectory(config) as run:
         splits = load_sources(
-            data,
+            config.data.model_copy(update={"train": (), "gate": ()}),
             config.run.seed,
             misfit=lambda pair: encoder.misfit(pair, forms),
             rejects_path=run.path / "rejects_evaluation.jsonl",
         )
+        tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
+        for name, pairs in tests.items():
+            check_scoring(name, pairs, config.evaluation.scoring)
         run.claim()
-        console.print(f"run {run.path}: {splits.report.describe()}", highlight=False)
-        with ray_session(), JudgeEngine(config, run, encoder, judge, console) as engine:
-            measurement = Measurement(config, run, encoder, engine)
-            rows = [
-                summarise(
-                    measurement.test_set(judge, name, pairs[: config.evaluation.pairs], decoding),
-                    resamples=config.evaluation.bootstrap_resamples,
-                    seed=config.run.seed,
-                    scoring=config.evaluation.scoring,
-                )
-                for name, pairs in splits.test.items()
-                for decoding in measurement.decodings(judge)
-            ]
-        write_results(run.path, judge, rows)
+        console.print(f"evaluate {judge.name} in {run.path}: {splits.report.describe()}", highlight=False)
+        rows = _measure(config, run, encoder, judge, tests, console)
+        folder = write_results(run.path, judge, rows)
     console.print(result_table(rows))
-    console.print(f"judgments and results: {run.path}", highlight=False)
-    refuse_silence(judge.name, rows, run.path)
+    if any(row.benchmark for row in rows):
+        console.print(benchmark_table(rows))
+    console.print(f"judgments and results: {folder}", highlight=False)
+    refuse_silence(judge.name, rows, folder)
     return run.path
+
+
+def _measure(
+    config: RunConfig,
+    run: RunDirectory,
+    encoder: JudgeEncoder,
+    judge: Judge,
+    tests: Mapping[str, Sequence[PreferencePair]],
+    console: Console,
+) -> list[ResultRow]:
+    """One row per test set and decoding. Ray starts only if something has to be judged."""
+    with ExitStack() as stack:
+        engine = JudgeEngine(config, run, encoder, judge, console)
+        measurement = Measurement(config, run, encoder, engine)
+        suites = [(name, decoding) for name in tests for decoding in measurement.decodings(judge)]
+        if not all(measurement.measured(judge, name, tests[name], decoding) for name, decoding in suites):
+            stack.enter_context(ray_session())
+        stack.enter_context(engine)
+        return [
+            summarise(
+                measurement.test_set(judge, name, tests[name], decoding),
+                resamples=config.evaluation.bootstrap_resamples,
+                seed=config.run.seed,
+                scoring=config.evaluation.scoring,
+            )
+            for name, decoding in suites
+        ]
 
 
 def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> None:
@@ -75,7 +104,7 @@ def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> No
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in rows[0].non_verdicts.items())
     raise JudgeFailure(
         f"{judge} gave no verdict at all ({kinds}), so these figures say nothing about it; read what it wrote in "
-        f"{directory / 'evaluation'}, and choose another judge.template, a longer judge.max_rationale, or "
+        f"{directory}, and choose another judge.template, a longer judge.max_rationale, or "
         "judge.force_verdict true"
     )
 
@@ -87,21 +116,30 @@ def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
     return judge_in(name, config.model, form, untrained="llm_judge")
 
 
-def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> None:
-    """``results.json``: the judge and one row per test set and decoding (fields as in the report's results)."""
-    write_json(
-        directory / "results.json",
-        {
-            "judge": {
-                "name": judge.name,
-                "kind": judge.kind,
-                "form": judge.form,
-                "version": judge.version,
-                "path": str(judge.path),
-            },
-            "results": [row.model_dump(mode="json") for row in rows],
-        },
-    )
+def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> Path:
+    """``results.json``: the judge and one row per test set and decoding (fields as in the report's results), in the run
+    directory and beside the judge's judgments. Returns the latter folder."""
+    facts = {"name": judge.name, "kind": judge.kind, "form": judge.form, "version": judge.version}
+    results = {
+        "judge": facts | {"path": str(judge.path), "weights": judge.weights},
+        "results": [row.model_dump(mode="json") for row in rows],
+    }
+    folder = directory / "evaluation" / f"{judge.name}-{judge.weights}"
+    for place in (folder, directory):
+        write_json(place / "results.json", results)
+    return folder
+
+
+def benchmark_table(rows: list[ResultRow]) -> Table:
+    """The benchmark's own score of each row, in percent, for the terminal."""
+    table = Table("test set", "decoding", "rule", "score", "sections", "questions left out")
+    for row in rows:
+        if row.benchmark is not None:
+            score = row.benchmark
+            sections = ", ".join(f"{name} {view.percent(value)}" for name, value in score.sections.items())
+            cells = (score.rule, view.percent(score.overall), sections, str(score.left_out or "-"))
+            table.add_row(row.test_set, row.decoding, *cells)
+    return table
 
 
 def result_table(rows: list[ResultRow]) -> Table:

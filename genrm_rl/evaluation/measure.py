@@ -22,7 +22,7 @@ from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.scalar import scalar_probabilities, scalar_sequences
 from genrm_rl.judging.types import Trace
-from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.preferences.types import PreferencePair, fingerprint
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory
 
@@ -47,7 +47,7 @@ class Measurement:
     ) -> list[JudgmentRecord]:
         """One row per pair, both orders; on the first ``majority_pairs`` pairs ``majority_votes`` votes if a curve is
         wanted."""
-        stage = f"evaluation/{judge.name}/{name}/{decoding}"
+        stage = suite_folder(judge, name, pairs, decoding)
         if judge.kind != "generative":
             return self._scalar(stage, judge, name, pairs)
         votes = self.config.judge.votes if decoding == "sampled" else 1
@@ -57,9 +57,13 @@ class Measurement:
     def majority_set(self, judge: Judge, name: str, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
         """Rows with many sampled votes per order, for the maj@k curve."""
         votes = self.config.evaluation.majority_votes
-        stage = f"evaluation/{judge.name}/{name}/majority"
+        stage = suite_folder(judge, name, pairs, "majority")
         traces = self._traces(stage, judge, pairs, "sampled", votes, f"{judge.name} on {name}, {votes} votes")
         return self._records(stage, judge, name, pairs, "sampled", traces)
+
+    def measured(self, judge: Judge, name: str, pairs: Sequence[PreferencePair], decoding: Decoding) -> bool:
+        """Whether :meth:`test_set` would only read."""
+        return self.run.done(f"{suite_folder(judge, name, pairs, decoding)}/judgments")
 
     def gate(self, judge: Judge, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
         """One sampled trace per order on the gate pairs."""
@@ -132,6 +136,15 @@ class Measurement:
         ]
         flat = score_sequences(judge.path, sequences, self.config.learner)
         return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def suite_folder(judge: Judge, name: str, pairs: Sequence[PreferencePair], what: str) -> str:
+    """Where a run keeps what a judge said about a test set. A judge from elsewhere is kept apart by its weights, and
+    its test sets by what they hold, so that edited data or another checkpoint can't give old figures; the run's own
+    judges and data can't change under it."""
+    if judge.weights:
+        return f"evaluation/{judge.name}-{judge.weights}/{name}-{fingerprint(pairs)}/{what}"
+    return f"evaluation/{judge.name}/{name}/{what}"
 
 
 def _scalar_record(

@@ -147,17 +147,18 @@ class CategoryRow(ReportModel):
 class BenchmarkScore(ReportModel):
     """The score by the rule of a published benchmark."""
 
-    rule: Literal["rewardbench", "rm_bench", "judgebench"] = Field(description="scoring rule")
+    rule: Literal["rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"] = Field(description="scoring rule")
     overall: float = Field(description="the benchmark's headline number")
     sections: dict[str, float] = Field(description="score of each section or domain")
     detail: dict[str, float] = Field(
-        default_factory=dict, description="RewardBench subsets; RM-Bench easy, normal and hard"
+        default_factory=dict, description="RewardBench and RMB subsets; RM-Bench easy, normal and hard"
     )
     matrix: tuple[tuple[float | None, ...], ...] | None = Field(
         None,
         description="RM-Bench: accuracy by style of the chosen (row) and of the rejected answer "
         "(column); null where nothing was measured",
     )
+    left_out: int = Field(0, description="questions that lack some of their answers, so that the rule can't score them")
 
 
 class ResultRow(ReportModel):

@@ -11,22 +11,27 @@
   it; a domain is the mean of the three, overall the mean of the domains.
 - ``judgebench``: both orders are games, +1 right, -1 wrong, 0 tie; a pair is won if the sum is above 0 (right and tie
   wins, contradiction loses). One game for scalar judges.
+- ``rewardbench2`` and ``rmb``: see :mod:`genrm_rl.evaluation.best_of`.
+
+:func:`check_scoring` finds out before anything is judged whether pairs hold what a rule needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from genrm_rl.errors import DataError
+from genrm_rl.evaluation.best_of import item_of, score_rewardbench2, score_rmb
+from genrm_rl.evaluation.counts import folded_points
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import BenchmarkScore
 from genrm_rl.judging.types import Verdict
-from genrm_rl.preferences.types import content_hash
+from genrm_rl.preferences.types import PreferencePair, content_hash
 
-Scoring = Literal["pairs", "rewardbench", "rm_bench", "judgebench"]
+Scoring = Literal["pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"]
 
 CODE_SUBSETS = ("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust")
 REWARDBENCH_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -51,7 +56,42 @@ def score_benchmark(records: Sequence[JudgmentRecord], rule: Scoring, *, seed: i
         return score_rm_bench(records)
     if rule == "judgebench":
         return score_judgebench(records)
+    if rule == "rewardbench2":
+        return score_rewardbench2(records)
+    if rule == "rmb":
+        return score_rmb(records)
     raise ValueError(f"{rule} is no benchmark rule")
+
+
+def check_scoring(test_set: str, pairs: Sequence[PreferencePair], rule: Scoring) -> None:
+    """Raise DataError, naming the row, if these pairs can't be scored by ``rule``: before anything is judged."""
+    domains: dict[str, set[tuple[int, int]]] = {}
+    for pair in pairs:
+        where = f"{pair.meta.get('file', test_set)}:{pair.meta.get('line', pair.id)}"
+        if rule in ("rewardbench2", "rmb"):
+            item_of(pair.meta, where, rule)
+        elif rule == "rm_bench":
+            row, column = (_style(pair.meta, key, where) for key in ("chosen_style", "rejected_style"))
+            domains.setdefault(pair.category or pair.source or "all", set()).add((row, column))
+    for domain, found in sorted(domains.items()):
+        _all_styles(domain, found)
+
+
+def whole_items(pairs: Sequence[PreferencePair], most: int) -> Sequence[PreferencePair]:
+    """The first pairs, at most ``most`` of them, without tearing those of one question apart (they stand together); at
+    least one question."""
+    end = min(most, len(pairs))
+    if end == len(pairs):
+        return pairs
+    item = pairs[end].meta.get("item")
+    if item is None or pairs[end - 1].meta.get("item") != item:
+        return pairs[:end]
+    start = end - 1
+    while start and pairs[start - 1].meta.get("item") == item:
+        start -= 1
+    while not start and end < len(pairs) and pairs[end].meta.get("item") == item:
+        end += 1
+    return pairs[: start or end]
 
 
 def score_rewardbench(records: Sequence[JudgmentRecord], *, seed: int = 0) -> BenchmarkScore:
@@ -81,18 +121,13 @@ def score_rm_bench(records: Sequence[JudgmentRecord]) -> BenchmarkScore:
     """RM-Bench. The 3 x 3 matrix (and easy, normal, hard in ``detail``) is the mean over domains."""
     won: dict[str, list[list[list[float]]]] = {}
     for record in records:
-        row, column = _style(record, "chosen_style"), _style(record, "rejected_style")
+        where = f"pair {record.pair_id} of {record.test_set}"
+        row, column = (_style(record.meta, key, where) for key in ("chosen_style", "rejected_style"))
         cells = won.setdefault(record.category or "all", [[[] for _ in range(STYLES)] for _ in range(STYLES)])
-        cells[row][column].append(float(_strictly_preferred(record)))
+        cells[row][column].append(float(folded_points(record) == 1.0))
     matrices = []
     for domain, cells in sorted(won.items()):
-        empty = [(i, j) for i in range(STYLES) for j in range(STYLES) if not cells[i][j]]
-        if empty:
-            raise DataError(
-                f"RM-Bench domain {domain} has no pair with chosen_style {empty[0][0]} "
-                f"and rejected_style {empty[0][1]}; "
-                "the rule needs all nine combinations, choose evaluation.scoring=pairs otherwise"
-            )
+        _all_styles(domain, {(i, j) for i in range(STYLES) for j in range(STYLES) if cells[i][j]})
         matrices.append(np.asarray([[np.mean(cell) for cell in row] for row in cells]))
     levels = [_rm_bench_levels(matrix) for matrix in matrices]
     sections = {domain: _mean(level) for domain, level in zip(sorted(won), levels, strict=True)}
@@ -141,23 +176,23 @@ def _signed(verdict: Verdict, record: JudgmentRecord) -> int:
     return 1 if verdict.slot == record.label else -1
 
 
-def _strictly_preferred(record: JudgmentRecord) -> bool:
-    """P(chosen) above one half; without a probability, right in every order that was asked."""
-    if record.p_a is not None:
-        return record.p_a > 0.5 if record.label == "A" else record.p_a < 0.5
-    verdicts = [verdict for verdict in (record.verdict_ab, record.verdict_ba) if verdict is not None]
-    return bool(verdicts) and all(verdict.slot == record.label for verdict in verdicts)
-
-
-def _style(record: JudgmentRecord, key: str) -> int:
-    value = record.meta.get(key)
+def _style(meta: Mapping[str, object], key: str, where: str) -> int:
+    value = meta.get(key)
     if not isinstance(value, int) or not 0 <= value < STYLES:
         raise DataError(
-            f"pair {record.pair_id} of {record.test_set}: the RM-Bench rule needs "
-            f"meta.{key} as 0, 1 or 2, found {value!r}; "
-            "add it to the pairs or choose evaluation.scoring=pairs"
+            f"{where}: the RM-Bench rule needs `{key}` as 0, 1 or 2 (a column of the pairs, or in their `meta`), found "
+            f"{value!r}; add it, or choose evaluation.scoring=pairs"
         )
     return value
+
+
+def _all_styles(domain: str, found: set[tuple[int, int]]) -> None:
+    empty = [(i, j) for i in range(STYLES) for j in range(STYLES) if (i, j) not in found]
+    if empty:
+        raise DataError(
+            f"RM-Bench domain {domain} has no pair with chosen_style {empty[0][0]} and rejected_style {empty[0][1]}; "
+            "the rule needs all nine combinations, choose evaluation.scoring=pairs otherwise"
+        )
 
 
 def _rm_bench_levels(matrix: np.ndarray) -> dict[str, float]:

@@ -77,6 +77,16 @@ def copy_tokenizer_files(parent: Path, directory: Path) -> None:
             shutil.copyfile(file, directory / file.name)
 
 
+def judge_hash(directory: str | Path) -> str:
+    """Hash of all that decides what a model directory answers: weights, configuration, tokenizer and chat template."""
+    fetch(directory)
+    kept = {*_COPIED_SUFFIXES, ".json", ".safetensors"}
+    files = (
+        path for path in sorted(Path(directory).iterdir()) if path.suffix in kept and not path.name.startswith("_")
+    )
+    return content_hash([[path.name, file_hash(path)] for path in files if path.is_file()])
+
+
 def weights_hash(directory: str | Path) -> str:
     """Hash of what the weight files of a checkpoint hold, wherever it lies."""
     fetch(directory)

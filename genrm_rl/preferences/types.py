@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -132,3 +132,20 @@ class PreferencePair:
         if not swapped:
             return self.chosen_slot
         return "B" if self.chosen_slot == "A" else "A"
+
+
+def fingerprint(pairs: Iterable[PreferencePair]) -> str:
+    """Hash of what the pairs say (ids are hashes of their texts), how they are labelled and sorted into categories,
+    what scoring rules read of them, and their order; not of the files they come from."""
+    place = ("file", "line", "row_id")
+    return content_hash(
+        [
+            [
+                pair.id,
+                pair.label(),
+                pair.category,
+                {key: str(value) for key, value in pair.meta.items() if key not in place},
+            ]
+            for pair in pairs
+        ]
+    )
