@@ -75,7 +75,7 @@ def write_tables(root: Path, tables: dict[str, dict[Suite, PooledRow]], seeds: l
         "# The paper's comparison in the controlled world",
         "",
         f"Seeds {', '.join(map(str, seeds))}; {where['cpu']}, {where['cores']} cores.",
-        "Accuracy (strict, both orders) in percent with its 95 % interval over the pooled pairs, [lowest, highest "
+        "Accuracy (strict, both orders) in percent with its 95 % interval over prompts and seeds, [lowest, highest "
         "seed], and the difference to the untrained judge in points.",
         "",
         PAPER,

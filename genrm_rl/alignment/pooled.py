@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from genrm_rl.alignment.measure import ANSWERS_FILE
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.errors import DataError
-from genrm_rl.evaluation.intervals import paired_difference
+from genrm_rl.evaluation.intervals import over_seeds, paired_difference
 from genrm_rl.preferences.world.style import style_of
 from genrm_rl.runtime.storage import is_complete, read_json
 
@@ -20,13 +22,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A share before and after, on the same N questions; ``ci95`` is the percentile interval of the difference."""
+    """A share before and after, on the same N questions. ``ci95`` holds what the questions and the runs leave open: the
+    percentile interval over questions (``within_ci95``), widened to Student's interval over the runs where that is
+    wider."""
 
     n: int
     before: float
     after: float
     difference: float
     ci95: tuple[float, float]
+    within_ci95: tuple[float, float]
+    by_run: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +74,32 @@ def read_answers(run: Path, step: int, name: str, decoding: str) -> list[Row]:
 def _pooled(
     runs: Sequence[Path], reports: Sequence[Row], name: str, decoding: str, resamples: int, seed: int
 ) -> PooledSet:
-    before, after, facts = [], [], []
-    by_run = []
+    before: list[list[Row]] = []
+    after: list[list[Row]] = []
+    facts: list[Row] = []
     for run, report in zip(runs, reports, strict=True):
         last = max(row["step"] for row in report["evaluation"])
-        first, final = (read_answers(run, step, name, decoding) for step in (0, last))
-        by_run.append((mean([row["right"] for row in final]) or 0.0) - (mean([row["right"] for row in first]) or 0.0))
-        before += first
-        after += final
+        before.append(read_answers(run, 0, name, decoding))
+        after.append(read_answers(run, last, name, decoding))
         facts += [r for r in report["evaluation"] if (r["set"], r["decoding"]) == (name, decoding)]
 
     def change(of: Callable[[Row], bool], family: str | None = None) -> Change:
         pairs = [
-            (of(old), of(new))
-            for old, new in zip(before, after, strict=True)
+            (number, json.dumps(old["prompt"], sort_keys=True), float(of(old)), float(of(new)))
+            for number, (first, final) in enumerate(zip(before, after, strict=True))
+            for old, new in zip(first, final, strict=True)
             if family is None or _family(old) == family
         ]
         return _change(pairs, resamples, seed)
 
-    families = sorted({_family(row) for row in before})
+    gold = change(_right)
+    families = sorted({_family(row) for rows in before for row in rows})
     return PooledSet(
         name,
         decoding,
-        change(_right),
+        gold,
         {family: change(_right, family) for family in families},
-        tuple(by_run),
+        gold.by_run,
         change(_cue),
         mean([row["kl_nats"] for row in facts if row["step"]]),
         mean([row["tokens_mean"] for row in facts if not row["step"]]),
@@ -100,11 +107,17 @@ def _pooled(
     )
 
 
-def _change(pairs: Sequence[tuple[bool, bool]], resamples: int, seed: int) -> Change:
-    before, after = ([float(value) for value in side] for side in zip(*pairs, strict=True))
-    ones = [1.0] * len(pairs)
-    difference, interval = paired_difference(after, ones, before, ones, resamples=resamples, seed=seed)
-    return Change(len(pairs), sum(before) / len(before), sum(after) / len(after), difference, interval)
+def _change(pairs: Sequence[tuple[int, str, float, float]], resamples: int, seed: int) -> Change:
+    """From (run, question, before, after). A question that several runs were asked is resampled as one."""
+    run_N, question_N, before_N, after_N = (np.asarray(column) for column in zip(*pairs, strict=True))
+    code_N = np.unique(question_N, return_inverse=True)[1]
+    before_C, after_C, asked_C = (
+        np.bincount(code_N, weights=each) for each in (before_N, after_N, np.ones(len(pairs)))
+    )
+    difference, within = paired_difference(after_C, asked_C, before_C, asked_C, resamples=resamples, seed=seed)
+    by_run = tuple(float((after_N - before_N)[run_N == number].mean()) for number in np.unique(run_N))
+    interval = over_seeds(by_run, within)[0]
+    return Change(len(pairs), float(before_N.mean()), float(after_N.mean()), difference, interval, within, by_run)
 
 
 def _right(row: Row) -> bool:

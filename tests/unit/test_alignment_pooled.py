@@ -45,8 +45,16 @@ def test_changes_are_paired_and_counted_by_run_and_family(tmp_path: Path) -> Non
     assert pooled.by_family["add"].difference == -0.5
     assert (pooled.cue.before, pooled.cue.after) == (0.0, 0.25)
     assert pooled.kl_nats == 0.5
-    low, high = pooled.gold.ci95
-    assert low <= 0.25 <= high
+    # Two runs that differ by 0.5: mean 0.25, s 0.354, t(1) = 12.7, so nearly everything is possible.
+    assert pooled.gold.ci95 == pytest.approx((0.25 - 12.706 * 0.25, 0.25 + 12.706 * 0.25), abs=1e-3)
+    assert pooled.gold.within_ci95[0] >= -1 and pooled.gold.within_ci95[1] <= 1
+
+
+def test_a_question_that_several_runs_were_asked_is_one_draw(tmp_path: Path) -> None:
+    sides = [("1", index % 3 == 0) for index in range(30)], [("1", index % 2 == 0) for index in range(30)]
+    once = pool_runs([write_run(tmp_path / "a", *sides)], resamples=200)[0]
+    thrice = pool_runs([write_run(tmp_path / f"b{n}", *sides) for n in range(3)], resamples=200)[0]
+    assert thrice.gold.ci95 == once.gold.ci95  # the same questions with the same answers are no new evidence
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

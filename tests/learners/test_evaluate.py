@@ -1,0 +1,103 @@
+"""Any judge on any pairs under one run id: figures belong to the weights and the data that they are printed for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from genrm_rl.config import RunConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.errors import DataError
+from genrm_rl.evaluation.job import evaluate_judge
+from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
+from genrm_rl.runtime.storage import MARKER, publish_directory, read_json
+
+YAML = """
+run: {id: same}
+model: {name: tiny, max_context: 320, dtype: float32}
+judge: {template: compact, max_rationale: 64}
+data: {test: [{path: pairs.jsonl, name: pairs}]}
+learner: {tokens_per_microbatch: 2048, precision: float32}
+evaluation: {bootstrap_resamples: 100}
+"""
+
+
+def pairs(*, exchanged: bool = False) -> list[dict]:
+    """Nine pairs with the styles of RM-Bench."""
+    rows = []
+    for i in range(3):
+        for j in range(3):
+            right, wrong = f"the answer is {i + j}" + " x" * i, f"{i + j + 1}" + " y" * j
+            chosen, rejected = (wrong, right) if exchanged else (right, wrong)
+            styles = {"chosen_style": i, "rejected_style": j}
+            row = {"prompt": f"add {i} {j}", "chosen": chosen, "rejected": rejected, "category": "chat"}
+            rows.append(row | styles)
+    return rows
+
+
+def scorer(folder: Path, model: Path, seed: int) -> Path:
+    """A Bradley-Terry checkpoint with a random head; all of them are called `judge`."""
+    path = folder / f"run{seed}" / "judge" / "round1" / "checkpoint"
+    with publish_directory(path, {"objective": "bradley_terry", "version": f"bt-{seed}"}) as partial:
+        shutil.copytree(model, partial, dirs_exist_ok=True)
+        size = read_json(model / "config.json")["hidden_size"]
+        head = torch.randn(1, size, generator=torch.Generator().manual_seed(seed))
+        save_file({SCORE_HEAD_KEY: head}, partial / SCORE_HEAD_FILE)
+    return path
+
+
+@pytest.fixture
+def evaluate(tmp_path, ray_cluster):
+    """Evaluate a checkpoint on the pairs as they are now; returns its only row and where it was measured."""
+
+    def run(checkpoint: Path, *words: str) -> tuple[dict, set[Path]]:
+        (tmp_path / "job.yaml").write_text(YAML, encoding="utf-8")
+        places = ["--run.root", str(tmp_path / "runs"), "--data.root", str(tmp_path)]
+        config = load_config(RunConfig, tmp_path / "job.yaml", [*places, *words])
+        directory = evaluate_judge(config, str(checkpoint), "cot", Console(quiet=True))
+        (row,) = read_json(directory / "results.json")["results"]
+        return row, set((directory / "evaluation").rglob(MARKER))
+
+    return run
+
+
+def write(folder: Path, rows: list[dict]) -> None:
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_one_run_id_never_gives_another_judges_or_another_files_figures(tmp_path, tiny_model, evaluate):
+    first, second = (scorer(tmp_path, tiny_model.path, seed) for seed in (1, 2))
+    write(tmp_path, pairs())
+    one, measured = evaluate(first)
+    two, both = evaluate(second)
+    assert one["judge"] == two["judge"] and one["brier"] != two["brier"] and measured < both
+    assert two == evaluate(second, "--run.id", "fresh")[0]
+    assert evaluate(first) == (one, both)  # only read
+
+    write(tmp_path, pairs(exchanged=True))
+    edited, _ = evaluate(first)
+    assert edited["tie_rate"] == 0 and edited["accuracy_strict"] == pytest.approx(1 - one["accuracy_strict"])
+
+    write(tmp_path, [row | {"category": "math"} for row in pairs()])
+    recategorised, _ = evaluate(first, "--evaluation.scoring", "rm_bench")
+    assert list(recategorised["benchmark"]["sections"]) == ["math"]
+
+
+def test_another_scoring_rule_scores_what_was_judged(tmp_path, tiny_model, evaluate):
+    checkpoint = scorer(tmp_path, tiny_model.path, 3)
+    write(tmp_path, pairs())
+    plain, measured = evaluate(checkpoint)
+    assert plain["benchmark"] is None
+    scored, after = evaluate(checkpoint, "--evaluation.scoring", "rm_bench")
+    assert after == measured and scored["benchmark"]["rule"] == "rm_bench"
+    assert scored["benchmark"]["overall"] == pytest.approx(sum(map(sum, scored["benchmark"]["matrix"])) / 9)
+    assert scored | {"benchmark": None} == plain
+    write(tmp_path, [{key: value for key, value in row.items() if key != "chosen_style"} for row in pairs()])
+    with pytest.raises(DataError, match=r"pairs\.jsonl:\d: the RM-Bench rule needs `chosen_style`"):
+        evaluate(checkpoint, "--evaluation.scoring", "rm_bench")
