@@ -117,8 +117,8 @@ def write_tables(root: Path, arms: dict[Arm, list[Path]], seeds: list[int]) -> N
         "# Policies aligned with three rewards",
         "",
         f"Seeds {', '.join(map(str, seeds))}; {where['cpu']}, {where['cores']} cores. Right answers in percent, pooled "
-        "over the seeds' held-out questions; differences in points with 95 % intervals over questions and seeds. Share of the "
-        "ceiling: the gain divided by the verifier's gain with the same method, where that is above zero.",
+        "over the seeds' held-out questions; differences in points with 95 % intervals over questions and seeds. Share "
+        "of the ceiling: the gain divided by the verifier's gain with the same method, where that is above zero.",
     ]
     for name, decoding in dict.fromkeys((row.name, row.decoding) for rows in pooled.values() for row in rows):
         rows = {

@@ -191,6 +191,11 @@ def dataset_of_a_hub_that_is_offline(folder: Path) -> BadInput:
     return BadInput(bootstrap(), ("nobody/nothing is neither a file or folder here",), "connect to the hub once")
 
 
+def pairs_without_what_the_scoring_rule_needs(folder: Path) -> BadInput:
+    words = bootstrap("--evaluation.scoring", "rm_bench")
+    return BadInput(words, ("the RM-Bench rule needs `chosen_style` as 0, 1 or 2",), "evaluation.scoring=pairs")
+
+
 def part_that_is_no_text(folder: Path) -> BadInput:
     spoil_row(folder, {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]})
     return _row(("turn 1 of `prompt` has a part that is image_url",))
@@ -268,6 +273,7 @@ DATA_KINDS = (
     every_row_bad_with_skip,
     training_prompts_that_are_all_in_the_test,
     dataset_of_a_hub_that_is_offline,
+    pairs_without_what_the_scoring_rule_needs,
     part_that_is_no_text,
     policy_prompt_without_text,
     policy_prompt_longer_than_the_context,
