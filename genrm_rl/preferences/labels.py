@@ -78,4 +78,5 @@ def _whole(value: Any) -> int | None:
         number = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return int(number) if number.is_finite() and number == int(number) else None
+    small = number.is_finite() and abs(number) < 1000  # a larger one has as many digits as its exponent says
+    return int(number) if small and number == int(number) else None

@@ -77,6 +77,7 @@ class Row:
         if isinstance(system, str) and system.strip() and turns[0].role != "system":
             self.notes["`system` columns read as system turns"] += 1
             turns = (Message("system", system), *turns)
+        check_prompt(turns)
         return turns
 
     def answer(self, name: str) -> str:

@@ -28,6 +28,7 @@ from genrm_rl.preferences.turns import BadRow, kind_of, read_answer
 from genrm_rl.preferences.types import Message, content_hash
 
 _NEMO_TURN = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")
+_EQUAL = "pairs of equal rank, score or text left out"
 STYLES = 3  # of RM-Bench: concise, detailed, detailed with markdown
 
 
@@ -174,7 +175,8 @@ def _nemo_turns(row: Row) -> tuple[Message, ...]:
 def _read_helpsteer3(row: Row) -> list[Found]:
     """HelpSteer3-preference: overall strength, and each annotator's reasoning."""
     outcome, strength = read_strength(row.get("overall_preference"), "overall_preference")
-    people = row.fields.get("individual_preference") or []
+    people = row.fields.get("individual_preference")
+    people = people if isinstance(people, list) else []
     said = [person.get("reasoning") for person in people if isinstance(person, Mapping)]
     sides = (row.answer("response1"), row.answer("response2"), "response1", "response2")
     rationales = tuple(text.strip() for text in said if isinstance(text, str) and text.strip())
@@ -202,7 +204,7 @@ def _read_ranked(row: Row) -> list[Found]:
     found = []
     for (better, i, chosen), (worse, j, rejected) in couples:
         if better == worse or chosen.strip() == rejected.strip():
-            row.notes["pairs of equal rank or text left out of rankings"] += 1
+            row.notes[_EQUAL] += 1
             continue
         meta = {"item": _item(row, prompt, "id"), "candidate": j, "chosen_candidate": i}
         found.append(Found(prompt, chosen, rejected, (f"answers.{i}", f"answers.{j}"), meta=meta))
@@ -224,19 +226,23 @@ def _read_ppe_correctness(row: Row) -> list[Found]:
     scores, couples = row.get("scores"), row.get(name)
     if not isinstance(scores, list) or not isinstance(couples, list):
         raise BadRow("wrong_type", f"`scores` and `{name}` must be lists")
+    right = [read_number(int(score) if isinstance(score, bool) else score, "scores") for score in scores]
     prompt, found = row.prompt(), []
-    item = _item(row, prompt, "question_id")
+    who = row.fields.get("model_name")
+    item = _item(row, prompt, "question_id") + (f"/{who}" if isinstance(who, str) else "")
     for couple in couples:
-        if not isinstance(couple, list) or len(couple) != 2 or not all(0 <= place < len(scores) for place in couple):
+        if not isinstance(couple, list) or len(couple) != 2 or not all(place in range(len(right)) for place in couple):
             raise BadRow("wrong_type", f"`{name}` has {couple!r:.40}, which is no pair of answers")
-        good, bad = sorted(couple, key=lambda place: -read_number(int(scores[place]), "scores"))
-        if scores[good] == scores[bad]:
-            raise BadRow("tie", f"`{name}` has {couple}, of which both are scored {scores[good]}")
+        good, bad = sorted(couple, key=lambda place: -right[place])
         names = (f"response_{good + 1}", f"response_{bad + 1}")
+        chosen, rejected = row.answer(names[0]), row.answer(names[1])
+        if right[good] == right[bad] or chosen.strip() == rejected.strip():
+            row.notes[_EQUAL] += 1
+            continue
         meta = {"item": item, "candidate": bad, "chosen_candidate": good}
-        found.append(Found(prompt, row.answer(names[0]), row.answer(names[1]), names, meta=meta))
+        found.append(Found(prompt, chosen, rejected, names, meta=meta))
     if not found:
-        raise BadRow("tie", f"`{name}` is empty: no two answers differ")
+        raise BadRow("tie", f"no two answers that `{name}` names differ in score and text")
     return found
 
 

@@ -170,6 +170,8 @@ def _read_turn(turn: Any, where: str, notes: Notes) -> Message:
     calls = turn.get("tool_calls") if role == "assistant" else None
     if not calls:
         return Message(_ROLES[role], _text(content, where, notes))
+    if not isinstance(calls, list):
+        raise BadRow("bad_turns", f"`tool_calls` of {where} is {kind_of(calls)}, not a list")
     notes["tool calls and results written out as text"] += 1
     said = "" if content is None else _text(content, where, notes)
     return Message("assistant", "\n".join([*([said] if said else []), *(_call_text(call, where) for call in calls)]))

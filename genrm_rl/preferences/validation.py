@@ -71,17 +71,21 @@ class PairReader:
                 raise BadRow("empty", f"`{name}` is an empty answer")
         if found.chosen.lstrip("\r\n").rstrip() == found.rejected.lstrip("\r\n").rstrip():
             raise BadRow("equal_answers", f"`{found.names[0]}` and `{found.names[1]}` are the same answer")
-        check_encodable(found.chosen, found.rejected)
+        meta = {**meta, **found.meta}
+        category = _category(row) or found.category
+        said = (value for key, value in meta.items() if isinstance(value, str) and key != "file")
+        turns = (turn.content for turn in found.prompt)
+        check_encodable(*turns, found.chosen, found.rejected, category, *found.rationales, *said)
         return PreferencePair.create(
             found.prompt,
             found.chosen,
             found.rejected,
             source=self.source.label,
-            category=_category(row) or found.category,
+            category=category,
             label_source=_label_source(row.fields, self.source),
             strength=found.strength,
             rationales=found.rationales,
-            meta={**meta, **found.meta},
+            meta=meta,
         )
 
 

@@ -9,10 +9,13 @@ from typing import get_args
 
 import pytest
 
-from genrm_rl.config.data import DataConfig, Layout
+from genrm_rl.config.data import DataConfig, Layout, SourceConfig
+from genrm_rl.errors import DataError
 from genrm_rl.preferences.published import LAYOUTS
 from genrm_rl.preferences.sources import DataSplits, load_sources
+from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import Message
+from genrm_rl.preferences.validation import PairReader, RawRow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 EXAMPLES = {
@@ -121,3 +124,31 @@ def test_numbers_need_to_be_told_apart(tmp_path: Path, first_is: int, expected: 
 def test_a_limit_takes_whole_items(tmp_path: Path) -> None:
     splits = read(tmp_path, EXAMPLES["rm_bench"][0], limit=20)
     assert len(splits.test["set"]) == 18 and len({p.meta["item"] for p in splits.test["set"]}) == 2
+
+
+CALL = {"role": "assistant", "content": None}
+ODD = [
+    None, True, 0, -1, 7, 1.5, float("nan"), "", " ", "\u200b", "\ud83d", "x", "[", '[{"role": 1, "content": 2}]',
+    10**400, "1e999999", [], [None], [[]], ["a"], ["a", None], [{}], {}, {"answer": None},
+    {"role": "assistant", "content": "x"},
+    [{"role": "user"}], [{"role": "user", "content": None}], [{"role": None, "content": "x"}], [[0]], [["a", "b"]],
+    [{"role": "user", "content": []}], [{"role": "user", "content": ["x"]}],
+    [{"from": ["x"], "value": "x"}], [[0, 99]],
+    [{"answer": "x", "rank": None}], [{"answer": None, "rank": 1}], [[0, None]], [CALL | {"tool_calls": 5}],
+    [CALL | {"tool_calls": ["x"]}], [CALL | {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_odd_values_give_pairs_that_can_be_written_or_a_reason_and_nothing_else(layout: str) -> None:
+    row = json.loads(EXAMPLES[layout][0].splitlines()[0])
+    for column in (*row, "system", "input", "tie", "score_chosen", "id", "meta", "category"):
+        for odd in ODD:
+            reader = PairReader(SourceConfig(path="x", layout=layout))
+            try:
+                pairs = reader.pairs(RawRow("file", 1, fields=row | {column: odd}))
+            except (BadRow, DataError) as reason:
+                assert str(reason)
+                continue
+            for pair in pairs:
+                json.dumps([pair.chosen, pair.category, dict(pair.meta)], ensure_ascii=False).encode("utf-8")
