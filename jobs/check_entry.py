@@ -1,6 +1,6 @@
 """Does a stranger get into a running session? Six kinds of entry against a `genrm-rl` command that is at work.
 
-    genrm-rl serve --serving.checkpoint tiny &
+    genrm-rl serve &
     python jobs/check_entry.py $!
 
 Tries jobs over HTTP, joining, calls to Ray's services, files and sockets of the session folder (as another account, if

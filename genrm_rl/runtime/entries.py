@@ -177,18 +177,21 @@ def _call(address: str, method: str, name: str) -> tuple[int, list[str]]:
 def _joins(head: str) -> Iterator[tuple[int, list[str]]]:
     with tempfile.TemporaryDirectory() as home:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        tries = {}
         for who, token in _strangers():
             mine = {MODE: "token", TOKEN: token} if token else {}
-            environment = {**clean, **mine, "HOME": home, SEVERAL_MACHINES: "0"}
+            tries[who] = subprocess.Popen(
+                [sys.executable, "-c", JOINER, head],
+                env={**clean, **mine, "HOME": home, SEVERAL_MACHINES: "0"},
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+        for who, process in tries.items():
             try:
-                done = subprocess.run(
-                    [sys.executable, "-c", JOINER, head],
-                    env=environment, capture_output=True, text=True, timeout=JOIN_SECONDS,
-                )  # fmt: skip
-                joined = "JOINED" in done.stdout
+                said, _ = process.communicate(timeout=JOIN_SECONDS)
             except subprocess.TimeoutExpired:
-                joined = False
-            yield (0, [f"{head} {who}"]) if joined else (1, [])
+                process.kill()
+                said, _ = process.communicate()
+            yield (0, [f"{head} {who}"]) if "JOINED" in said else (1, [])
 
 
 def _files(session: Path) -> Iterator[tuple[int, list[str]]]:
