@@ -27,7 +27,17 @@ from genrm_rl.preferences.types import Slot
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.trace_store import read_traces
 
-COLUMNS = ("votes", "P(A) of both orders", "accuracy", "of decided", "ECE", "ties", "contradictions", "not judged")
+COLUMNS = (
+    "votes",
+    "P(A) of both orders",
+    "accuracy",
+    "of decided",
+    "strict tie",
+    "ECE",
+    "ties",
+    "contradictions",
+    "not judged",
+)
 
 
 def main() -> None:
@@ -73,7 +83,15 @@ def table(title: str, rows: list[FoldFigures]) -> Table:
     """Figures in percent."""
     made = Table(*COLUMNS, title=title)
     for row in rows:
-        shares = (row.accuracy, row.accuracy_decided, row.ece, row.ties, row.contradictions, row.not_judged)
+        shares = (
+            row.accuracy,
+            row.accuracy_decided,
+            row.accuracy_strict_tie,
+            row.ece,
+            row.ties,
+            row.contradictions,
+            row.not_judged,
+        )
         shown = ["-" if share is None else f"{100 * share:.1f}" for share in shares]
         made.add_row(str(row.votes), row.aggregate.replace("_", " "), *shown)
     return made

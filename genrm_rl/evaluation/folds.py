@@ -19,7 +19,8 @@ class FoldFigures:
     """Of one judge with one number of votes and one aggregate. Shares are of all pairs, except where said.
 
     ``accuracy`` counts a tie as one half and a missing judgment as wrong; ``accuracy_decided`` is among the pairs with
-    a winner. ``ece`` is of P(A), ties included.
+    a winner; ``accuracy_strict_tie`` if every pair tied whose orders name different answers by most of their votes.
+    ``ece`` is of P(A), ties included.
     """
 
     votes: int
@@ -27,6 +28,7 @@ class FoldFigures:
     pairs: int
     accuracy: float
     accuracy_decided: float | None
+    accuracy_strict_tie: float
     ece: float | None
     ties: float
     contradictions: float
@@ -43,7 +45,10 @@ def fold_figures(
     if not given:
         return None
     decided = [judgment for judgment in given if not judgment.tie]
-    right = sum(judgment.verdict.slot == labels[judgment.pair_id] for judgment in decided)
+    agreeing = [judgment for judgment in decided if judgment.consistent is not False]
+    right, right_agreeing = (
+        sum(judgment.verdict.slot == labels[judgment.pair_id] for judgment in some) for some in (decided, agreeing)
+    )
     ties = len(given) - len(decided)
     return FoldFigures(
         votes=votes,
@@ -51,6 +56,7 @@ def fold_figures(
         pairs=len(judgments),
         accuracy=(right + ties / 2) / len(judgments),
         accuracy_decided=right / len(decided) if decided else None,
+        accuracy_strict_tie=(right_agreeing + (len(given) - len(agreeing)) / 2) / len(judgments),
         ece=expected_calibration_error(
             np.asarray([judgment.p_a for judgment in given]),
             np.asarray([float(labels[judgment.pair_id] == "A") for judgment in given]),
