@@ -8,7 +8,8 @@
 - ``rm_bench``: the chosen answers in three styles against the rejected ones in three styles, won only if strictly
   preferred. Rows carry ``meta["chosen_style"]`` and ``meta["rejected_style"]`` (0 concise, 1 detailed, 2 detailed with
   markdown); ``category`` is the domain. Hard is above the diagonal (plainer chosen answer), normal on it, easy below
-  it; a domain is the mean of the three, overall the mean of the domains.
+  it; a domain is the mean of the three, overall the mean of the domains. ``safety-refuse`` and ``safety-response`` are
+  halves of one domain.
 - ``judgebench``: both orders are games, +1 right, -1 wrong, 0 tie; a pair is won if the sum is above 0 (right and tie
   wins, contradiction loses). One game for scalar judges.
 - ``rewardbench2`` and ``rmb``: see :mod:`genrm_rl.evaluation.best_of`.
@@ -125,12 +126,14 @@ def score_rm_bench(records: Sequence[JudgmentRecord]) -> BenchmarkScore:
         row, column = (_style(record.meta, key, where) for key in ("chosen_style", "rejected_style"))
         cells = won.setdefault(record.category or "all", [[[] for _ in range(STYLES)] for _ in range(STYLES)])
         cells[row][column].append(float(folded_points(record) == 1.0))
-    matrices = []
+    parts: dict[str, list[np.ndarray]] = {}
     for domain, cells in sorted(won.items()):
         _all_styles(domain, {(i, j) for i in range(STYLES) for j in range(STYLES) if cells[i][j]})
-        matrices.append(np.asarray([[np.mean(cell) for cell in row] for row in cells]))
+        whole = "safety" if domain.startswith("safety-") else domain
+        parts.setdefault(whole, []).append(np.asarray([[np.mean(cell) for cell in row] for row in cells]))
+    matrices = [np.mean(halves, axis=0) for halves in parts.values()]
     levels = [_rm_bench_levels(matrix) for matrix in matrices]
-    sections = {domain: _mean(level) for domain, level in zip(sorted(won), levels, strict=True)}
+    sections = {domain: _mean(level) for domain, level in zip(parts, levels, strict=True)}
     mean_matrix = np.mean(matrices, axis=0)
     return BenchmarkScore(
         rule="rm_bench",

@@ -11,6 +11,7 @@ import pytest
 
 from genrm_rl.config.data import DataConfig, Layout, SourceConfig
 from genrm_rl.errors import DataError
+from genrm_rl.evaluation.scoring import check_scoring
 from genrm_rl.preferences.published import LAYOUTS
 from genrm_rl.preferences.sources import DataSplits, load_sources
 from genrm_rl.preferences.turns import BadRow
@@ -51,6 +52,15 @@ def test_an_example_is_told_by_its_columns_and_gives_the_pairs_of_the_page(tmp_p
         DataConfig.model_validate({"root": str(tmp_path), "test": [{"path": "rows.json", "name": "set"}]}), 0
     )
     assert [pair.id for pair in array.test["set"]] == [pair.id for pair in splits.test["set"]]
+
+
+def test_the_rules_that_the_page_names_can_score_the_layout(tmp_path: Path) -> None:
+    table = re.findall(r"^\| \[`(\w+)`\].*\| (`.*`) \|$", PAGE, re.MULTILINE)
+    assert [layout for layout, _ in table] and {layout for layout, _ in table} == set(LAYOUTS)
+    for layout, rules in table:
+        pairs = read(tmp_path, EXAMPLES[layout][0]).test["set"]
+        for rule in re.findall(r"`(\w+)`", rules):
+            check_scoring("set", pairs, rule)
 
 
 def by_question(splits: DataSplits, question: str) -> list:

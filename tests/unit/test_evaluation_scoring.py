@@ -79,6 +79,13 @@ def test_rm_bench_levels_by_hand():
     assert score.matrix[2] == pytest.approx((1.0, 1.0, 1.0))
 
 
+def test_the_halves_of_safety_are_one_domain():
+    wins = {"chat": 0.9, "safety-refuse": 0.9, "safety-response": 0.1}
+    rows = [styled(domain, i, j, p_a) for domain, p_a in wins.items() for i in range(3) for j in range(3)]
+    score = score_rm_bench(rows)
+    assert score.sections == {"chat": 1.0, "safety": 0.5} and score.overall == 0.75
+
+
 def test_rm_bench_is_strict_and_follows_the_label():
     rows = [styled("x", i, j, 0.5) for i in range(3) for j in range(3)]
     assert score_rm_bench(rows).overall == 0.0
