@@ -5,6 +5,7 @@ An engine that is given a wrong head says nothing: it starts, and every log-prob
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from genrm_rl.errors import ModelError
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
-HEADS = ("lm_head.", "embed_out.")
+HEAD = re.compile(r"(?!mtp)([a-z_]+\.)*(lm_head|embed_out)\.")  # not those of a layer that predicts further tokens
 BLOCK = 2**16  # bytes
 BLOCKS = 64  # of the embedding that are compared with a second copy of it
 
@@ -29,7 +30,8 @@ def check_head(path: Path, headers: Headers, tied: bool | None, vocab_size: int)
     """Raise ModelError if the embedding is missing or too small, if a tensor is empty, or if the head is not what
     ``tied`` says (None: unknown, so either is right)."""
     tensors = {name: (file, entry) for file, header in headers.items() for name, entry in header.items()}
-    empty = next((name for name, (_, entry) in tensors.items() if 0 in entry["shape"]), None)
+    weights = (name for name in tensors if name.endswith(".weight"))
+    empty = next((name for name in weights if 0 in tensors[name][1]["shape"]), None)
     if empty is not None:
         raise ModelError(
             f"{tensors[empty][0]} has no values for {empty} (shape {tensors[empty][1]['shape']}), as when the shards "
@@ -44,28 +46,26 @@ def check_head(path: Path, headers: Headers, tied: bool | None, vocab_size: int)
             f"{path / 'config.json'} says vocab_size {vocab_size} and {embedding} has {shape[0]} rows; copy the config "
             "that belongs to these weights"
         )
-    heads = [name for name in tensors if _is_head(name, tensors[name][1]["shape"], embedding, shape)]
-    if tied is False and not heads:
+    heads = [name for name in tensors if HEAD.match(name)]
+    alike = (name for name, (_, entry) in tensors.items() if entry["shape"] == shape and name != embedding)
+    if tied is False and not heads and next(alike, None) is None:  # an architecture may call its head otherwise
         raise ModelError(
             f"{path / 'config.json'} says that the output head is a matrix of its own (tie_word_embeddings false) and "
             "the weights have none (lm_head.weight); copy the checkpoint again, or set tie_word_embeddings to true if "
             "its head is the token embedding"
         )
-    if tied and heads and not _same_values(tensors[embedding], tensors[heads[0]]):
+    matrices = [name for name in heads if name.endswith(".weight")]
+    if tied and matrices and not _same_values(tensors[embedding], tensors[matrices[0]]):
         raise ModelError(
             f"{path / 'config.json'} says that the output head is the token embedding (tie_word_embeddings true) and "
-            f"the weights have another one ({heads[0]}); set tie_word_embeddings to false if that is the right head, "
-            "or copy the checkpoint again"
+            f"the weights have another one ({matrices[0]}); set tie_word_embeddings to false if that is the right "
+            "head, or copy the checkpoint again"
         )
 
 
 def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     text = config.get("text_config")
     return [config, text] if isinstance(text, Mapping) else [config]
-
-
-def _is_head(name: str, shape: list[int], embedding: str, embedding_shape: list[int]) -> bool:
-    return name != embedding and (any(head in name for head in HEADS) or shape == embedding_shape)
 
 
 def _refuse_without_embedding(path: Path, tensors: Mapping[str, Any], vocab_size: int) -> None:

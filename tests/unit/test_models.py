@@ -75,6 +75,19 @@ def test_a_second_copy_of_a_tied_embedding_is_no_contradiction(model):
         inspect_directory(model)
 
 
+@pytest.mark.parametrize("name", ["model.layers.9.embed_tokens.weight", "mtp.lm_head.weight", "model.extra_state"])
+def test_parts_that_engines_do_not_read_as_the_head_are_no_contradiction(model, name):
+    change_weights(model, **{name: np.zeros((0,) if "state" in name else (4, 8), np.float32)})
+    assert inspect_directory(model).tied_embeddings
+
+
+@pytest.mark.parametrize("name", ["embed_out.weight", "model.language_model.lm_head.weight", "output.weight"])
+def test_a_head_of_its_own_may_have_another_name(model, name):
+    change_config(model, tie_word_embeddings=False)
+    change_weights(model, **{name: np.zeros((4, 8), np.float32)})
+    assert not inspect_directory(model).tied_embeddings
+
+
 def no_config(path):
     (path / "config.json").unlink()
 
