@@ -63,7 +63,8 @@ def join(rank: int, size: int, address: str, port: int, backend: str, timeout: f
 
     patience = timedelta(seconds=timeout)
     # Left to itself, torch's store listens on all interfaces, and it asks nobody for a password.
-    listener = socket.create_server((address, port), backlog=2 * size).detach() if rank == 0 else None
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=2 * size).detach() if rank == 0 else None
     store = dist.TCPStore(address, port, size, rank == 0, patience, master_listen_fd=listener)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
 
