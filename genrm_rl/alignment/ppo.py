@@ -152,7 +152,7 @@ class PPO:
         names = dict.fromkeys(name for row in rows for name in row)
         means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
         if "kl_reference" in means:
-            self.controller.update(means["kl_reference"], len(answers))
+            self.controller.update(means["kl_reference"], len(examples))
         self.seconds["train"] = time.perf_counter() - began
         counts = {"answers": len(examples), "skipped_updates": self.skips.total - skipped, "empty": not examples}
         return means | {name: float(value) for name, value in counts.items()}

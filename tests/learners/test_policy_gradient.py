@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from genrm_rl.errors import TrainingError
+from genrm_rl.learners.fit_worker import step_row
 from genrm_rl.learners.learner import Learner, StepMetrics
 from genrm_rl.learners.objectives import SupervisedTokens
 from genrm_rl.learners.policy import PolicyExample, PolicyGradient
@@ -112,3 +114,10 @@ def test_several_skipped_steps_in_a_row_are_one_sentence():
     with pytest.raises(TrainingError, match=r"step 5 has loss nan .* 3 optimizer steps in a row .*learner.max_skipped"):
         skips.see(bad, "step 5")
     assert skips.total == 5
+
+
+def test_a_skipped_step_of_a_fit_is_a_row_without_numbers_that_are_none():
+    done = StepMetrics(math.nan, math.inf, 1e-3, 9, 0.1, {"token_accuracy": math.nan}, applied=False)
+    row = step_row(3, done)
+    assert row == {"step": 3, "learning_rate": 1e-3, "tokens": 9, "seconds": 0.1, "skipped": 1}
+    json.dumps(row, allow_nan=False)

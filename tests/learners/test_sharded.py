@@ -42,6 +42,28 @@ def train(learner, kind: str, steps: int) -> list[float]:
     return [number for row in rows for number in (row.loss, row.grad_norm)]
 
 
+class BrokenInOnePlace:
+    """An objective whose loss is finite, and whose gradient is not where one of the examples is."""
+
+    def __init__(self, inner: Any, broken: str) -> None:
+        self.inner, self.broken = inner, broken
+        self.reading, self.metrics = inner.reading, inner.metrics
+        self.segments, self.totals = inner.segments, inner.totals
+
+    def loss(self, outputs: Any, examples: Any, totals: Any, dp_size: int) -> Any:
+        loss, sums = self.inner.loss(outputs, examples, totals, dp_size)
+        if any(example.id == self.broken for example in examples):
+            loss = loss + torch.sqrt((outputs.values_N * 0.0).sum())
+        return loss, sums
+
+
+def broken_step(learner, kind: str) -> bool:
+    """Whether a step is applied of which one microbatch, on one of the workers, has no finite gradient."""
+    objective = build_objective(kind, beta=0.5, label_smoothing=0.0, nll_coefficient=0.0)
+    examples = examples_of(kind)
+    return learner.step(examples, BrokenInOnePlace(objective, examples[0].id), learning_rate=1e-3).applied
+
+
 def story(model_dir: str, config: LearnerConfig, kind: str, directory: Path) -> dict[str, Any]:
     """The life of a learner; what a worker saw of it."""
     from genrm_rl.learners.learner import Learner
@@ -63,6 +85,7 @@ def story(model_dir: str, config: LearnerConfig, kind: str, directory: Path) -> 
     learner.save(directory / "saved", model_dir)
     facts["trained"] = read(learner, kind)
     facts["weights"] = {name: tensor.double().norm().item() for name, tensor in learner.weights()}
+    facts["broken step applied"] = broken_step(learner, kind)
     facts["more"] = train(learner, kind, 2)
     learner.close()
     again = Learner(model_dir, config, head=HEAD_KIND[kind], seed=2)
@@ -136,6 +159,8 @@ def test_two_workers_with_half_the_model_each_do_the_same(case, workers, tiny_mo
     for what in ("first", "trained", "steps", "more", "frozen"):
         assert first[what] == pytest.approx(second[what], rel=1e-6), what
         assert first[what] == pytest.approx(alone[what], rel=rounding, abs=rounding), what
+    assert not (first["broken step applied"] or second["broken step applied"] or alone["broken step applied"])
+    # The learner that went on saw a broken step and the restarted one did not, so that step left no trace.
     assert first["more after a restart"] == pytest.approx(first["more"], rel=1e-5)
     assert first["weights"] == pytest.approx(alone["weights"], rel=rounding)
     assert first["frozen weights"] == pytest.approx(first["weights"], rel=1e-6)
