@@ -10,6 +10,7 @@ from genrm_rl.errors import DataError
 from genrm_rl.evaluation.differences import compare, compare_all
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import record_from_judgment, record_from_probability
+from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair
 from tests.unit.evaluation_rows import row, votes
@@ -288,6 +289,17 @@ def test_balanced_votes_are_a_tie_and_an_unreadable_one_is_not():
     record = record_from_judgment(pair, judgment, judge="j", test_set="id", decoding="sampled")
     assert (record.tie_ab, record.tie_ba) == (True, False)
     assert summary([record]).non_verdicts == {"tie": 0.5, "unparseable": 0.5}
+
+
+def test_one_sampled_vote_is_its_letter_and_not_the_side_of_its_probability():
+    pair = PreferencePair.create("q", "good", "bad")
+    letter = Verdict.of(pair.label())
+    p_of_letter = 0.3  # drawn against its own odds
+    p_a = p_of_letter if letter is Verdict.PREFERS_A else 1 - p_of_letter
+    traces = (trace(pair, False, letter, p_a, 0), trace(pair, True, letter.swap(), 1 - p_a, 0))
+    record = record_from_judgment(pair, fold(traces), judge="j", test_set="id", decoding="sampled")
+    assert (record.verdict_ab, record.verdict_ba) == (letter, letter)
+    assert summary([record]).accuracy_strict == 1.0
 
 
 def test_label_and_judgment_must_belong_together():
