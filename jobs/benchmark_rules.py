@@ -4,7 +4,8 @@ policy gains with them.
     python jobs/benchmark_rules.py --root runs/rules                          # simulation, then the alignments
     python jobs/benchmark_rules.py --root runs/rules --judge runs/ID/methods/star_dpo/round1/checkpoint
 
-Simulation: groups of answers whose qualities are known, and judges whose noise is known (genrm_rl/rewards/noisy.py).
+Simulation: groups of answers whose qualities are known, and judges whose noise is known (genrm_rl/rewards/noisy.py);
+and a policy that is a table of logits over the answers to each question, learning from such groups (GRPO's advantages).
 Alignments: ordinary GRPO runs on the tiny model, one per rule and seed, that continue where they were; the judge is the
 task world's verifier with medium noise, or with ``--judge`` a trained one, served once. Writes rules.json, rules.md and
 rules.svg into ``--root``. Other options are overrides of every run.
@@ -17,14 +18,13 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import track
 
 from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import reserved_cpus, run_alignment
@@ -32,38 +32,21 @@ from genrm_rl.alignment.pooled import pool_runs
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.preferences.world.style import verify
-from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
+from genrm_rl.rewards.noisy import JUDGES
 from genrm_rl.rewards.noisy_service import NoisyService
-from genrm_rl.rewards.rules import comparisons, next_matches, score
-from genrm_rl.rewards.types import RULES, Mask, Rule
+from genrm_rl.rewards.types import RULES, Rule
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
+from genrm_rl.simulation.rules import SCALE, SIZES, TABLE, WORLDS, Cell, Learned, learn_all, one_comparison, simulate
 
 CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
-SIZES = (4, 6, 8, 16)
-WORLDS = ("graded", "right or wrong")  # qualities: standard normal; or 0 and SCALE
-RIGHT, SCALE = 0.6, 2.0  # share of right answers, and how much better one is
 NOISE = "medium noise"  # the judge of the alignments
 SMALL = [
     *("--ppo.steps", "8", "--ppo.prompts-per-step", "40", "--ppo.samples-per-prompt", "6"),
     *("--ppo.learning-rate", "1e-4", "--evaluation.every", "0", "--evaluation.probes", "0"),
     *("--evaluation.decoding", "[sampled]", "--prompts.test", "[{world: test}]"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One rule on groups of one size: ``right`` is the share of pairs of unequal quality that it orders right (a tie or
-    a masked reward counts one half), ``masked`` the share of rewards that are missing."""
-
-    world: str
-    judge: str
-    rule: Rule
-    size: int
-    comparisons: int
-    right: float
-    masked: float
 
 
 def main() -> None:
@@ -78,58 +61,12 @@ def main() -> None:
     parser.add_argument("--tables-only", action="store_true", help="align nothing, use the runs that are complete")
     arguments, overrides = parser.parse_known_args()
     console = Console()
-    cells = simulate(arguments.groups)
+    cells, learned = simulate(arguments.groups), learn_all(arguments.seeds)
     configs = [configure(arguments, rule, seed, overrides) for seed in arguments.seeds for rule in arguments.rules]
     if configs and not arguments.tables_only:
         align(arguments, configs, console)
-    write_tables(arguments, cells, configs)
+    write_tables(arguments, cells, learned, configs)
     console.print((arguments.root / "rules.md").read_text(encoding="utf-8"), markup=False, highlight=False)
-
-
-def simulate(groups: int) -> list[Cell]:
-    """Every rule, size, judge and world; all rules see groups drawn from the same seed."""
-    kinds = [(world, name, rule, size) for world in WORLDS for name in JUDGES for rule in RULES for size in SIZES]
-    return [cell_of(*kind, groups) for kind in track(kinds, "simulated cells")]
-
-
-def cell_of(world: str, name: str, rule: Rule, size: int, groups: int) -> Cell:
-    """One cell of the simulation."""
-    draw = np.random.default_rng(size)
-    found = [play(world, JUDGES[name], rule, size, draw) for _ in range(groups)]
-    right, pairs, masked = (sum(column) for column in zip(*found, strict=True))
-    return Cell(world, name, rule, size, comparisons(rule, size), right / pairs, masked / (groups * size))
-
-
-def play(world: str, judge: NoisyJudge, rule: Rule, size: int, draw: np.random.Generator) -> tuple[float, int, int]:
-    """One group: pairs of unequal quality that are ordered right, their number, and masked rewards. The last quality
-    is the reference answer's."""
-    quality = _qualities(world, size + 1, draw)
-    outcomes: dict[tuple[int, int], float | None] = {}
-    while matches := next_matches(rule, size, outcomes):
-        first, second = np.array(matches).T
-        found = judge.judge(quality[first], quality[second], draw)
-        outcomes |= {match: None if math.isnan(p) else float(p) for match, p in zip(matches, found, strict=True)}
-    scores = score(rule, size, outcomes)
-    rewards = np.array([math.nan if isinstance(value, Mask) else value for value in scores])
-    first, second = np.triu_indices(size, 1)
-    better = np.sign(quality[first] - quality[second])
-    gap = rewards[first] - rewards[second]
-    undecided = np.isnan(gap) | (np.abs(gap) < 1e-9)
-    right = np.where(undecided, 0.5, np.sign(gap) == better)[better != 0]
-    return float(right.sum()), len(right), int(np.isnan(rewards).sum())
-
-
-def one_comparison(world: str, name: str, pairs: int = 40_000) -> dict[str, float]:
-    """What a single comparison of answers of unequal quality comes to: right, a tie, no judgment; shares of all."""
-    draw = np.random.default_rng(0)
-    first, second = (_qualities(world, pairs, draw) for _ in range(2))
-    p = JUDGES[name].judge(first, second, draw)[first != second]
-    right = np.sign(p - 0.5) == np.sign(first - second)[first != second]
-    return {"right": float(right.mean()), "tie": float((p == 0.5).mean()), "none": float(np.isnan(p).mean())}
-
-
-def _qualities(world: str, count: int, draw: np.random.Generator) -> np.ndarray:
-    return draw.standard_normal(count) if world == WORLDS[0] else SCALE * (draw.random(count) < RIGHT)
 
 
 def configure(arguments: argparse.Namespace, rule: Rule, seed: int, overrides: list[str]) -> AlignConfig:
@@ -166,7 +103,9 @@ def judge_of(arguments: argparse.Namespace, config: AlignConfig, console: Consol
         yield service.url
 
 
-def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list[AlignConfig]) -> None:
+def write_tables(
+    arguments: argparse.Namespace, cells: list[Cell], learned: list[Learned], configs: list[AlignConfig]
+) -> None:
     """JSON with every number, Markdown to read, and the curves."""
     where = machine()
     lines = [
@@ -180,6 +119,7 @@ def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list
             single = ", ".join(f"{kind} {100 * share:.1f} %" for kind, share in one_comparison(world, judge).items())
             lines += ["", f"## {world} qualities, judge: {judge}", "", f"One comparison: {single}.", ""]
             lines += size_table(cells, world, judge)
+    lines += ["", f"## A policy table ({TABLE})", "", *learned_table(learned)]
     gains = gain_rows(arguments, configs)
     judge = str(arguments.judge or f"the verifier with {NOISE}")
     lines += ["", f"## Alignments (judge: {judge})", "", *gain_table(gains)]
@@ -190,7 +130,8 @@ def write_tables(arguments: argparse.Namespace, cells: list[Cell], configs: list
         {
             "machine": where, "versions": versions(), "judges": {name: asdict(each) for name, each in JUDGES.items()},
             "one_comparison": {world: {name: one_comparison(world, name) for name in JUDGES} for world in WORLDS},
-            "cells": [asdict(cell) for cell in cells], "alignments": {"judge": judge, "rules": gains},
+            "cells": [asdict(cell) for cell in cells], "tables": [asdict(each) for each in learned],
+            "alignments": {"judge": judge, "rules": gains},
         },
     )  # fmt: skip
 
@@ -201,6 +142,16 @@ def size_table(cells: list[Cell], world: str, judge: str) -> list[str]:
     for rule in RULES:
         mine = [cell for cell in cells if (cell.world, cell.judge, cell.rule) == (world, judge, rule)]
         lines.append(f"| {rule} | {' | '.join(f'{100 * c.right:.1f} ({c.comparisons})' for c in mine)} |")
+    return lines
+
+
+def learned_table(learned: list[Learned]) -> list[str]:
+    """One line per rule, one column per judge: mean gain and its range over the seeds."""
+    lines = [f"| rule | comparisons | {' | '.join(JUDGES)} |", "|---|---|" + "---|" * len(JUDGES)]
+    for rule in RULES:
+        mine = [each for each in learned if each.rule == rule]
+        cells = [f"{np.mean(e.gains):.2f} ({min(e.gains):.2f} to {max(e.gains):.2f})" for e in mine]
+        lines.append(f"| {rule} | {np.mean([each.comparisons for each in mine]):.0f} | {' | '.join(cells)} |")
     return lines
 
 

@@ -95,7 +95,7 @@ def test_rewards_point_to_their_judgments(client: httpx.Client) -> None:
     assert [again[place]["reward"] for place in (1, 3, 0, 2)] == [each["reward"] for each in rewards]
 
 
-@pytest.mark.parametrize("rule", ["log_odds", "knockout"])
+@pytest.mark.parametrize("rule", ["log_odds", "knockout", "pivot"])
 def test_other_rules(client: httpx.Client, rule: str) -> None:
     rewards = post(client, "/v1/rewards", groups=[GROUP], rule=rule, greedy=True).json()["groups"][0]
     assert len(rewards) == 4 and all((each["reward"] is None) != (each["mask"] is None) for each in rewards)

@@ -11,6 +11,7 @@ from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
 from genrm_rl.rewards.noisy_service import NoisyService
 from genrm_rl.rewards.rules import comparisons
 from genrm_rl.rewards.types import RULES, Rule
+from genrm_rl.simulation.rules import Table, learn, play
 
 ONE, ZERO = np.ones(4000), np.zeros(4000)
 
@@ -38,3 +39,11 @@ def test_its_service_keeps_the_contract_and_orders_right_answers_first(rule: Rul
     rewards = [record.reward for record in found.records]
     assert rewards[0] == rewards[2] == max(rewards) and service.comparisons == comparisons(rule, 3)
     assert rewards[1] < rewards[0] and rewards[3] < rewards[0]
+
+
+def test_a_policy_table_learns_more_from_an_exact_judge() -> None:
+    def gain(name: str) -> float:
+        return learn(JUDGES[name], "circular", np.random.default_rng(0), Table(questions=12, steps=10))[0]
+
+    assert gain("exact") > 1.5 * gain("high noise") > 0
+    assert play("graded", JUDGES["exact"], "pivot", 6, np.random.default_rng(0)) == (15.0, 15, 0)
