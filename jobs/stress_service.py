@@ -41,16 +41,19 @@ UNDER_WAY = 6
 PAIR = {"prompt": "sort ba", "response_a": "ab", "response_b": "ba"}
 GROUP = {"prompt": "sort ba", "responses": ["ab"]}
 START_SECONDS = 600.0
+PAUSE = 0.02  # seconds between two questions of the watcher
 SETTLE_SECONDS = 5.0  # for memory that is given back late
 
 
 @dataclass
 class Phase:
-    """What one kind of call came to: statuses (0: the connection was closed), and the longest `/healthz` meanwhile."""
+    """What one kind of call came to: statuses (0: the connection was closed), the longest `/healthz` meanwhile, and the
+    longest that the machine let a sleeping process wait: no service can answer sooner."""
 
     name: str
     statuses: Counter[int] = field(default_factory=Counter)
     healthz_longest: float = 0.0
+    machine_longest: float = 0.0
     slowest_refusal: float = 0.0
 
 
@@ -138,8 +141,9 @@ class Service:
         """A phase, in which another process asks `/healthz` all the time."""
         phase = Phase(name)
         spawn = multiprocessing.get_context("spawn")
-        stop, begun, longest, failed = spawn.Event(), spawn.Event(), spawn.Value("d", 0.0), spawn.Value("i", 0)
-        asking = spawn.Process(target=watch, args=(self.address, stop, begun, longest, failed))
+        stop, begun, failed = spawn.Event(), spawn.Event(), spawn.Value("i", 0)
+        longest, overslept = spawn.Value("d", 0.0), spawn.Value("d", 0.0)
+        asking = spawn.Process(target=watch, args=(self.address, stop, begun, longest, overslept, failed))
         asking.start()
         begun.wait()
         try:
@@ -147,12 +151,13 @@ class Service:
         finally:
             stop.set()
             asking.join()
-            phase.healthz_longest = longest.value
+            phase.healthz_longest, phase.machine_longest = longest.value, overslept.value
             phase.statuses[500] += failed.value
 
 
-def watch(address: str, stop: Any, begun: Any, longest: Any, failed: Any) -> None:
-    """Ask `/healthz` until ``stop``; the longest that it took, and how often it failed."""
+def watch(address: str, stop: Any, begun: Any, longest: Any, overslept: Any, failed: Any) -> None:
+    """Ask `/healthz` until ``stop``; the longest that it took, how late this process woke up, and how often it
+    failed."""
     with httpx.Client(base_url=address, timeout=60) as http:
         while not stop.is_set():
             started = time.perf_counter()
@@ -160,7 +165,9 @@ def watch(address: str, stop: Any, begun: Any, longest: Any, failed: Any) -> Non
             longest.value = max(longest.value, time.perf_counter() - started)
             failed.value += status >= 500
             begun.set()
-            stop.wait(0.02)
+            ended = time.perf_counter()
+            stop.wait(PAUSE)
+            overslept.value = max(overslept.value, time.perf_counter() - ended - PAUSE)
 
 
 async def status_of(call: Awaitable[httpx.Response]) -> int:
@@ -302,11 +309,11 @@ def main() -> None:
 
 def show(phases: list[Phase], found: dict[str, object], ended: int) -> None:
     """The table."""
-    table = Table("calls", "statuses (0: closed)", "longest /healthz", "slowest refusal")
+    table = Table("calls", "statuses (0: closed)", "longest /healthz", "machine's own pause", "slowest refusal")
     for phase in phases:
         statuses = ", ".join(f"{count} x {status}" for status, count in sorted(phase.statuses.items()) if count)
-        longest, slowest = (f"{each:.2f} s" if each else "" for each in (phase.healthz_longest, phase.slowest_refusal))
-        table.add_row(phase.name, statuses, longest, slowest)
+        seconds = (phase.healthz_longest, phase.machine_longest, phase.slowest_refusal)
+        table.add_row(phase.name, statuses, *(f"{each:.2f} s" if each else "" for each in seconds))
     Console().print(table)
     failed = sum(phase.statuses[500] for phase in phases)
     longest = max(phase.healthz_longest for phase in phases)
