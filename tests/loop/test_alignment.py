@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
+from genrm_rl.algorithms.advantages import has_spread
 from genrm_rl.alignment.answers import read_answers
 from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
@@ -166,8 +167,8 @@ def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on
     for path, row in zip(sorted(run.glob("steps/*/rollout/answers.parquet")), metrics, strict=True):
         groups = read_answers(path)
         assert len({group[0].answer.prompt_id for group in groups}) == len(groups), "a refill asks new questions"
-        spread = sum(len({j.record.reward for j in group} - {None}) > 1 for group in groups)
-        assert len(groups) == 6 if spread == len(groups) else len(groups) > 6
+        spread = sum(has_spread([judged.record.reward for judged in group]) for group in groups)
+        assert (len(groups) == 6) == (spread == len(groups)), "asked for more if and only if one of six had no spread"
         assert row["reward/spread_share"] == pytest.approx(spread / len(groups))
     measured = next(row for row in read_json(run / "report.json")["evaluation"] if row["step"])
     assert measured["second_judge"] == "base"
