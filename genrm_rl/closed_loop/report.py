@@ -93,6 +93,7 @@ def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]
                     "n": new.n,
                     "before": old.accuracy_strict,
                     "after": new.accuracy_strict,
+                    "ties": [old.tie_rate, new.tie_rate],
                     "difference": difference and difference.difference,
                     "ci95": difference and list(difference.ci95),
                 }
@@ -153,7 +154,8 @@ def render(report: dict[str, Any], bootstrap: Any) -> str:
 
 def table(report: dict[str, Any]) -> Table:
     """What changed in each turn, for the terminal."""
-    grid = Table("turn", "what", "on", "before", "after", "difference", "95 %", title="the loop, right answers in %")
+    columns = ("turn", "what", "on", "before", "after", "difference", "95 %", "ties")
+    grid = Table(*columns, title="the loop, right answers in %")
     for turn in report["turns"]:
         for what in ("policy", "judge"):
             for row in turn[what]:
@@ -165,6 +167,7 @@ def table(report: dict[str, Any]) -> Table:
                     view.percent(row["after"]),
                     view.points(row["difference"]),
                     view.points_interval(row["ci95"]),
+                    " to ".join(view.percent(value) for value in row.get("ties", ())),
                 )
     return grid
 

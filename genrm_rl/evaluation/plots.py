@@ -75,11 +75,11 @@ def forest_plot(report: Report, block: ComparisonBlock) -> str:
         axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines], color=SENTINELS["ink"])
         axes.set_ylim(len(block.lines) - 0.5, -0.5)
         axes.set_xlim(min(45.0, math.floor(20 * low) * 5), 100.5)
-        axes.set_xlabel("right judgments, %")
+        axes.set_xlabel("right judgments (each order counts), %")
         axes.grid(axis="x")
 
     summary = "; ".join(
-        f"{line.label} {100 * row.accuracy_strict:.1f} percent {row.decoding}"
+        f"{line.label} {100 * row.accuracy_strict:.1f} percent {row.decoding}, {100 * row.tie_rate:.1f} percent ties"
         for line in block.lines
         for row in (*line.results.values(), *([line.deterministic] if line.deterministic else []))
     )
