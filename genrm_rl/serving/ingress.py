@@ -7,11 +7,11 @@ tokenising, folding, encoding) runs in a thread, so that one call never holds up
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ from genrm_rl.serving.refusals import later
 from genrm_rl.serving.replies import earned, json_reply
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
-RESPONSES_PER_COMPARISON = 16  # of all groups of a call together; equal responses are many and cost no comparison
+RESPONSES_PER_COMPARISON = 8  # of all groups of a call together; equal responses are many and cost no comparison
 ResultT = TypeVar("ResultT")
 
 api = FastAPI(
@@ -106,8 +106,6 @@ class RewardService:
             settings.cohort_size, settings.cohort_wait, self._judge_cohort
         )
         self.judges.watch()
-        gc.collect()
-        gc.freeze()  # looking through all that is loaded by now, again and again, would hold up every call
 
     # -- for whoever started the service -----------------------------------------------------------------------------
 
@@ -228,9 +226,9 @@ class RewardService:
                 await self._check_sizes(judge, await self.aside(self._first_rounds, body))
                 rewarding = (self._reward(judge, group, body, expires, judged) for group in body.groups)
                 groups = await asyncio.gather(*rewarding)
-        return RewardsReply(
-            judge_version=judge.version, seconds=time.time() - began, groups=groups, judgments=list(judged.values())
-        )
+        seconds, judgments = time.time() - began, list(judged.values())
+        reply = partial(RewardsReply, judge_version=judge.version, seconds=seconds, groups=groups, judgments=judgments)
+        return await self.aside(reply)
 
     def _count(self, body: RewardsRequest) -> int:
         """Comparisons that the call needs, by arithmetic. HTTPException 413 for more of anything than is taken."""
@@ -269,7 +267,7 @@ class RewardService:
                 for place in match:
                     behind[place].append(judgment.pair_id)
         rewards = await self.aside(earned, body.rule, places, outcomes, behind, judged)
-        self.ledger.rewarded(rewards)
+        await self.aside(self.ledger.rewarded, rewards)
         return rewards
 
     async def _ask(self, judge: RunningJudge, shown: Sequence[Comparison], ask: Ask, expires: float) -> list[Judged]:

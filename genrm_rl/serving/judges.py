@@ -8,6 +8,7 @@ be room for both for a while.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -143,6 +144,8 @@ class Judges:
         self._current = found[-1]
         for old in found[:-1]:
             self._retire(old)
+        gc.collect()
+        gc.freeze()  # all is loaded; looking through it again and again would hold up every call
         self.opened.set()
 
     @staticmethod
