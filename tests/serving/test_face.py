@@ -32,7 +32,7 @@ def test_who_comes_early_is_told_to_wait(client: httpx.Client, early: list[httpx
         ("/v1/judgments", {"comparisons": [PAIR] * 300}, "needs 300 comparisons"),
         ("/v1/judgments", {"comparisons": [PAIR] * 4000}, "values, objects and lists"),
         ("/v1/judgments", {"comparisons": [PAIR] * 50_000}, "larger than the 0.25 MiB"),
-        ("/v1/judgments", "[" * 1000, "parsing the body"),
+        ("/v1/judgments", "[" * 1500, "parsing the body"),
     ],
 )
 def test_sizes_are_counted_before_anything_is_built(
