@@ -52,6 +52,7 @@ from genrm_rl.serving.judges import DRAIN_POLL_SECONDS, Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 from genrm_rl.serving.refusals import later
+from genrm_rl.serving.replica_port import close_replica_port
 from genrm_rl.serving.replies import earned, json_reply
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
@@ -90,6 +91,7 @@ class RewardService:
     """Body of the ingress deployment. It alone admits work, so what it accepted is never refused further in."""
 
     async def __init__(self, config: ServeConfig, token: str) -> None:
+        close_replica_port()
         self.settings = settings = config.serving
         self.door = Doorkeeper(settings, token)
         self.body_limits = BodyLimits.of(settings)
