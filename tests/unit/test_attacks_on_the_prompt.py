@@ -85,7 +85,7 @@ def test_the_verdict_is_what_the_judge_wrote(encoder: JudgeEncoder, attack: Atta
     )
     ids = encoder.completion_ids("both are texts", mine)
     row = (-0.1, -2.0) if mine == "A" else (-2.0, -0.1)
-    result = GenerationResult(asked.request_id, ids, "", "stop", (row,) * len(ids))
+    result = GenerationResult(asked.request_id, ids, "", "stop", (row * len(encoder.letter_token_ids),) * len(ids))
     assert trace_from_result(asked, result, encoder).verdict == Verdict.of(mine)
 
 
