@@ -289,7 +289,7 @@ class RewardClient:
     def _pause(self, attempt: int, reply: Reply | None) -> float:
         """Seconds until the next call: what the service asked for, or exponential back-off, with jitter."""
         asked = asked_pause(reply) if reply is not None else 0.0
-        wait = max(asked, min(self.config.backoff * 2**attempt, self.config.max_backoff))
+        wait = max(asked, min(self.config.backoff * 2.0 ** min(attempt, 64), self.config.max_backoff))
         return wait * (1 + 0.25 * self._jitter.random())
 
 

@@ -27,7 +27,8 @@ FAST = {"backoff": 0.01, "max_backoff": 0.05, "attempts": 3, "deadline": 5.0}
 def good_reply(body: dict) -> tuple[int, dict, dict]:
     responses = body["groups"][0]["responses"]
     group = [{"reward": float(i), "mask": None, "judgments": ["j"]} for i in range(len(responses))]
-    judgment = {"id": "j", "verdict": "prefers_b", "p_a": 0.1, "consistent": True}
+    orders = {"verdict_ab": "prefers_b", "verdict_ba": "prefers_b", "votes": 2}
+    judgment = {"id": "j", "verdict": "prefers_b", "p_a": 0.1, "consistent": True, **orders}
     return 200, {}, {"judge_version": body["judge_version"], "seconds": 0.0, "groups": [group], "judgments": [judgment]}
 
 
