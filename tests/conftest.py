@@ -27,6 +27,7 @@ WHOLE_FOLDERS = {"engine", "loop", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test carries the mark of its folder, so `-m "not drill"` needs no mark in each file, and stays with those that
     share its fixtures."""
