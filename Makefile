@@ -17,7 +17,7 @@ quickstart: setup ## one turn of the closed loop with a small model on this mach
 	@.venv/bin/genrm-rl quickstart $(ARGS)
 
 test: setup ## run all tests but the drills (ARGS='tests/unit -k name' for some)
-	@.venv/bin/python -m pytest -m "not drill" -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest -m "not drill" -n 2 --no-loadscope-reorder $(ARGS)
 
 drills: setup ## kill everything that can die, on real clusters (about 55 minutes; ARGS='-k disk' for some)
 	@.venv/bin/python -m pytest tests/drills $(ARGS)

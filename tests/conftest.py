@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.models import ResolvedModel, resolve_model
@@ -27,16 +29,27 @@ WHOLE_FOLDERS = {"engine", "loop", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test carries the mark of its folder, so `-m "not drill"` needs no mark in each file, and stays with those that
-    share its fixtures."""
+    """A test carries the mark of its folder, so `-m "not drill"` needs no mark in each file."""
     root = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
         if folder in FOLDER_MARKS:
             item.add_marker(FOLDER_MARKS[folder])
-        item.add_marker(pytest.mark.xdist_group(folder if folder in WHOLE_FOLDERS else str(item.path)))
+
+
+class ByFixtures(LoadScopeScheduling):
+    """Hands out files, or whole folders whose tests share what is dear."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = Path(file).parent.name
+        return folder if folder in WHOLE_FOLDERS else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixtures:
+    """With `-n`: how tests are spread over processes."""
+    return ByFixtures(config, log)
 
 
 @pytest.fixture(scope="session")
