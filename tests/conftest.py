@@ -25,7 +25,7 @@ settings.load_profile("no_deadline")
 
 # Two processes share the tests (`make test`). These folders stay whole, in one of them, since their tests share engines
 # or a service that are dear to start; other files are handed out one by one.
-WHOLE_FOLDERS = {"engine", "loop", "serving"}
+WHOLE_FOLDERS = {"engine", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 
