@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from genrm_rl.runtime.entries import target_of, try_entries
 from genrm_rl.runtime.ray_access import MODE, SEVERAL_MACHINES, TOKEN, TOKEN_PATH, knock, own_access
 
+SESSION = """
+import sys
+from genrm_rl.runtime.session import ray_session
+with ray_session() as session:
+    print(session.address, flush=True)
+    sys.stdin.read()
+"""
 
-def test_strangers_get_in_by_no_kind_of_entry(ray_cluster):
-    target = target_of(os.getpid())
+
+@pytest.fixture
+def owner() -> Iterator[int]:
+    """Process id of a session's driver, without the engines and services that other tests have started in theirs."""
+    with subprocess.Popen([sys.executable, "-c", SESSION], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+
+
+def test_strangers_get_in_by_no_kind_of_entry(owner: int):
+    target = target_of(owner)
     entries = try_entries(target)
     assert [where for entry in entries for where in entry.entered] == []
     assert len(entries) == 6 and all(entry.refused for entry in entries), entries
