@@ -48,23 +48,24 @@ rm -f "$stamp"
     head -n 3 "$venv/bin/pip" 2>/dev/null | grep -qF "$PWD/$venv" || "$PYTHON" -m venv --clear "$venv"
 
 # The same setuptools for the one source build (deepspeed) as for everything else; pip 25.3 renamed the variable.
-constraint=$(mktemp)
-trap 'rm -f "$constraint"' EXIT
-grep -E '^setuptools==' "$lock" | sed 's/ *#.*//' >"$constraint"
+constraint=$(mktemp) torch=$(mktemp)
+trap 'rm -f "$constraint" "$torch"' EXIT
+grep -oE '^setuptools==[^ ]+' "$lock" >"$constraint"
+sed -n '/^torch==/,/[^\\]$/p' "$lock" >"$torch" # its pin and hashes
 export PIP_BUILD_CONSTRAINT=$constraint PIP_CONSTRAINT=$constraint
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 install() { "$venv/bin/python" -m pip install --quiet --no-deps --no-compile "$@"; }
 
 echo "setting up $venv from $lock (about 3 minutes)" >&2
-torch=$(grep -oE '^torch==[^ ]+' "$lock")
-if [ "$EXTRA" = cpu ] && ! install "$torch" 2>/dev/null; then
+if [ "$EXTRA" = cpu ] && ! install -r "$torch" 2>/dev/null; then
     # PyPI has only the CUDA build of torch for Linux.
-    echo "pip does not find $torch where it looks now; trying PyTorch's own index" >&2
-    install --retries 1 --extra-index-url "$TORCH_CPU_INDEX" "$torch" ||
-        fail "pip can't get the CPU build of torch ($torch; its words above); if it finds none, add PyTorch's CPU index, for example with" \
+    pin=$(grep -oE '^torch==[^ ]+' "$torch")
+    echo "pip does not find $pin where it looks now; trying PyTorch's own index" >&2
+    install --retries 1 --extra-index-url "$TORCH_CPU_INDEX" -r "$torch" ||
+        fail "pip can't get the CPU build of torch ($pin; its words above); if it finds none, add PyTorch's CPU index, for example with" \
             "PIP_EXTRA_INDEX_URL=$TORCH_CPU_INDEX make setup"
 fi
-install -r "$lock"
+install --require-hashes -r "$lock"
 unset PIP_BUILD_CONSTRAINT PIP_CONSTRAINT # without isolation the installed setuptools builds, and newer pips refuse the variable
 install --no-build-isolation --editable .
 # Byte code now and on all cores: else every process compiles it again where PYTHONDONTWRITEBYTECODE is set. A template

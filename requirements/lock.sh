@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Regenerate both locks from pyproject.toml and the excluded*.txt files: `make lock`. Pins that still fit are kept;
 # `make lock UPGRADE=1` takes the newest versions that the lattice allows. Both locks are for Linux x86_64 and
-# Python 3.11, and resolve on any machine: nothing of them is installed.
+# Python 3.11, and resolve on any machine: nothing of them is installed. Each pin has the hashes of the index that it was
+# found on; the CPU build of torch has the same one wherever it comes from.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,15 +28,15 @@ lock() { # lock NAME UV-OPTIONS...
     shift
     "$tools/bin/uv" pip compile pyproject.toml --extra "$name" --extra dev --quiet \
         --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-        --excludes requirements/excluded.txt --annotation-style line \
+        --excludes requirements/excluded.txt --annotation-style line --generate-hashes \
         --custom-compile-command "make lock" ${UPGRADE:+--upgrade} --output-file "$output" "$@"
     if grep -nE '(file|https?)://|@ ' "$output"; then
         echo "error: $output names a place instead of a version (lines above); it must not be committed" >&2
         exit 1
     fi
-    echo "$output: $(grep -c == "$output") packages"
+    echo "$output: $(grep -c '^[^ #].*==' "$output") packages"
 }
 
 lock cpu --excludes requirements/excluded-cpu.txt "${torch_cpu[@]}"
-[ -f requirements/gpu.txt ] || grep -v '^torch==' requirements/cpu.txt >requirements/gpu.txt # same pins where both fit
+[ -f requirements/gpu.txt ] || grep -oE '^[^ #]+==[^ ]+' requirements/cpu.txt | grep -v '^torch==' >requirements/gpu.txt # same pins where both fit
 lock gpu
