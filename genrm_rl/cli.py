@@ -23,10 +23,11 @@ from genrm_rl.config.loading import describe, load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
+from genrm_rl.judging.types import Form
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
-RESUMABLE = ("quickstart", "bootstrap", "evaluate", "align", "loop")
+RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "align", "loop")
 CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = (
@@ -47,6 +48,7 @@ ConfigOption = Annotated[
     list[Path] | None,
     typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
 ]
+FormOption = Annotated[str, typer.Option(help="how a generative judge is asked: `cot` or `direct`")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
 Rejudge = Annotated[
@@ -58,6 +60,13 @@ Rejudge = Annotated[
 def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
     """The configuration of a command: file plus the dotted overrides that typer left over."""
     return load_config(RunConfig, path, context.args)
+
+
+def known_form(form: str) -> Form:
+    """Raises ConfigError for what is no way to ask a judge."""
+    if form not in ("cot", "direct"):
+        raise ConfigError(f"--form {form} is not a way to ask a judge; choose cot or direct")
+    return form  # type: ignore[return-value]
 
 
 @app.callback(invoke_without_command=True)
@@ -87,18 +96,38 @@ def evaluate(
     context: typer.Context,
     judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
     config: ConfigOption = None,
-    form: Annotated[str, typer.Option(help="how a generative judge is asked: `cot` or `direct`")] = "cot",
+    form: FormOption = "cot",
     dry_run: DryRun = False,
 ) -> None:
     """Score one judge on the test sets of a config: accuracy with intervals, consistency, calibration."""
-    settings = config_from(context, config)
-    if form not in ("cot", "direct"):
-        raise ConfigError(f"--form {form} is not a way to ask a judge; choose cot or direct")
+    settings, asked = config_from(context, config), known_form(form)
     if dry_run:
         return print_plan(settings)
     from genrm_rl.evaluation.job import evaluate_judge
 
-    evaluate_judge(settings, judge, form, console)  # type: ignore[arg-type]
+    evaluate_judge(settings, judge, asked, console)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def benchmark(
+    context: typer.Context,
+    judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
+    suite: Annotated[
+        str, typer.Option(help="rewardbench, rewardbench2, rm_bench, judgebench, rmb, ppe, pandalm or autoj")
+    ],
+    path: Annotated[list[Path], typer.Option(help="the published file; given again: several files")],
+    config: ConfigOption = None,
+    form: FormOption = "cot",
+    dry_run: DryRun = False,
+) -> None:
+    """Score one judge on a published benchmark by the benchmark's own rule, with its headline first. The same command
+    goes on after a kill. Without --config the judge is asked as in the run that made it."""
+    from genrm_rl.evaluation.benchmark import benchmark_config, run_benchmark
+
+    settings = benchmark_config(suite, judge, path, config, context.args)
+    if dry_run:
+        return print_plan(settings)
+    run_benchmark(settings, suite, judge, known_form(form), console)
 
 
 @app.command()

@@ -15,6 +15,9 @@ Method = Literal[
     "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
     "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo",
 ]  # fmt: skip
+Scoring = Literal[
+    "pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "pandalm", "auto_j"
+]  # fmt: skip
 RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 ITERATED: tuple[Method, ...] = ("star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo")
 
@@ -95,7 +98,7 @@ class EvaluationConfig(Section):
     majority_votes: int = setting(1, "votes of the maj@k curve (1: no curve)", unit="traces", ge=1)
     majority_pairs: int = setting(100, "pairs of the maj@k curve", unit="pairs", ge=1)
     bootstrap_resamples: int = setting(2000, "resamples of the 95 % intervals", ge=100)
-    scoring: Literal["pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"] = setting(
+    scoring: Scoring = setting(
         "pairs", "scoring rule of the benchmark format; another one scores the same judgments again", free=True
     )
     example_traces: int = setting(40, "traces per judge that the report shows", unit="traces", ge=0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import Metric
+from genrm_rl.judging.types import Verdict
 
 Array = NDArray[np.float64]
 
@@ -95,17 +96,30 @@ def check_one_suite(records: Sequence[JudgmentRecord]) -> JudgmentRecord:
 
 
 def folded_points(record: JudgmentRecord) -> float:
-    """What the folded judgment of a pair counts: 1 right, one half a tie, 0 wrong or without a judgment."""
+    """What the folded judgment of a pair counts: 1 right, one half a tie, 0 wrong or without a judgment. Of a pair that
+    is a tie, only a tie is right."""
     if record.p_a is None:
         return 0.0
+    if record.label is None:
+        return float(record.p_a == 0.5)
     return 0.5 if record.p_a == 0.5 else float((record.p_a > 0.5) == (record.label == "A"))
+
+
+def orders_right(record: JudgmentRecord) -> int:
+    """How many orders name the answer that the label names; of a pair that is a tie, how many say tie."""
+    verdicts = [verdict for verdict in (record.verdict_ab, record.verdict_ba) if verdict is not None]
+    if record.label is None:
+        return verdicts.count(Verdict.ABSTAINED)
+    return [verdict.slot for verdict in verdicts].count(record.label)
 
 
 def _row(record: JudgmentRecord) -> tuple[float, ...]:
     slots = [verdict.slot for verdict in (record.verdict_ab, record.verdict_ba) if verdict is not None]
     if not slots:
         raise DataError(f"pair {record.pair_id} of {record.test_set} was judged in neither order by {record.judge}")
-    right, undecided, both = slots.count(record.label), slots.count(None), len(slots) == 2
+    right, undecided, both = orders_right(record), slots.count(None), len(slots) == 2
+    if record.label is None:
+        undecided -= right
     agree = both and slots[0] is not None and slots[0] == slots[1]
     return (
         1,

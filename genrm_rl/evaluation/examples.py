@@ -17,7 +17,7 @@ def example_from_trace(
 ) -> ExampleTrace:
     """One trace with the comparison it judged, in the order in which the judge saw it."""
     shown = pair.comparison(swapped=trace.swapped)
-    label = pair.label(swapped=trace.swapped)
+    label = "tie" if pair.tie else pair.label(swapped=trace.swapped)
     if trace.verdict.slot is None:
         outcome: Outcome = "non_verdict"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -32,15 +32,36 @@ from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A judge, one row per test set and decoding, and where the run and this judge's results are."""
+
+    judge: Judge
+    rows: list[ResultRow]
+    run: Path
+    folder: Path
+
+
 def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
+    """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
+    one judgment is a verdict."""
+    found = measure_judge(config, judge_name, form, console)
+    console.print(result_table(found.rows))
+    if any(row.benchmark for row in found.rows):
+        console.print(benchmark_table(found.rows))
+    console.print(f"judgments and results: {found.folder}", highlight=False)
+    refuse_silence(found.judge.name, found.rows, found.folder)
+    return found.run
+
+
+def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Measured:
     """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
 
     Judgments (JSONL) and traces (Parquet) go to the run directory, kept apart by the judge's files and by what each
     test set holds: the same run id continues, another checkpoint or edited data are measured anew, and another
     ``evaluation.scoring`` scores what was judged without judging again. ``results.json`` has this judge's figures;
-    a copy lies beside its judgments. Returns the run directory. Raises ConfigError without test sets, ModelError for a
-    directory that is no finished checkpoint, DataError for pairs that the scoring rule can't use, and JudgeFailure at
-    the end if not one judgment is a verdict.
+    a copy lies beside its judgments. Raises ConfigError without test sets, ModelError for a directory that is no
+    finished checkpoint, and DataError for pairs that the scoring rule can't use.
     """
     check_test_sets(config.data)
     judge = judge_of(config, judge_name, form)
@@ -62,12 +83,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
         console.print(f"evaluate {judge.name} in {run.path}: {splits.report.describe()}", highlight=False)
         rows = _measure(config, run, encoder, judge, tests, console)
         folder = write_results(run.path, judge, rows)
-    console.print(result_table(rows))
-    if any(row.benchmark for row in rows):
-        console.print(benchmark_table(rows))
-    console.print(f"judgments and results: {folder}", highlight=False)
-    refuse_silence(judge.name, rows, folder)
-    return run.path
+    return Measured(judge, rows, run.path, folder)
 
 
 def _measure(

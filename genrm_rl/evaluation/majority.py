@@ -20,8 +20,9 @@ Array = NDArray[np.float64]
 
 
 def majority_curve(records: Sequence[JudgmentRecord], *, resamples: int, seed: int) -> tuple[MajorityPoint, ...]:
-    """Points for k = 1, 2, 4, ... up to the votes that all orders have; () if nothing has two votes."""
-    voted = [record for record in records if max(len(record.votes_ab), len(record.votes_ba)) >= 2]
+    """Points for k = 1, 2, 4, ... up to the votes that all orders have; () if nothing has two votes.
+    Pairs that are ties have no majority to find."""
+    voted = [r for r in records if r.label is not None and max(len(r.votes_ab), len(r.votes_ba)) >= 2]
     if not voted:
         return ()
     games = [(i, votes, r.label == "A") for i, r in enumerate(voted) for votes in (r.votes_ab, r.votes_ba) if votes]

@@ -117,25 +117,27 @@ class Measurement:
 
     def _scalar(self, stage: str, judge: Judge, name: str, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
         def compute(directory: Path) -> dict[str, Any]:
-            scores = self._scores(judge, pairs)
+            scores, lengths = self._scores(judge, pairs)
             rows = [
-                _scalar_record(judge, name, pair, values, self.config.judge.aggregate)
-                for pair, values in zip(pairs, scores, strict=True)
+                _scalar_record(judge, name, pair, values, self.config.judge.aggregate, tokens)
+                for pair, values, tokens in zip(pairs, scores, lengths, strict=True)
             ]
             write_records(directory / RECORDS, rows)
             return {"judge_version": judge.version, "pairs": len(rows)}
 
         return read_records(self.run.stage(f"{stage}/judgments", compute) / RECORDS)
 
-    def _scores(self, judge: Judge, pairs: Sequence[PreferencePair]) -> list[tuple[float, float]]:
-        """Two scores per pair: rewards of canonical A and B (Bradley-Terry), or logits of both orders (PairRM)."""
+    def _scores(self, judge: Judge, pairs: Sequence[PreferencePair]) -> tuple[list[tuple[float, float]], list[int]]:
+        """Two scores per pair: rewards of canonical A and B (Bradley-Terry), or logits of both orders (PairRM); and the
+        tokens of both together."""
         from genrm_rl.learners.scoring import score_sequences
 
         sequences = [
             sequence for pair in pairs for sequence in scalar_sequences(judge.kind, pair.comparison(), self.encoder)
         ]
         flat = score_sequences(judge.path, sequences, self.config.learner)
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        lengths = [len(one) + len(other) for one, other in zip(sequences[::2], sequences[1::2], strict=True)]
+        return list(zip(flat[::2], flat[1::2], strict=True)), lengths
 
 
 def suite_folder(judge: Judge, name: str, pairs: Sequence[PreferencePair], what: str) -> str:
@@ -148,7 +150,12 @@ def suite_folder(judge: Judge, name: str, pairs: Sequence[PreferencePair], what:
 
 
 def _scalar_record(
-    judge: Judge, name: str, pair: PreferencePair, scores: tuple[float, float], aggregate: Aggregate
+    judge: Judge,
+    name: str,
+    pair: PreferencePair,
+    scores: tuple[float, float],
+    aggregate: Aggregate,
+    prompt_tokens: int,
 ) -> JudgmentRecord:
     return record_from_probability(
         pair,
@@ -157,4 +164,5 @@ def _scalar_record(
         test_set=name,
         judge_version=judge.version,
         aggregate=aggregate,
+        prompt_tokens=prompt_tokens,
     )

@@ -58,10 +58,11 @@ def summarise(
     strict_interval = interval("accuracy_strict")
     if strict_interval is None:
         raise DataError(f"judge {first.judge} on {first.test_set}: no judgments to measure")
-    probabilities = [(r.p_a, r.label == "A") for r in records if r.p_a is not None]
+    probabilities = [(r.p_a, r.label == "A") for r in records if r.p_a is not None and r.label is not None]
     p_M = np.asarray([p for p, _ in probabilities], dtype=np.float64)
     is_a_M = np.asarray([is_a for _, is_a in probabilities], dtype=np.float64)
     tokens = [r.completion_tokens for r in records if r.completion_tokens is not None]
+    read = [r.prompt_tokens for r in records if r.prompt_tokens is not None]
     missing = _non_verdicts(orders)
     unjudged = Counter((r.verdict or Verdict.UNPARSEABLE).value for r in records if r.p_a is None)
     return ResultRow(
@@ -94,6 +95,7 @@ def summarise(
         calibration=calibration_bins(p_M, is_a_M) if probabilities else (),
         length=_length_bias(records, counts),
         completion_tokens=sum(tokens) if tokens else None,
+        prompt_tokens=sum(read) if read else None,
         by_category=_by_category(records, resamples, seed) if by_category else (),
         majority_curve=majority_curve(
             records if majority_records is None else majority_records, resamples=resamples, seed=seed
@@ -108,7 +110,7 @@ class _Order:
 
     verdict: Verdict
     tie: bool
-    label: Slot
+    label: Slot | None
     shown_first: Slot
 
 
@@ -140,7 +142,9 @@ def _non_verdicts(orders: Sequence[_Order]) -> Counter[str]:
 
 
 def _length_bias(records: Sequence[JudgmentRecord], counts: PairCounts) -> LengthBias | None:
-    longer_N = np.asarray([np.sign(r.chars_chosen - r.chars_rejected) for r in records], dtype=np.float64)
+    longer_N = np.asarray(
+        [0 if r.label is None else np.sign(r.chars_chosen - r.chars_rejected) for r in records], dtype=np.float64
+    )
     if not longer_N.any():
         return None
     orders = [(order, longer) for r, longer in zip(records, longer_N, strict=True) for order in _orders(r)]

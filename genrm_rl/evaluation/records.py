@@ -32,7 +32,8 @@ class Vote:
 class JudgmentRecord:
     """What one judge said about one labelled pair with one decoding, in the pair's canonical orientation.
 
-    ``label`` is the slot of the chosen answer; ``prompt_id`` names the prompt, which several pairs may share.
+    ``label`` is the slot of the chosen answer, None of a pair that is a tie; ``prompt_id`` names the prompt, which
+    several pairs may share.
     ``verdict`` is the folded verdict: ABSTAINED for a tie, a named non-verdict where there is no judgment.
     ``verdict_ab`` and ``verdict_ba`` are the verdicts of the two orders, None where that order was not asked. An
     order-free judge (Bradley-Terry) has one verdict, in ``verdict_ab``, and ``order_free`` set: position metrics do not
@@ -45,7 +46,7 @@ class JudgmentRecord:
     test_set: str
     decoding: Decoding
     pair_id: str
-    label: Slot
+    label: Slot | None
     verdict_ab: Verdict | None
     verdict_ba: Verdict | None
     verdict: Verdict | None = None
@@ -60,6 +61,7 @@ class JudgmentRecord:
     chars_chosen: int = 0
     chars_rejected: int = 0
     completion_tokens: int | None = None
+    prompt_tokens: int | None = None
     judge_version: str = ""
     votes_ab: tuple[Vote, ...] = ()
     votes_ba: tuple[Vote, ...] = ()
@@ -86,7 +88,7 @@ def record_from_judgment(
         test_set=test_set,
         decoding=decoding,
         pair_id=pair.id,
-        label=pair.label(),
+        label=None if pair.tie else pair.label(),
         verdict_ab=judgment.verdict_ab,
         verdict_ba=judgment.verdict_ba,
         verdict=judgment.verdict,
@@ -102,6 +104,7 @@ def record_from_judgment(
         completion_tokens=sum(len(trace.completion_token_ids) for trace in judgment.traces)
         if judgment.traces
         else None,
+        prompt_tokens=sum(len(trace.prompt_token_ids) for trace in judgment.traces) if judgment.traces else None,
         judge_version=judgment.traces[0].judge_version if judgment.traces else "",
         votes_ab=tuple(Vote(t.canonical_verdict, t.canonical_p_a) for t in by_order[False]),
         votes_ba=tuple(Vote(t.canonical_verdict, t.canonical_p_a) for t in by_order[True]),
@@ -119,6 +122,7 @@ def record_from_probability(
     test_set: str,
     judge_version: str = "",
     aggregate: Aggregate = "mean_probability",
+    prompt_tokens: int | None = None,
 ) -> JudgmentRecord:
     """The row of a judge that gives P(A) without words.
 
@@ -138,7 +142,7 @@ def record_from_probability(
         test_set=test_set,
         decoding="deterministic",
         pair_id=pair.id,
-        label=pair.label(),
+        label=None if pair.tie else pair.label(),
         verdict_ab=verdicts[0],
         verdict_ba=None if order_free else verdicts[1],
         verdict=verdict_of(folded),
@@ -152,6 +156,7 @@ def record_from_probability(
         category=pair.category or pair.source,
         chars_chosen=len(pair.chosen),
         chars_rejected=len(pair.rejected),
+        prompt_tokens=prompt_tokens,
         judge_version=judge_version,
         meta=_plain_meta(pair),
     )
@@ -212,12 +217,12 @@ def _is_tie(folded: Verdict | None, traces: list[Trace]) -> bool:
 
 
 def _plain_meta(pair: PreferencePair) -> dict[str, Any]:
-    """The scalar part of the pair's metadata, how many messages the conversation has with its answer, and which answers
-    these are: what scoring rules need, and all that JSON can hold without surprises."""
+    """The scalar part of the pair's metadata, how many messages the conversation has with its answer, which answers
+    these are and where the chosen one stands: what scoring rules need, and all that JSON can hold without surprises."""
     plain = {
         key: value
         for key, value in pair.meta.items()
         if isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value))
     }
     answers = {"chosen_id": content_hash(pair.chosen), "rejected_id": content_hash(pair.rejected)}
-    return plain | answers | {"messages": len(pair.prompt) + 1}
+    return plain | answers | {"messages": len(pair.prompt) + 1, "chosen_slot": pair.chosen_slot}

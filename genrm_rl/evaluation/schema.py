@@ -147,11 +147,14 @@ class CategoryRow(ReportModel):
 class BenchmarkScore(ReportModel):
     """The score by the rule of a published benchmark."""
 
-    rule: Literal["rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"] = Field(description="scoring rule")
+    rule: Literal["rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "pandalm", "auto_j"] = Field(
+        description="scoring rule"
+    )
     overall: float = Field(description="the benchmark's headline number")
     sections: dict[str, float] = Field(description="score of each section or domain")
     detail: dict[str, float] = Field(
-        default_factory=dict, description="RewardBench and RMB subsets; RM-Bench easy, normal and hard"
+        default_factory=dict,
+        description="RewardBench and RMB subsets; RM-Bench easy, normal, hard; PandaLM macro precision, recall, F1",
     )
     matrix: tuple[tuple[float | None, ...], ...] | None = Field(
         None,
@@ -223,6 +226,7 @@ class ResultRow(ReportModel):
     completion_tokens: int | None = Field(
         None, description="generated tokens behind the row; null for judges that generate none"
     )
+    prompt_tokens: int | None = Field(None, description="tokens read behind the row, every vote and order counted")
     by_category: tuple[CategoryRow, ...] = Field((), description="accuracy by category")
     majority_curve: tuple[MajorityPoint, ...] = Field((), description="maj@k for k = 1, 2, 4, ...")
     benchmark: BenchmarkScore | None = Field(None, description="score by a benchmark's own rule, if one was selected")
@@ -282,7 +286,7 @@ class ExampleTrace(ReportModel):
     prompt: str = Field(description="the question, turns separated by blank lines")
     response_a: str = Field(description="answer shown first")
     response_b: str = Field(description="answer shown second")
-    label: Literal["A", "B"] = Field(description="slot of the chosen answer as shown")
+    label: Literal["A", "B", "tie"] = Field(description="slot of the chosen answer as shown, or tie")
     verdict: str = Field(description="verdict as shown: prefers_a, prefers_b or the kind of non-verdict")
     p_a: float | None = Field(None, description="P(slot A wins) as shown")
     text: str = Field(description="what the judge wrote, whole")

@@ -12,7 +12,11 @@
   halves of one domain.
 - ``judgebench``: both orders are games, +1 right, -1 wrong, 0 tie; a pair is won if the sum is above 0 (right and tie
   wins, contradiction loses). One game for scalar judges.
-- ``rewardbench2`` and ``rmb``: see :mod:`genrm_rl.evaluation.best_of`.
+- ``rewardbench2`` and ``rmb``: see :mod:`genrm_rl.evaluation.best_of`; ``pandalm`` and ``auto_j``, whose labels may be
+  ties: :mod:`genrm_rl.evaluation.three_way`.
+- ``ppe`` (arXiv 2410.14872): accuracy over pairs without tied labels, a tied judgment counting one half; sections are
+  the categories, overall their mean. *Approximation*: the benchmark also draws best-of-k curves and ranks models, which
+  pairs alone do not allow.
 
 :func:`check_scoring` finds out before anything is judged whether pairs hold what a rule needs.
 """
@@ -20,19 +24,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
+from genrm_rl.config.bootstrap import Scoring
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.best_of import item_of, score_rewardbench2, score_rmb
 from genrm_rl.evaluation.counts import folded_points
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import BenchmarkScore
+from genrm_rl.evaluation.three_way import chosen_is_first, score_auto_j, score_pandalm
 from genrm_rl.judging.types import Verdict
 from genrm_rl.preferences.types import PreferencePair, content_hash
-
-Scoring = Literal["pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb"]
 
 CODE_SUBSETS = ("hep-cpp", "hep-go", "hep-java", "hep-js", "hep-python", "hep-rust")
 REWARDBENCH_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -61,6 +64,12 @@ def score_benchmark(records: Sequence[JudgmentRecord], rule: Scoring, *, seed: i
         return score_rewardbench2(records)
     if rule == "rmb":
         return score_rmb(records)
+    if rule == "ppe":
+        return score_ppe(records)
+    if rule == "pandalm":
+        return score_pandalm(records)
+    if rule == "auto_j":
+        return score_auto_j(records)
     raise ValueError(f"{rule} is no benchmark rule")
 
 
@@ -71,6 +80,8 @@ def check_scoring(test_set: str, pairs: Sequence[PreferencePair], rule: Scoring)
         where = f"{pair.meta.get('file', test_set)}:{pair.meta.get('line', pair.id)}"
         if rule in ("rewardbench2", "rmb"):
             item_of(pair.meta, where, rule)
+        elif rule == "pandalm":
+            chosen_is_first(pair.meta, where)
         elif rule == "rm_bench":
             row, column = (_style(pair.meta, key, where) for key in ("chosen_style", "rejected_style"))
             domains.setdefault(pair.category or pair.source or "all", set()).add((row, column))
@@ -156,6 +167,18 @@ def score_judgebench(records: Sequence[JudgmentRecord]) -> BenchmarkScore:
     every = [value for values in won.values() for value in values]
     sections = {name: sum(values) / len(values) for name, values in sorted(won.items())}
     return BenchmarkScore(rule="judgebench", overall=sum(every) / len(every), sections=sections)
+
+
+def score_ppe(records: Sequence[JudgmentRecord]) -> BenchmarkScore:
+    """PPE: folded accuracy by category, and their mean. Pairs that are ties are not asked for by its rule."""
+    won: dict[str, list[float]] = {}
+    for record in records:
+        if record.label is not None:
+            won.setdefault(record.category or "all", []).append(folded_points(record))
+    if not won:
+        raise DataError(f"every pair of {records[0].test_set} is a tie, which the rule of ppe leaves out")
+    sections = {name: sum(values) / len(values) for name, values in sorted(won.items())}
+    return BenchmarkScore(rule="ppe", overall=_mean(sections), sections=sections)
 
 
 def _drawn_game(record: JudgmentRecord, seed: int) -> tuple[Verdict, JudgmentRecord]:

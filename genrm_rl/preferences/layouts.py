@@ -41,6 +41,7 @@ class Row:
     source: SourceConfig
     notes: Notes
     place: str
+    keep_ties: bool = False
 
     def has(self, *names: str | None) -> bool:
         """Whether the row has all these columns."""
@@ -97,6 +98,7 @@ class Found:
     strength: float | None = None
     rationales: tuple[str, ...] = ()
     meta: Mapping[str, str | int] = field(default_factory=dict)
+    tie: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +132,18 @@ def ordered(
     row: Row, outcome: Outcome, name: str, prompt: tuple[Message, ...], *sides: str, **more: Any
 ) -> list[Found]:
     """First and second answer, with the winner's first. ``sides``: two texts and their two names."""
-    if outcome == "tie":
+    if outcome == "tie" and not row.keep_ties:
         raise BadRow("tie", f"`{name}` is {row.fields.get(name)!r:.40}: a tie prefers neither answer")
     first, second, first_name, second_name = sides
-    meta = {"first": "chosen" if outcome == "first" else "rejected", **more.pop("meta", {})}
-    if outcome == "first":
-        return [Found(prompt, first, second, (first_name, second_name), meta=meta, **more)]
+    meta = {"first": "rejected" if outcome == "second" else "chosen", **more.pop("meta", {})}
+    if outcome != "second":
+        return [Found(prompt, first, second, (first_name, second_name), meta=meta, tie=outcome == "tie", **more)]
     return [Found(prompt, second, first, (second_name, first_name), meta=meta, **more)]
 
 
 def _read_pair(row: Row) -> list[Found]:
     columns = row.source.columns
-    _refuse_tie(row)
+    tie = _is_tie(row)
     if columns.prompt is None:
         raise BadRow(
             "missing_field", "no prompt column is set; name one in `columns.prompt`, or use `layout: shared_prefix`"
@@ -153,15 +155,15 @@ def _read_pair(row: Row) -> list[Found]:
                 f"`{name}` is a list of texts, not one answer; use `layout: best_of` or `layout: rm_bench`",
             )
     names = (columns.chosen, columns.rejected)
-    return [Found(row.prompt(), row.answer(columns.chosen), row.answer(columns.rejected), names)]
+    return [Found(row.prompt(), row.answer(columns.chosen), row.answer(columns.rejected), names, tie=tie)]
 
 
 def _read_shared_prefix(row: Row) -> list[Found]:
     """Two conversations that differ in their last turn only (hh-rlhf text, UltraFeedback-binarized messages)."""
-    _refuse_tie(row)
+    tie = _is_tie(row)
     names = (row.source.columns.chosen, row.source.columns.rejected)
     prompt, chosen, rejected = _share_prefix(row, *names)
-    return [Found(prompt, chosen, rejected, names)]
+    return [Found(prompt, chosen, rejected, names, tie=tie)]
 
 
 def _share_prefix(row: Row, one: str, other: str) -> tuple[tuple[Message, ...], str, str]:
@@ -217,23 +219,31 @@ def _read_labelled(row: Row) -> list[Found]:
     return ordered(row, outcome, name, prompt, *answers, first, second)
 
 
-def _refuse_tie(row: Row) -> None:
+def _is_tie(row: Row) -> bool:
+    """Whether a column says that neither answer won. Raises BadRow for a tie where ties are left out, and for scores in
+    the wrong order."""
+    reason = _tie_reason(row)
+    if reason and not row.keep_ties:
+        raise BadRow("tie", reason)
+    return bool(reason)
+
+
+def _tie_reason(row: Row) -> str:
     columns, fields = row.source.columns, row.fields
     flag = fields.get(columns.tie) if columns.tie else None
     if flag is True or is_tie(flag) or (isinstance(flag, str) and flag.strip().lower() in ("true", "yes")):
-        raise BadRow("tie", f"`{columns.tie}` says that this is a tie")
+        return f"`{columns.tie}` says that this is a tie"
     word = fields.get(columns.label) if columns.label else None
     if is_tie(word):
-        raise BadRow("tie", f"`{columns.label}` is {word!r}: a tie prefers neither answer")
+        return f"`{columns.label}` is {word!r}: a tie prefers neither answer"
     names = (columns.chosen_score, columns.rejected_score)
     scores = [fields.get(name) if name else None for name in names]
     if any(score is None for score in scores):
-        return
+        return ""
     better, worse = (read_number(score, str(name)) for score, name in zip(scores, names, strict=True))
-    if better == worse:
-        raise BadRow("tie", f"`{names[0]}` and `{names[1]}` are both {scores[0]}: a tie")
     if better < worse:
         raise BadRow("wrong_order", f"`{names[0]}` {scores[0]} is below `{names[1]}` {scores[1]}")
+    return f"`{names[0]}` and `{names[1]}` are both {scores[0]}: a tie" if better == worse else ""
 
 
 PAIR = Layout(lambda row: chosen_kind(row) == "answer" and not row.has("conversations"), _read_pair)

@@ -132,7 +132,9 @@ def _read_pandalm(row: Row) -> list[Found]:
     names = sorted(name for name in row.fields if re.fullmatch(r"annotator\d+", name))
     said = Counter[Outcome](read_label(row.get(name), name, 1, row.place) for name in names)
     outcome, votes = said.most_common(1)[0]
-    if 2 * votes <= len(names):
+    if 2 * votes <= len(names) and row.keep_ties:
+        outcome = "tie"
+    elif 2 * votes <= len(names):
         raise BadRow("tie", f"the {len(names)} annotators have no majority ({', '.join(sorted(said))})")
     sides = (row.answer("response1"), row.answer("response2"), "response1", "response2")
     meta = {"annotators": len(names), "agreeing": votes}

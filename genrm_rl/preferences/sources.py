@@ -164,7 +164,7 @@ def unique_pairs(pairs: Sequence[PreferencePair], log: RejectLog) -> tuple[Pairs
         known = first.setdefault(pair.id, pair)
         if known is pair:
             continue
-        if known.chosen == pair.chosen:
+        if known.tie == pair.tie and (pair.tie or known.chosen == pair.chosen):
             duplicates += 1
             continue
         where, here = (f"{file}:{line}" for file, line in (place_of(known), place_of(pair)))
@@ -191,7 +191,8 @@ def _load_side(
             found = _world(source, config, seed, with_noise=side == "train")
             rows, reader = len(found), None
         else:
-            found, rows, reader = _read_pairs(source, Path(config.root), log)
+            keep_ties = config.ties == "test" and side.startswith("test")
+            found, rows, reader = _read_pairs(source, Path(config.root), log, keep_ties=keep_ties)
         found, duplicates = unique_pairs(found, log)
         kept = _take(hash_order(found, seed), source.limit, misfit, log)
         refused = {kind: count - refused_before.get(kind, 0) for kind, count in log.counts().items()}
@@ -216,9 +217,9 @@ def _load_side(
     return hash_order(pairs, seed)
 
 
-def _read_pairs(source: SourceConfig, root: Path, log: RejectLog) -> tuple[Pairs, int, PairReader]:
+def _read_pairs(source: SourceConfig, root: Path, log: RejectLog, *, keep_ties: bool) -> tuple[Pairs, int, PairReader]:
     pairs: Pairs = []
-    rows, reader = 0, PairReader(source)
+    rows, reader = 0, PairReader(source, keep_ties=keep_ties)
     for row in read_rows(source, root):
         rows += 1
         try:

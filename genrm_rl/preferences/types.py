@@ -68,7 +68,8 @@ class PreferencePair:
 
     ``id`` is a hash of prompt and both answers (see :meth:`create`); ``meta`` keeps what the reader found beside them.
     ``strength`` says how much better the chosen answer is on the annotators' scale (above 0), ``rationales`` what they
-    gave as reasons; neither is shown to a judge.
+    gave as reasons; neither is shown to a judge. Of a ``tie``, neither answer was preferred: ``chosen`` and
+    ``rejected`` are the first and the second one, and there is no :meth:`label`.
     """
 
     id: str
@@ -81,6 +82,7 @@ class PreferencePair:
     strength: float | None = None
     rationales: tuple[str, ...] = ()
     meta: Mapping[str, object] = field(default_factory=dict, compare=False)
+    tie: bool = False
 
     @classmethod
     def create(
@@ -95,6 +97,7 @@ class PreferencePair:
         strength: float | None = None,
         rationales: Sequence[str] = (),
         meta: Mapping[str, object] | None = None,
+        tie: bool = False,
     ) -> PreferencePair:
         """Build a pair and its content-hash id. The id does not depend on which answer was chosen."""
         messages = as_messages(prompt)
@@ -110,6 +113,7 @@ class PreferencePair:
             strength=strength,
             rationales=tuple(rationales),
             meta=dict(meta or {}),
+            tie=tie,
         )
 
     @property
@@ -128,7 +132,12 @@ class PreferencePair:
         return canonical.swap() if swapped else canonical
 
     def label(self, *, swapped: bool = False) -> Slot:
-        """The slot that holds the chosen answer in that orientation. Travels beside a Comparison, never in it."""
+        """The slot that holds the chosen answer in that orientation. Travels beside a Comparison, never in it.
+
+        Raises ValueError for a tie: nothing may take one of its answers for the better one.
+        """
+        if self.tie:
+            raise ValueError(f"pair {self.id} is a tie, neither of its answers is the better one")
         if not swapped:
             return self.chosen_slot
         return "B" if self.chosen_slot == "A" else "A"
@@ -142,7 +151,7 @@ def fingerprint(pairs: Iterable[PreferencePair]) -> str:
         [
             [
                 pair.id,
-                pair.label(),
+                "tie" if pair.tie else pair.label(),
                 pair.category,
                 {key: str(value) for key, value in pair.meta.items() if key not in place},
             ]

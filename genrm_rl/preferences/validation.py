@@ -37,11 +37,11 @@ class PairReader:
     """Rows of one source to pairs.
 
     The layout is the one that the source names, else the one that the columns of the first row that fits any show.
-    ``notes`` counts what was read in another form than the pairs have.
+    ``notes`` counts what was read in another form than the pairs have. ``keep_ties``: ties are pairs too.
     """
 
-    def __init__(self, source: SourceConfig) -> None:
-        self.source, self.notes = source, Notes()
+    def __init__(self, source: SourceConfig, *, keep_ties: bool = False) -> None:
+        self.source, self.notes, self.keep_ties = source, Notes(), keep_ties
         self.layout = "" if source.layout == "auto" else source.layout
 
     def pairs(self, row: RawRow) -> list[PreferencePair]:
@@ -50,7 +50,7 @@ class PairReader:
             raise BadRow("unreadable", row.problem)
         if not isinstance(row.fields, Mapping):
             raise BadRow("wrong_type", f"a row must be an object with named fields, not {kind_of(row.fields)}")
-        fields = Row(row.fields, self.source, self.notes, row.place)
+        fields = Row(row.fields, self.source, self.notes, row.place, self.keep_ties)
         self.layout = self.layout or self._detect(fields)
         found = LAYOUTS[self.layout or "pair"].read(fields)
         meta = {"file": row.file, "line": row.line} | _benchmark_fields(row.fields)
@@ -86,6 +86,7 @@ class PairReader:
             strength=found.strength,
             rationales=found.rationales,
             meta=meta,
+            tie=found.tie,
         )
 
 

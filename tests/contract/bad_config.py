@@ -206,6 +206,11 @@ def way_to_ask_that_does_not_exist(folder: Path) -> BadInput:
     return BadInput(words, ("--form essay",), "choose cot or direct")
 
 
+def benchmark_that_does_not_exist(folder: Path) -> BadInput:
+    words = ["benchmark", "llm_judge", "--suite", "rewardbench3", "--path", "test.jsonl"]
+    return BadInput(words, ("--suite rewardbench3", "rewardbench2, rm_bench"), "choose one of")
+
+
 CONFIG_KINDS = (
     unknown_key_in_the_file,
     unknown_key_on_the_command_line,
@@ -247,4 +252,5 @@ CONFIG_KINDS = (
     run_folder_in_no_store,
     smoothing_that_the_loss_does_not_have,
     way_to_ask_that_does_not_exist,
+    benchmark_that_does_not_exist,
 )

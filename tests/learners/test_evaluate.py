@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.errors import DataError
+from genrm_rl.evaluation.benchmark import benchmark_config, run_benchmark
 from genrm_rl.evaluation.job import evaluate_judge
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.runtime.storage import MARKER, publish_directory, read_json
@@ -101,3 +103,30 @@ def test_another_scoring_rule_scores_what_was_judged(tmp_path, tiny_model, evalu
     write(tmp_path, [{key: value for key, value in row.items() if key != "chosen_style"} for row in pairs()])
     with pytest.raises(DataError, match=r"pairs\.jsonl:\d: the RM-Bench rule needs `chosen_style`"):
         evaluate(checkpoint, "--evaluation.scoring", "rm_bench")
+
+
+def test_a_benchmark_prints_its_headline_first_and_goes_on_where_it_was(tmp_path, tiny_model, ray_cluster):
+    checkpoint = scorer(tmp_path, tiny_model.path, 4)
+    rows = [
+        {"id": str(n), "prompt": f"add {n} 1", "chosen": [str(n + 1)], "rejected": [str(n), str(n + 2), "no"],
+         "num_correct": 1, "num_incorrect": 3, "subset": subset}
+        for n, subset in enumerate(["Math", "Math", "Focus"])
+    ]  # fmt: skip
+    write(tmp_path, rows)
+    (tmp_path / "job.yaml").write_text(YAML, encoding="utf-8")
+    words = ["--run.root", str(tmp_path / "runs"), "--run.id", "bench"]
+    config = benchmark_config(
+        "rewardbench2", str(checkpoint), [tmp_path / "pairs.jsonl"], [tmp_path / "job.yaml"], words
+    )
+    shown = []
+    for _ in range(2):
+        console = Console(record=True, width=200, file=io.StringIO())
+        board = run_benchmark(config, "rewardbench2", str(checkpoint), "cot", console)
+        shown.append(console.export_text().splitlines())
+    headline = next(line for line in shown[0] if line.startswith("RewardBench 2: "))
+    assert shown[0] == shown[1] and shown[0].index(headline) == 1  # after the line that says what is measured
+    figures = read_json(board)
+    assert figures["model"] == "bt-4" and figures["model_type"] == "Seq. Classifier"
+    (row,) = read_json(board.parent / "results.json")["results"]
+    assert row["n"] == 9 and row["prompt_tokens"] > 0 and row["completion_tokens"] is None
+    assert headline.split(" (")[0] == f"RewardBench 2: {50 * (figures['Math'] + figures['Focus']):.1f}"
