@@ -45,6 +45,7 @@ class Answer:
         return Mask.TRUNCATED if self.truncated and sampling.truncated == "mask" else None
 
 
+PARTS = ("judge", "verifier", "length")  # of a reward that is not the judge's alone
 ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
 
 
@@ -120,6 +121,7 @@ def write_answers(path: Path, groups: Sequence[Sequence[JudgedAnswer]]) -> None:
             **{name: getattr(judged.answer, name) for name in ANSWER_FIELDS},  # `asdict` would copy every token
             "reward": judged.record.reward,
             "mask": None if judged.record.mask is None else str(judged.record.mask),
+            **{f"reward_{part}": judged.record.parts.get(part) for part in PARTS},
             "judgments": list(judged.record.judgments),
             "judge_version": judged.record.judge_version,
         }
@@ -145,7 +147,8 @@ def read_answers(path: Path) -> list[list[JudgedAnswer]]:
             row["weight_version"],
         )
         mask = None if row["mask"] is None else Mask(row["mask"])
-        record = RewardRecord(row["reward"], mask, tuple(row["judgments"]), row["judge_version"])
+        parts = {part: row[f"reward_{part}"] for part in PARTS if row.get(f"reward_{part}") is not None}
+        record = RewardRecord(row["reward"], mask, tuple(row["judgments"]), row["judge_version"], parts)
         groups.setdefault(row["group"], []).append(JudgedAnswer(answer, record))
     return [groups[number] for number in sorted(groups)]
 
@@ -165,6 +168,7 @@ def _schema() -> Any:
             ("weight_version", pa.string()),
             ("reward", pa.float64()),
             ("mask", pa.string()),
+            *((f"reward_{part}", pa.float64()) for part in PARTS),
             ("judgments", pa.list_(pa.string())),
             ("judge_version", pa.string()),
         ]

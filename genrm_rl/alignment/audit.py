@@ -55,5 +55,6 @@ def check_group(group: Sequence[JudgedAnswer], said: Said, audit: Audit, step: s
             continue
         audit.rewarded += 1
         place = next((i for i, other in enumerate(asked) if other is judged), None)
-        if place is None or record.reward not in [rewards[place] for rewards in given]:
+        judge = record.parts.get("judge", record.reward)
+        if place is None or judge not in [rewards[place] for rewards in given]:
             audit.fabricated.append(f"step {step}, prompt {judged.answer.prompt_id}, answer {judged.answer.index}")

@@ -29,6 +29,8 @@ from genrm_rl.preferences.types import Message, as_messages, content_hash
 from genrm_rl.preferences.validation import RawRow
 from genrm_rl.preferences.world.families import FAMILIES
 from genrm_rl.preferences.world.pairs import questions
+from genrm_rl.preferences.world.style import verify
+from genrm_rl.rewards.verifier import is_right
 
 _REASONS = {"too_long": "too long", "empty": "empty"}
 
@@ -37,13 +39,27 @@ _REASONS = {"too_long": "too long", "empty": "empty"}
 class PolicyPrompt:
     """One question. ``token_ids`` end where the policy starts to write; ``world`` is the text of a task-world question,
     whose answer can be verified, else empty. ``reference`` is what answers are compared with under the rules that need
-    it."""
+    it, ``known`` the answer that a verifier compares with."""
 
     id: str
     messages: tuple[Message, ...]
     token_ids: tuple[int, ...]
     world: str = ""
     reference: str | None = None
+    known: str | None = None
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether :meth:`right` can say anything."""
+        return bool(self.world) or self.known is not None
+
+    def right(self, text: str) -> bool:
+        """What a verifier says of an answer. Raises ValueError for a question that nothing can verify."""
+        if self.world:
+            return verify(self.world, text)
+        if self.known is None:
+            raise ValueError(f"question {self.id} has no known answer")
+        return is_right(text, self.known)
 
     @property
     def family(self) -> str:
@@ -178,7 +194,9 @@ class _Reader:
         for row in read_rows(files, Path(self.config.root)):
             report.rows += 1
             try:
-                prompt = replace(self._prompt(_turns(row, source, notes)), reference=_reference(row, source, notes))
+                turns = _turns(row, source, notes)
+                reference, known = _reference(row, source, notes), _known(row, source)
+                prompt = replace(self._prompt(turns), reference=reference, known=known)
             except BadRow as reason:
                 left_out[reason.kind] += 1
                 (self.long if reason.kind == "too_long" else self.bad).add_row(row, reason.kind, str(reason))
@@ -243,6 +261,16 @@ def _reference(row: RawRow, source: PromptSource, notes: Notes) -> str | None:
     if blank(answer):
         raise BadRow("empty", f"the reference answer in `{source.reference}` is empty")
     return answer
+
+
+def _known(row: RawRow, source: PromptSource) -> str | None:
+    """The known answer of a row: a text or a number."""
+    if source.answer is None:
+        return None
+    value = _column(row, source.answer)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        raise BadRow("wrong_type", f"`{source.answer}` is {kind_of(value)}; a known answer is a text or a number")
+    return str(value)
 
 
 def _column(row: RawRow, name: str) -> Any:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config.alignment import SamplingConfig
-from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.client import Group, GroupReward, RewardClient
+from genrm_rl.rewards.shaping import shape
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, RewardRecord
 
 
@@ -28,7 +28,8 @@ class Rewarder(Protocol):
 
 
 class ServiceRewarder:
-    """The reward service. Every step accepts the version that is served when it begins."""
+    """The reward service, mixed with a verifier and a length penalty where they have a weight. Every step accepts the
+    version that is served when it begins."""
 
     def __init__(self, client: RewardClient) -> None:
         self.client = client
@@ -45,11 +46,19 @@ class ServiceRewarder:
             return _done(GroupReward((masked,) * len(answers)))
         reference = prompt.reference if self._needs_reference else None
         group = Group(prompt.wire(), tuple(answer.text for answer in answers), reference)
-        return self.client.submit(group, self._version)
+        return _then(self.client.submit(group, self._version), lambda found: self._shaped(prompt, answers, found))
+
+    def _shaped(self, prompt: PolicyPrompt, answers: Sequence[Answer], found: GroupReward) -> GroupReward:
+        """With what the judge does not see. A group of one has no lengths to compare."""
+        config, texts = self.client.config, [answer.text for answer in answers]
+        right = [prompt.right(text) for text in texts] if config.verifier_weight else None
+        weights = {"verifier_weight": config.verifier_weight, "length_penalty": config.length_penalty}
+        return replace(found, records=shape(found.records, texts, right, **weights))
 
 
 class VerifierRewarder:
-    """1 for a right answer, 0 for a wrong one, by the task world's own checker: the ceiling that a judge can reach."""
+    """1 for a right answer, 0 for a wrong one, by the task world's own checker or the known answer: the ceiling that a
+    judge can reach."""
 
     version = "verifier"
 
@@ -57,7 +66,7 @@ class VerifierRewarder:
         return self.version
 
     def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
-        right = [float(verify(prompt.world, answer.text)) for answer in answers]
+        right = [float(prompt.right(answer.text)) for answer in answers]
         return _done(GroupReward(tuple(RewardRecord(value, None, (), self.version) for value in right)))
 
 
@@ -88,6 +97,20 @@ def ask(
     masks = [answer.unjudged(sampling) for answer in answers]
     asked = [answer for answer, mask in zip(answers, masks, strict=True) if mask is None]
     return AskedGroup(answers, masks, version, rewarder.submit(prompt, asked) if asked else _done(GroupReward(())))
+
+
+def _then(future: Future[GroupReward], work: Callable[[GroupReward], GroupReward]) -> Future[GroupReward]:
+    """A future of ``work`` done on what ``future`` comes to; its exception is passed on."""
+    after: Future[GroupReward] = Future()
+
+    def finish(done: Future[GroupReward]) -> None:
+        try:
+            after.set_result(work(done.result()))
+        except Exception as problem:  # whoever waits for the rewards must see it
+            after.set_exception(problem)
+
+    future.add_done_callback(finish)
+    return after
 
 
 def _done(value: GroupReward) -> Future[GroupReward]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from genrm_rl.algorithms.advantages import has_spread
+from genrm_rl.alignment.answers import PARTS
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import SamplingConfig
-from genrm_rl.preferences.world.style import style_of, verify
+from genrm_rl.preferences.world.style import style_of
 
 
 def rollout_metrics(
@@ -28,9 +29,14 @@ def rollout_metrics(
         for group in rollout.groups
         if sum(j.record.reward is not None for j in group) > 1
     ]
+    in_world = any(prompt.world for prompt in prompts)
     gold = gold_accuracy(prompts, [[j.answer.text for j in group if j.answer.usable] for group in rollout.groups])
     return {
         "reward/mean": mean(rewards),
+        **{
+            f"reward/{part}_mean": mean([j.record.parts[part] for j in rewarded if part in j.record.parts])
+            for part in PARTS
+        },
         "reward/group_std": mean(spreads),
         "reward/spread_share": mean([has_spread([j.earned(sampling) for j in group]) for group in rollout.groups]),
         "reward/masked_share": 1 - len(rewarded) / len(answers),
@@ -40,7 +46,7 @@ def rollout_metrics(
         "rollout/truncated_share": mean([judged.answer.truncated for judged in usable]),
         "rollout/distinct_share": mean([len({j.answer.text for j in group}) / len(group) for group in rollout.groups]),
         "rollout/gold_accuracy": gold,
-        "rollout/cue_share": mean([style_of(j.answer.text).suffix for j in usable]) if gold is not None else None,
+        "rollout/cue_share": mean([style_of(j.answer.text).suffix for j in usable]) if in_world else None,
         "rollout/inconsistent_share": mean(
             [not judgment["consistent"] for judgment in rollout.judgments if judgment["consistent"] is not None]
         ),
@@ -48,12 +54,12 @@ def rollout_metrics(
 
 
 def gold_accuracy(prompts: Sequence[PolicyPrompt], texts: Sequence[Sequence[str]]) -> float | None:
-    """Share of right answers to task-world questions; None if there are none."""
+    """Share of right answers to questions that a verifier can check; None if there are none."""
     return mean(
         [
-            verify(prompt.world, text)
+            prompt.right(text)
             for prompt, group in zip(prompts, texts, strict=True)
-            if prompt.world
+            if prompt.verifiable
             for text in group
         ]
     )

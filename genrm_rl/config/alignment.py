@@ -29,6 +29,9 @@ class PromptSource(Section):
     reference: str | None = setting(
         None, "column of reference answers (`reward.reference: column`): a text, or a conversation that ends with it"
     )
+    answer: str | None = setting(
+        None, "column of known answers, which a verifier compares with (`reward.verifier_weight`, or source verifier)"
+    )
     name: str | None = setting(None, "name in the report; None takes the partition or the file name")
     limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
 
@@ -36,9 +39,14 @@ class PromptSource(Section):
     def _one_origin(self) -> PromptSource:
         if (self.world is None) == (self.path is None):
             raise ValueError("a prompt source has either `world` or `path`; set one of them")
-        if self.world and self.reference:
-            raise ValueError("the task world has no column of reference answers; leave `reference` out")
+        if self.world and (self.reference or self.answer):
+            raise ValueError("the task world has no columns; leave `reference` and `answer` out")
         return self
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether an answer can be checked without a judge."""
+        return self.world is not None or self.answer is not None
 
     @property
     def title(self) -> str:
@@ -68,7 +76,21 @@ class RewardConfig(Section):
     """Who gives the reward, and what happens when it does not answer."""
 
     source: Literal["service", "verifier"] = setting(
-        "service", "`service`: the served judge; `verifier`: the task world's own checker, as an upper control"
+        "service",
+        "`service`: the served judge; `verifier`: the task world's own checker or known answers, as an upper control",
+    )
+    verifier_weight: float = setting(
+        0.0,
+        "share of a verifier in the judge's reward (1 right, 0 wrong): the task world's checker, or the final result "
+        "(last number, \\boxed) against the column `prompts.train.*.answer`",
+        ge=0,
+        lt=1,
+    )
+    length_penalty: float = setting(
+        0.0,
+        "largest difference of reward by length within a group: the shortest answer gains, the longest loses, zero in "
+        "the mean (as in NeMo Gym)",
+        ge=0,
     )
     url: str | None = setting(
         None, "address of a running reward service; None serves `serving.checkpoint` in this job", free=True
@@ -314,6 +336,10 @@ class AlignConfig(Section):
             )
         if self.rollout.sleep and self.method == "ppo" and self.ppo.staleness:
             raise ValueError("rollout.sleep needs engines that rest during an update; set ppo.staleness to 0")
-        if self.reward.source == "verifier" and any(s.path for s in (*self.prompts.train, *self.prompts.test)):
-            raise ValueError("reward.source verifier can only check the task world; use `world` prompts or the service")
+        asked = [f"prompts.train.{i}" for i, source in enumerate(self.prompts.train) if not source.verifiable]
+        verifier = "reward.source verifier" if self.reward.source == "verifier" else "reward.verifier_weight"
+        if asked and (self.reward.source == "verifier" or self.reward.verifier_weight):
+            raise ValueError(f"{verifier} has nothing to check {asked[0]} against; name its column `answer`")
+        if self.reward.source == "verifier" and self.reward.verifier_weight:
+            raise ValueError("reward.source verifier is the verifier alone; set reward.verifier_weight to 0")
         return self

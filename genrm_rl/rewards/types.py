@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, get_args
 
@@ -35,12 +36,17 @@ NOT_LOST = frozenset({Mask.ALONE, Mask.NOT_GENERATED, Mask.TRUNCATED, Mask.NO_RE
 
 @dataclass(frozen=True, slots=True)
 class RewardRecord:
-    """Reward of one response, or None with its mask; ``judgments`` are the ids of the judgments behind it."""
+    """Reward of one response, or None with its mask; ``judgments`` are the ids of the judgments behind it.
+
+    ``parts`` are what the reward is made of where it is not the judge's alone (:mod:`genrm_rl.rewards.shaping`):
+    ``judge`` and ``verifier`` before their weights, ``length`` as it was added.
+    """
 
     reward: float | None
     mask: Mask | None
     judgments: tuple[str, ...]
     judge_version: str
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.reward is None) == (self.mask is None):
