@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.evaluation.folds import FoldFigures, first_votes, fold_figures, leanings
-from genrm_rl.evaluation.measure import RECORDS
-from genrm_rl.evaluation.records import read_records
+from genrm_rl.evaluation.records import RECORDS, read_records
 from genrm_rl.judging.folding import Aggregate, fold_all
 from genrm_rl.preferences.types import Slot
 from genrm_rl.runtime.storage import write_json

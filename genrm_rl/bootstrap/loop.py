@@ -14,9 +14,10 @@ from genrm_rl.bootstrap.run_data import load_run_data
 from genrm_rl.bootstrap.summary import build_report
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig
+from genrm_rl.evaluation.baselines import baseline_suites
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.report import comparison_grid, write_report
+from genrm_rl.evaluation.report import print_report, write_report
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
@@ -54,10 +55,12 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
             workshop = Workshop(config, run, console, sink, splits, encoder, engine, measurement, base)
             judges, notes = train_judges(workshop)
             suites = measure_all(judges, workshop)
-        report = build_report(judges, suites, workshop, notes)
+        tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
+        baselines, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed)
+        report = build_report(judges, suites, baselines, workshop, [*notes, *missing])
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
-    console.print(comparison_grid(report, width=console.width))
+    print_report(report, console)
     console.print(f"report: {run.path / 'report.html'}", highlight=False)
     return run.path
 

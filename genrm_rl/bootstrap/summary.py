@@ -9,6 +9,7 @@ from typing import Any
 
 from genrm_rl.bootstrap.star import GATE_METRICS
 from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.evaluation.baselines import baseline_infos
 from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.examples import choose_examples, example_from_trace
 from genrm_rl.evaluation.metrics import summarise
@@ -53,9 +54,14 @@ IN_DISTRIBUTION = ("id", "id_neutral")
 
 
 def build_report(
-    judges: Sequence[Judge], suites: Sequence[Sequence[JudgmentRecord]], workshop: Workshop, notes: Iterable[str] = ()
+    judges: Sequence[Judge],
+    suites: Sequence[Sequence[JudgmentRecord]],
+    baselines: Sequence[Sequence[JudgmentRecord]],
+    workshop: Workshop,
+    notes: Iterable[str] = (),
 ) -> Report:
-    """Everything that the run measured, as one validated document."""
+    """Everything that the run measured, as one validated document. ``baselines`` are the rows of what the judges have
+    to beat."""
     config, run = workshop.config, workshop.run
     provenance = read_json(run.path / "provenance.json")
     resamples = config.evaluation.bootstrap_resamples
@@ -77,10 +83,10 @@ def build_report(
         ),
         config=config.model_dump(mode="json"),
         baseline="llm_judge" if any(judge.name == "llm_judge" for judge in judges) else judges[0].name,
-        judges=tuple(judge_info(judge, run.path) for judge in judges),
+        judges=(*(judge_info(judge, run.path) for judge in judges), *baseline_infos(baselines)),
         test_sets=tuple(test_set_info(name, workshop) for name in workshop.splits.test),
-        results=result_rows(judges, suites, workshop),
-        differences=compare_all(suites, resamples=resamples, seed=workshop.seed) if len(suites) > 1 else (),
+        results=result_rows(judges, [*suites, *baselines], workshop),
+        differences=compare_all([*baselines, *suites], resamples=resamples, seed=workshop.seed),
         learning_curve=tuple(gate_rows(run.path)),
         selection=tuple(selection_rows(workshop)),
         stages=tuple(stage_rows(run.path)),
@@ -101,8 +107,8 @@ def result_rows(
     rows = []
     for records in suites:
         row = summarise(records, resamples=config.bootstrap_resamples, seed=workshop.seed, scoring=config.scoring)
-        judge = by_name[row.judge]
-        if row.decoding == "sampled" and config.majority_votes > 1 and judge.form == "cot":
+        judge = by_name.get(row.judge)
+        if judge is not None and row.decoding == "sampled" and config.majority_votes > 1 and judge.form == "cot":
             voted = workshop.measurement.majority_set(
                 judge, row.test_set, whole_items(workshop.splits.test[row.test_set], config.majority_pairs)
             )

@@ -9,8 +9,7 @@ from typing import Any
 from genrm_rl.bootstrap.gate import GateDecision, decide
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import DataError
-from genrm_rl.evaluation.measure import RECORDS
-from genrm_rl.evaluation.records import JudgmentRecord, read_records
+from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.runtime.storage import is_complete, read_manifest
 
 UNTRAINED = "base"  # what `serving.checkpoint` calls the untrained model

@@ -43,7 +43,7 @@ def compare_all(
     """Every judge minus every judge listed before it, per test set and decoding.
 
     Deterministic judges meet every decoding. ``suites`` holds one sequence of rows per judge, test set and decoding,
-    the untrained judge first.
+    what the others are compared with first.
     """
     counted, metrics = [_Suite.of(records) for records in suites], tuple(metrics)
     rows = []

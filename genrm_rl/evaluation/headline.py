@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from genrm_rl.evaluation.schema import DifferenceRow, Report, ResultRow
 from genrm_rl.evaluation.view import (
     COLUMNS,
@@ -28,8 +30,8 @@ def complete(report: Report) -> Report:
 
 
 def headline(report: Report) -> str:
-    """The trained judge that the gate likes best against the untrained one; a second line for the scalar judges and the
-    other test sets."""
+    """The trained judge that the gate likes best against the untrained one; a second line for the scalar judges, the
+    baselines and the other test sets."""
     home = _home(report)
     if home is None:
         return "Nothing was measured."
@@ -47,12 +49,46 @@ def headline(report: Report) -> str:
 
 
 def cautions(report: Report) -> tuple[str, ...]:
-    """The bad news: worse or unclear differences, rounds that were not promoted, missing verdicts, failed probes."""
+    """The bad news: baselines that were not beaten, worse or unclear differences, rounds that were not promoted,
+    missing verdicts, failed probes."""
     return (
+        *unbeaten(report),
         *_bad_differences(report),
         *_unpromoted(report),
         *_missing_verdicts(report),
         *(f"The parity probe of weights {row.version} failed." for row in report.sync if not row.passed),
+    )
+
+
+def unbeaten(report: Report) -> tuple[str, ...]:
+    """One sentence per trained judge and baseline that it does not beat everywhere: the lower bound of the paired
+    difference of folded accuracies is not above zero."""
+    judges = [judge for judge in report.judges if judge.kind != "baseline" and judge.name != report.baseline]
+    baselines = [judge for judge in report.judges if judge.kind == "baseline"]
+    found = (
+        not_beaten(
+            judge_label(report, judge.name),
+            _in_sentence(report, baseline.name),
+            [row for row in report.differences if (row.judge, row.baseline) == (judge.name, baseline.name)],
+            lambda row: _place(report, row),
+        )
+        for judge in judges
+        for baseline in baselines
+    )
+    return tuple(sentence for sentence in found if sentence)
+
+
+def not_beaten(judge: str, baseline: str, rows: Sequence[DifferenceRow], place: Callable[[DifferenceRow], str]) -> str:
+    """The sentence for the differences of one judge to one baseline; empty where the judge is better in all."""
+    folded = [row for row in rows if row.metric == "accuracy_folded"]
+    failed = [row for row in folded if direction(row) != "better"]
+    if not failed:
+        return ""
+    shown = ", ".join(place(row) for row in failed[:MOST_PLACES])
+    more = f" and {len(failed) - MOST_PLACES} more" if len(failed) > MOST_PLACES else ""
+    return (
+        f"{judge} does not beat {baseline} in {len(failed)} of {len(folded)} comparisons: {shown} points{more} "
+        "(both orders folded; the interval is not above zero)."
     )
 
 
@@ -75,7 +111,10 @@ def _best_trained(report: Report, test_set: str, column: str) -> ResultRow | Non
     rows = [
         row
         for row in report.results
-        if row.test_set == test_set and row.decoding in (column, "deterministic") and row.judge != report.baseline
+        if row.test_set == test_set
+        and row.decoding in (column, "deterministic")
+        and row.judge != report.baseline
+        and not _is_baseline(report, row.judge)
     ]
 
     def rank(row: ResultRow) -> tuple[bool, float, bool]:
@@ -116,7 +155,7 @@ def _quoted(report: Report, test_set: str) -> str:
 def _in_sentence(report: Report, judge: str) -> str:
     """``Untrained judge`` as ``the untrained judge``, ``LLM judge`` as ``the LLM judge``; other names stay."""
     label = judge_label(report, judge)
-    if judge != report.baseline:
+    if judge != report.baseline and not _is_baseline(report, judge):
         return label
     return f"the {label[0].lower()}{label[1:]}" if label[1:2].islower() else f"the {label}"
 
@@ -148,8 +187,18 @@ def _other_decoding(report: Report, best: ResultRow, test_set: str, column: str)
 
 def _scalar_beside(report: Report, best: ResultRow, test_set: str) -> list[str]:
     rows = [row for row in report.results if (row.test_set, row.decoding) == (test_set, "deterministic")]
-    others = [f"{judge_label(report, row.judge)} {_share_words(row)}" for row in rows if row.judge != best.judge]
-    return [f"Without reasoning: {', '.join(others)}."] if others else []
+    simple = [row for row in rows if _is_baseline(report, row.judge)]
+    others = [row for row in rows if row.judge != best.judge and row not in simple]
+    return [
+        f"{title}: {', '.join(f'{judge_label(report, row.judge)} {_share_words(row)}' for row in some)}."
+        for title, some in (("Without reasoning", others), ("Without a language model", simple))
+        if some
+    ]
+
+
+def _is_baseline(report: Report, name: str) -> bool:
+    """Whether a judge is one of the rules that a judge has to beat."""
+    return any(judge.name == name and judge.kind == "baseline" for judge in report.judges)
 
 
 def _elsewhere(report: Report, best: ResultRow, home: str, column: str) -> list[str]:
@@ -189,9 +238,12 @@ def _bad_differences(report: Report) -> list[str]:
 
 
 def _places(report: Report, rows: list[DifferenceRow]) -> str:
-    found = [f"{_quoted(report, row.test_set)} {_column(row)} {points(row.difference)}" for row in rows[:MOST_PLACES]]
     more = f" and {len(rows) - MOST_PLACES} more" if len(rows) > MOST_PLACES else ""
-    return f"{', '.join(found)} points{more}"
+    return f"{', '.join(_place(report, row) for row in rows[:MOST_PLACES])} points{more}"
+
+
+def _place(report: Report, row: DifferenceRow) -> str:
+    return f"{_quoted(report, row.test_set)} {_column(row)} {points(row.difference)}"
 
 
 def _column(row: DifferenceRow) -> str:

@@ -113,7 +113,8 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     pairs = sum(test_set.pairs for test_set in report.test_sets)
     generated = _total(stage.completion_tokens for stage in report.stages)
     rounds = max((row.iteration for row in report.learning_curve), default=0)
-    facts = [("judges", str(len(report.judges))), ("test sets", f"{len(report.test_sets)} ({view.count(pairs)} pairs)")]
+    judges = sum(judge.kind != "baseline" for judge in report.judges)
+    facts = [("judges", str(judges)), ("test sets", f"{len(report.test_sets)} ({view.count(pairs)} pairs)")]
     if rounds:
         facts.append(("rounds", str(rounds)))
     if report.run.seconds is not None:
@@ -144,7 +145,7 @@ def _calibration_figures(report: Report) -> list[Figure]:
     figures = []
     for judge in report.judges:
         rows = [r for r in report.results if (r.judge, r.test_set) == (judge.name, name) and r.calibration]
-        if rows:
+        if rows and judge.kind != "baseline":
             errors = ", ".join(f"{row.decoding} {view.decimals(row.ece)}" for row in rows)
             caption = f"{view.judge_label(report, judge.name)}. ECE: {errors}"
             figures.append(Figure(Markup(calibration_panel(report, judge.name, rows)), caption))

@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.config import RunConfig
-from genrm_rl.errors import JudgeFailure
+from genrm_rl.errors import DataError, JudgeFailure
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.baselines import INFOS, baseline_suites
+from genrm_rl.evaluation.differences import compare_all
+from genrm_rl.evaluation.headline import not_beaten
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
-from genrm_rl.evaluation.schema import ResultRow
+from genrm_rl.evaluation.records import JudgmentRecord
+from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
@@ -23,7 +27,7 @@ from genrm_rl.judging.types import Form
 from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.preferences.sources import check_test_sets, load_sources
+from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.room import check_room
@@ -34,19 +38,27 @@ from genrm_rl.runtime.storage import write_json
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A judge, one row per test set and decoding, and where the run and this judge's results are."""
+    """A judge, one row per test set and decoding, where the run and this judge's results are, the rows of the
+    baselines, the differences of the judge to them, and notes on what could not be measured."""
 
     judge: Judge
     rows: list[ResultRow]
     run: Path
     folder: Path
+    baselines: list[ResultRow]
+    differences: list[DifferenceRow]
+    notes: list[str]
 
 
 def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
     """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
     one judgment is a verdict."""
     found = measure_judge(config, judge_name, form, console)
-    console.print(result_table(found.rows))
+    console.print(result_table([*found.rows, *found.baselines]))
+    for note in found.notes:
+        console.print(note, highlight=False, markup=False)
+    for sentence in unbeaten_baselines(found):
+        console.print(sentence, style="red", highlight=False, markup=False)
     if any(row.benchmark for row in found.rows):
         console.print(benchmark_table(found.rows))
     console.print(f"judgments and results: {found.folder}", highlight=False)
@@ -70,20 +82,36 @@ def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Conso
     encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)
     forms: tuple[Form, ...] = (judge.form,) if judge.form else ("direct",)
     with RunDirectory(config) as run:
-        splits = load_sources(
-            config.data.model_copy(update={"train": (), "gate": ()}),
-            config.run.seed,
-            misfit=lambda pair: encoder.misfit(pair, forms),
-            rejects_path=run.path / "rejects_evaluation.jsonl",
-        )
+        splits, notes = _load(config, lambda pair: encoder.misfit(pair, forms), run.path / "rejects_evaluation.jsonl")
         tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
         for name, pairs in tests.items():
             check_scoring(name, pairs, config.evaluation.scoring)
         run.claim()
         console.print(f"evaluate {judge.name} in {run.path}: {splits.report.describe()}", highlight=False)
-        rows = _measure(config, run, encoder, judge, tests, console)
-        folder = write_results(run.path, judge, rows)
-    return Measured(judge, rows, run.path, folder)
+        suites = _measure(config, run, encoder, judge, tests, console)
+        beside, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed, apart=True)
+        figures = {"resamples": config.evaluation.bootstrap_resamples, "seed": config.run.seed}
+        rows, baselines = (
+            [summarise(records, scoring=config.evaluation.scoring, **figures) for records in some]
+            for some in (suites, beside)
+        )
+        differences = [row for row in compare_all([*beside, *suites], **figures) if row.judge == judge.name]
+        folder = write_results(run.path, judge, rows, baselines, differences)
+    return Measured(judge, rows, run.path, folder, baselines, differences, [*notes, *missing])
+
+
+def _load(config: RunConfig, misfit: Misfit, rejects: Path) -> tuple[DataSplits, list[str]]:
+    """Test sets, and the training pairs of the configuration for the lexical baseline. Where these can't be read, the
+    judge is measured all the same, and a note says why it has one baseline less."""
+    if config.data.train:
+        try:
+            return load_sources(config.data, config.run.seed, misfit=misfit, rejects_path=rejects), []
+        except DataError as problem:
+            note = [f"the training pairs can't be read: {problem}"]
+    else:
+        note = []
+    tests_only = config.data.model_copy(update={"train": (), "gate": ()})
+    return load_sources(tests_only, config.run.seed, misfit=misfit, rejects_path=rejects), note
 
 
 def _measure(
@@ -93,8 +121,8 @@ def _measure(
     judge: Judge,
     tests: Mapping[str, Sequence[PreferencePair]],
     console: Console,
-) -> list[ResultRow]:
-    """One row per test set and decoding. Ray starts only if something has to be judged."""
+) -> list[list[JudgmentRecord]]:
+    """Judgments per test set and decoding. Ray starts only if something has to be judged."""
     with ExitStack() as stack:
         engine = JudgeEngine(config, run, encoder, judge, console)
         measurement = Measurement(config, run, encoder, engine)
@@ -102,15 +130,25 @@ def _measure(
         if not all(measurement.measured(judge, name, tests[name], decoding) for name, decoding in suites):
             stack.enter_context(ray_session())
         stack.enter_context(engine)
-        return [
-            summarise(
-                measurement.test_set(judge, name, tests[name], decoding),
-                resamples=config.evaluation.bootstrap_resamples,
-                seed=config.run.seed,
-                scoring=config.evaluation.scoring,
-            )
-            for name, decoding in suites
-        ]
+        return [measurement.test_set(judge, name, tests[name], decoding) for name, decoding in suites]
+
+
+def unbeaten_baselines(found: Measured) -> list[str]:
+    """One sentence per baseline that the judge does not beat on every test set."""
+
+    def place(row: DifferenceRow) -> str:
+        return f"{row.test_set} {row.decoding} {view.points(row.difference)}"
+
+    sentences = (
+        not_beaten(
+            found.judge.name,
+            f"the {info.label.lower()}",
+            [row for row in found.differences if row.baseline == info.name],
+            place,
+        )
+        for info in INFOS
+    )
+    return [sentence for sentence in sentences if sentence]
 
 
 def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> None:
@@ -132,13 +170,22 @@ def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
     return judge_in(name, config.model, form, untrained="llm_judge")
 
 
-def write_results(directory: Path, judge: Judge, rows: list[ResultRow]) -> Path:
-    """``results.json``: the judge and one row per test set and decoding (fields as in the report's results), in the run
-    directory and beside the judge's judgments. Returns the latter folder."""
+def write_results(
+    directory: Path,
+    judge: Judge,
+    rows: list[ResultRow],
+    baselines: list[ResultRow],
+    differences: list[DifferenceRow],
+) -> Path:
+    """``results.json``: the judge and one row per test set and decoding, the same of both baselines, and the judge's
+    paired differences to them (fields as in the report), in the run directory and beside the judge's judgments. Returns
+    the latter folder."""
     facts = {"name": judge.name, "kind": judge.kind, "form": judge.form, "version": judge.version}
     results = {
         "judge": facts | {"path": str(judge.path), "weights": judge.weights},
         "results": [row.model_dump(mode="json") for row in rows],
+        "baselines": [row.model_dump(mode="json") for row in baselines],
+        "differences": [row.model_dump(mode="json") for row in differences],
     }
     folder = directory / "evaluation" / f"{judge.name}-{judge.weights}"
     for place in (folder, directory):
@@ -160,11 +207,22 @@ def benchmark_table(rows: list[ResultRow]) -> Table:
 
 def result_table(rows: list[ResultRow]) -> Table:
     """The main figures of each row, in percent, for the terminal."""
-    columns = ("test set", "decoding", "pairs", "accuracy", "95 %", "of verdicts", "folded", "ties", "consistent")
+    columns = (
+        "judge",
+        "test set",
+        "decoding",
+        "pairs",
+        "accuracy",
+        "95 %",
+        "of verdicts",
+        "folded",
+        "ties",
+        "consistent",
+    )
     table = Table(*columns, "right in both", "no verdict", "ECE")
     for row in rows:
         cells = (row.accuracy_decided, row.accuracy_folded, row.tie_rate, row.consistent, row.right_in_both)
         shown = [view.percent(cell) for cell in (*cells, row.non_verdict_rate, row.ece)]
         accuracy, interval = view.percent(row.accuracy_strict), view.percent_interval(row.ci95)
-        table.add_row(row.test_set, row.decoding, str(row.n), accuracy, interval, *shown)
+        table.add_row(row.judge, row.test_set, row.decoding, str(row.n), accuracy, interval, *shown)
     return table

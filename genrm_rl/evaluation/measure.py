@@ -9,6 +9,7 @@ from typing import Any
 
 from genrm_rl.config import RunConfig
 from genrm_rl.evaluation.records import (
+    RECORDS,
     JudgmentRecord,
     read_records,
     record_from_judgment,
@@ -25,8 +26,6 @@ from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.types import PreferencePair, fingerprint
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory
-
-RECORDS = "judgments.jsonl.gz"
 
 
 class Measurement:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.intervals import over_seeds
-from genrm_rl.evaluation.measure import RECORDS
 from genrm_rl.evaluation.metrics import summarise
-from genrm_rl.evaluation.records import JudgmentRecord, read_records
+from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
 
 Suite = tuple[str, str, str]  # judge, test set, decoding (or "majority")

@@ -19,6 +19,8 @@ from genrm_rl.preferences.dedup import prompt_key
 from genrm_rl.preferences.types import PreferencePair, Slot, content_hash
 from genrm_rl.runtime.storage import write_atomic
 
+RECORDS = "judgments.jsonl.gz"
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:

@@ -9,14 +9,22 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.evaluation.headline import complete
+from genrm_rl.evaluation.headline import complete, unbeaten
 from genrm_rl.evaluation.html import render_html
 from genrm_rl.evaluation.schema import SCHEMA_VERSION, Report
 from genrm_rl.evaluation.terminal import comparison_grid, comparison_table
 from genrm_rl.runtime.storage import write_atomic
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
-__all__ = ["comparison_grid", "comparison_table", "load_report", "render_report", "rerender", "write_report"]
+__all__ = [
+    "comparison_grid",
+    "comparison_table",
+    "load_report",
+    "print_report",
+    "render_report",
+    "rerender",
+    "write_report",
+]
 
 
 def write_report(run_dir: str | Path, report: Report) -> Path:
@@ -57,11 +65,18 @@ def load_report(run_dir: str | Path) -> Report:
         raise RunDirectoryError(f"{path}, {where}: {first['msg'].lower()}; resume the run to write it again") from error
 
 
+def print_report(report: Report, console: Console) -> None:
+    """The comparison table, and in red which baselines were not beaten."""
+    console.print(comparison_grid(report, width=console.width))
+    for sentence in unbeaten(report):
+        console.print(sentence, style="red", highlight=False, markup=False)
+
+
 def rerender(run_dir: str | Path, console: Console) -> Path:
     """Write the page again from ``report.json`` and print the comparison table."""
     report = load_report(run_dir)
     path = write_report(run_dir, report)
-    console.print(comparison_grid(report, width=console.width))
+    print_report(report, console)
     console.print(report.headline or "", highlight=False, markup=False)
     console.print(f"report: {path}", highlight=False, markup=False)
     return path

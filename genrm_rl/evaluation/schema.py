@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION = 2
 
 Decoding = Literal["sampled", "greedy", "deterministic"]
-JudgeKind = Literal["generative", "direct", "pair_classifier", "scalar"]
+JudgeKind = Literal["generative", "direct", "pair_classifier", "scalar", "baseline"]
 Outcome = Literal["right", "wrong", "non_verdict"]
 Interval = tuple[float, float]
 Metric = Literal[
@@ -65,7 +65,9 @@ class JudgeInfo(ReportModel):
     name: str = Field(description="method name, unique in the report; other rows refer to it")
     label: str = Field("", description="name shown to people; empty takes `name`")
     kind: JudgeKind = Field(
-        "generative", description="writes a rationale, one verdict token, a classifier of pairs, or a scalar reward"
+        "generative",
+        description="writes a rationale, one verdict token, a classifier of pairs, a scalar reward, or no language "
+        "model at all: a baseline that a judge has to beat",
     )
     note: str = Field("", description="one line: what it was trained on, which iteration was promoted")
     iteration: int | None = Field(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.evaluation.measure import RECORDS
 from genrm_rl.evaluation.pooled import pool_runs
-from genrm_rl.evaluation.records import write_records
+from genrm_rl.evaluation.records import RECORDS, write_records
 from tests.unit.evaluation_rows import row
 
 

@@ -9,8 +9,7 @@ import pytest
 from genrm_rl.closed_loop.judges import LoopJudge, judge_of_run, pass_gate
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import DataError
-from genrm_rl.evaluation.measure import RECORDS
-from genrm_rl.evaluation.records import record_from_probability, write_records
+from genrm_rl.evaluation.records import RECORDS, record_from_probability, write_records
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.runtime.storage import publish_directory
 
