@@ -38,7 +38,8 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     model = resolve_model(config.model)
     chat = ChatEncoder(load_tokenizer(model.path), config.sampling.chat_template_kwargs)
     room = config.model.max_context - config.sampling.max_tokens
-    prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed)
+    shown = config.judge.show_reference
+    prompts = load_prompts(config.prompts, chat, room=room, seed=config.run.seed, show_reference=shown)
     check_judge(config)
     with RunDirectory(config) as run:
         lost = first_lost_step(run, config.reward) if rejudge else None

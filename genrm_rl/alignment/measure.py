@@ -129,7 +129,7 @@ class PolicyMeasurement:
         facts: dict[str, Any] = {}
         before = read_texts(self.hosts.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
         usable = [each for each in zip(prompts, answers, before, strict=True) if each[1].usable]
-        groups = [Group(prompt.wire(), (answer.text, old)) for prompt, answer, old in usable if answer.text != old]
+        groups = [prompt.group((answer.text, old)) for prompt, answer, old in usable if answer.text != old]
         equal = len(usable) - len(groups)
         if self.hosts.client is not None and decoding == "sampled":
             names = ("proxy_win_rate", "proxy_judged", "proxy_ties")

@@ -13,7 +13,7 @@ from genrm_rl.alignment.answers import Answer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.preferences.world.style import SUFFIX, strip_style
-from genrm_rl.rewards.client import Group, RewardClient
+from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rewards.types import Mask
 
 # The first four should lose to any real answer; the others say no more than the answer that they are made from, so a
@@ -39,7 +39,7 @@ def probe_results(
     """
     make = PROBES[kind]
     groups = [
-        Group(prompt.wire(), (make(answer.text), answer.text))
+        prompt.group((make(answer.text), answer.text))
         for prompt, answer in zip(prompts, answers, strict=True)
         if answer.usable and make(answer.text) != answer.text
     ]

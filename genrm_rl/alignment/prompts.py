@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from genrm_rl.config import SourceConfig
 from genrm_rl.config.alignment import PromptsConfig, PromptSource
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import RejectLog
 from genrm_rl.preferences.turns import (
@@ -26,11 +27,12 @@ from genrm_rl.preferences.turns import (
     read_prompt,
 )
 from genrm_rl.preferences.types import Message, as_messages, content_hash
-from genrm_rl.preferences.validation import RawRow
+from genrm_rl.preferences.validation import RawRow, read_guide
 from genrm_rl.preferences.world.families import FAMILIES
 from genrm_rl.preferences.world.pairs import questions
 from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.verifier import is_right
+from genrm_rl.rewards.wire import Group
 
 _REASONS = {"too_long": "too long", "empty": "empty"}
 
@@ -39,27 +41,28 @@ _REASONS = {"too_long": "too long", "empty": "empty"}
 class PolicyPrompt:
     """One question. ``token_ids`` end where the policy starts to write; ``world`` is the text of a task-world question,
     whose answer can be verified, else empty. ``reference`` is what answers are compared with under the rules that need
-    it, ``known`` the answer that a verifier compares with."""
+    it, ``known_answer`` the answer that a verifier compares with. ``guide`` is what the judge is told beside it."""
 
     id: str
     messages: tuple[Message, ...]
     token_ids: tuple[int, ...]
     world: str = ""
     reference: str | None = None
-    known: str | None = None
+    guide: Guide = NO_GUIDE
+    known_answer: str | None = None
 
     @property
     def verifiable(self) -> bool:
         """Whether :meth:`right` can say anything."""
-        return bool(self.world) or self.known is not None
+        return bool(self.world) or self.known_answer is not None
 
     def right(self, text: str) -> bool:
         """What a verifier says of an answer. Raises ValueError for a question that nothing can verify."""
         if self.world:
             return verify(self.world, text)
-        if self.known is None:
+        if self.known_answer is None:
             raise ValueError(f"question {self.id} has no known answer")
-        return is_right(text, self.known)
+        return is_right(text, self.known_answer)
 
     @property
     def family(self) -> str:
@@ -71,6 +74,10 @@ class PolicyPrompt:
         if len(self.messages) == 1:
             return self.messages[0].content
         return tuple({"role": turn.role, "content": turn.content} for turn in self.messages)
+
+    def group(self, responses: Sequence[str], reference: str | None = None) -> Group:
+        """Responses to this question, as the reward service is asked about them."""
+        return Group(self.wire(), tuple(responses), reference, self.guide.plain())
 
 
 @dataclass(slots=True)
@@ -141,15 +148,17 @@ class PromptSets:
         return [self.train[orders[position // count][position % count]] for position in positions]
 
 
-def load_prompts(config: PromptsConfig, chat: ChatEncoder, *, room: int, seed: int) -> PromptSets:
-    """Read every source. ``room`` is the longest prompt in tokens.
+def load_prompts(
+    config: PromptsConfig, chat: ChatEncoder, *, room: int, seed: int, show_reference: bool = False
+) -> PromptSets:
+    """Read every source. ``room`` is the longest prompt in tokens; ``show_reference``: the judge sees known answers.
 
     Raises DataError, naming file and line, for a row without a usable prompt (unless ``on_bad_row`` is skip) or one
     that does not fit (unless ``on_long`` is skip), and for a set that comes out empty.
     """
     test: dict[str, list[PolicyPrompt]] = {}
     reports: list[PromptReport] = []
-    reader = _Reader(config, chat, room, seed)
+    reader = _Reader(config, chat, room, seed, show_reference)
     for source in config.test:
         if source.title in test:
             raise DataError(f"two prompt sets are called {source.title}; give one of them a `name`")
@@ -169,8 +178,9 @@ def load_prompts(config: PromptsConfig, chat: ChatEncoder, *, room: int, seed: i
 class _Reader:
     """Reads sources one after another; bad and over-long rows of all of them share a log each."""
 
-    def __init__(self, config: PromptsConfig, chat: ChatEncoder, room: int, seed: int) -> None:
+    def __init__(self, config: PromptsConfig, chat: ChatEncoder, room: int, seed: int, show_reference: bool) -> None:
         self.config, self.chat, self.room, self.seed = config, chat, room, seed
+        self.show_reference = show_reference
         mend = "mend the data, or leave such rows out with `prompts"
         self.bad = RejectLog(config.on_bad_row, way_out=f"{mend}.on_bad_row: skip`")
         self.long = RejectLog(config.on_long, way_out=f"{mend}.on_long: skip`")
@@ -194,9 +204,7 @@ class _Reader:
         for row in read_rows(files, Path(self.config.root)):
             report.rows += 1
             try:
-                turns = _turns(row, source, notes)
-                reference, known = _reference(row, source, notes), _known(row, source)
-                prompt = replace(self._prompt(turns), reference=reference, known=known)
+                prompt = self._guided(self._prompt(_turns(row, source, notes)), row, source, notes)
             except BadRow as reason:
                 left_out[reason.kind] += 1
                 (self.long if reason.kind == "too_long" else self.bad).add_row(row, reason.kind, str(reason))
@@ -207,6 +215,15 @@ class _Reader:
                 break
         report.prompts, report.left_out, report.read_as = len(kept), dict(left_out), dict(notes)
         return list(kept.values())
+
+    def _guided(self, prompt: PolicyPrompt, row: RawRow, source: PromptSource, notes: Notes) -> PolicyPrompt:
+        """With what its other columns say."""
+        found = read_guide(row.fields, source.rubric, source.known_answer)
+        if source.known_answer and found.known_answer is None:
+            raise BadRow("empty", f"the known answer in `{source.known_answer}` is empty")
+        guide = found if self.show_reference else replace(found, known_answer=None)
+        reference = _reference(row, source, notes)
+        return replace(prompt, reference=reference, guide=guide, known_answer=found.known_answer)
 
     def _world(self, source: PromptSource) -> list[PolicyPrompt]:
         unknown = [name for name in source.families if name not in FAMILIES]
@@ -261,16 +278,6 @@ def _reference(row: RawRow, source: PromptSource, notes: Notes) -> str | None:
     if blank(answer):
         raise BadRow("empty", f"the reference answer in `{source.reference}` is empty")
     return answer
-
-
-def _known(row: RawRow, source: PromptSource) -> str | None:
-    """The known answer of a row: a text or a number."""
-    if source.answer is None:
-        return None
-    value = _column(row, source.answer)
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise BadRow("wrong_type", f"`{source.answer}` is {kind_of(value)}; a known answer is a text or a number")
-    return str(value)
 
 
 def _column(row: RawRow, name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config.alignment import SamplingConfig
-from genrm_rl.rewards.client import Group, GroupReward, RewardClient
+from genrm_rl.rewards.client import GroupReward, RewardClient
 from genrm_rl.rewards.shaping import shape
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, RewardRecord
 
@@ -45,7 +45,7 @@ class ServiceRewarder:
             masked = RewardRecord(None, Mask.NO_REFERENCE, (), self._version)
             return _done(GroupReward((masked,) * len(answers)))
         reference = prompt.reference if self._needs_reference else None
-        group = Group(prompt.wire(), tuple(answer.text for answer in answers), reference)
+        group = prompt.group([answer.text for answer in answers], reference)
         return _then(self.client.submit(group, self._version), lambda found: self._shaped(prompt, answers, found))
 
     def _shaped(self, prompt: PolicyPrompt, answers: Sequence[Answer], found: GroupReward) -> GroupReward:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.preferences.dedup import PromptTable
@@ -41,8 +41,14 @@ class NewComparison:
         chosen, rejected = (first, second) if label == "a" else (second, first)
         pair = self.pair
         return PreferencePair.create(
-            pair.prompt, chosen, rejected, source=SOURCE, category=pair.category, label_source=by
-        )  # type: ignore[arg-type]
+            pair.prompt,
+            chosen,
+            rejected,
+            source=SOURCE,
+            category=pair.category,
+            label_source=by,  # type: ignore[arg-type]
+            guide=pair.guide,
+        )
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,11 @@ def pair_answers(question: PolicyPrompt, answers: Sequence[str], *, pairs: int, 
         distinct.setdefault(answer.strip(), answer)
     possible = list(itertools.combinations(distinct.values(), 2))
     drawn = random.Random(f"comparisons/{seed}/{question.id}").sample(possible, min(pairs, len(possible)))
+    guide = replace(question.guide, known_answer=question.known_answer)
     return [
         NewComparison(
-            PreferencePair.create(question.messages, *answers, source=SOURCE, category=question.family), question.world
+            PreferencePair.create(question.messages, *answers, source=SOURCE, category=question.family, guide=guide),
+            question.world,
         )
         for answers in drawn
     ]

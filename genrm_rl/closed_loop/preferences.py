@@ -20,6 +20,7 @@ from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.judging.folding import fold_all
 from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.types import Judgment
+from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import PreferencePair, as_messages
 from genrm_rl.runtime.run_directory import command_line
 from genrm_rl.runtime.storage import write_atomic
@@ -189,6 +190,9 @@ def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[
     return fold_all(traces, asked.aggregate, asked.orders)
 
 
+GUIDE_COLUMNS = ("rubric", "known_answer")  # of every row, so that they can be named as columns
+
+
 def pairs_file(turn: int) -> str:
     """The labelled pairs of a turn, relative to the loop's directory."""
     return f"turn{turn}/preferences/labels/{PAIRS}"
@@ -197,7 +201,10 @@ def pairs_file(turn: int) -> str:
 def read_pairs(bench: Workbench, turn: int) -> list[PreferencePair]:
     """The labelled pairs of a finished turn."""
     rows = _read_lines(bench.root / pairs_file(turn))
-    return [PreferencePair.create(as_messages(row["prompt"]), row["chosen"], row["rejected"]) for row in rows]
+    return [
+        PreferencePair.create(as_messages(row["prompt"]), row["chosen"], row["rejected"], guide=Guide.of(row))
+        for row in rows
+    ]
 
 
 def _comparison_row(comparison: NewComparison) -> dict[str, Any]:
@@ -209,12 +216,18 @@ def _comparison_row(comparison: NewComparison) -> dict[str, Any]:
         "answer_b": answer_b,
         "category": comparison.pair.category,
         "world": comparison.world,
+        **comparison.pair.guide.plain(),
     }
 
 
 def _comparison(row: dict[str, Any]) -> NewComparison:
     pair = PreferencePair.create(
-        row["prompt"], row["answer_a"], row["answer_b"], source=SOURCE, category=row["category"]
+        row["prompt"],
+        row["answer_a"],
+        row["answer_b"],
+        source=SOURCE,
+        category=row["category"],
+        guide=Guide.of(row),
     )
     return NewComparison(pair, row["world"])
 
@@ -232,6 +245,8 @@ def _pair_row(pair: PreferencePair) -> dict[str, Any]:
         "rejected": pair.rejected,
         "category": pair.category,
         "label_source": pair.label_source,
+        **dict.fromkeys(GUIDE_COLUMNS),
+        **pair.guide.plain(),
     }
 
 

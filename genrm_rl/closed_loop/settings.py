@@ -9,6 +9,7 @@ from typing import Any
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.config import RunConfig, RunSettings, SourceConfig
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.data import ColumnMap
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
 
@@ -20,7 +21,8 @@ def bootstrap_settings(config: LoopConfig, root: Path, run: str) -> RunConfig:
 
 def next_judge_settings(config: LoopConfig, root: Path, run: str, pairs: Mapping[str, str]) -> RunConfig:
     """The next judge: ``method`` alone, from the base model, on the first pairs and all new ones (file by name)."""
-    new = [SourceConfig(name=name, path=str((root / file).resolve())) for name, file in pairs.items()]
+    columns = ColumnMap(rubric="rubric", known_answer="known_answer")
+    new = [SourceConfig(name=name, path=str((root / file).resolve()), columns=columns) for name, file in pairs.items()]
     data = config.judge.data.model_copy(update={"train": (*config.judge.data.train, *new)})
     bootstrap = config.judge.bootstrap.model_copy(update={"methods": (config.method,)})
     return bootstrap_settings(config, root, run).model_copy(update={"data": data, "bootstrap": bootstrap})

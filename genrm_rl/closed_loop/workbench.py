@@ -72,4 +72,5 @@ class Workbench:
         """The policy's questions in a turn: the very ones of its alignment."""
         policy = self.config.policy
         room = policy.model.max_context - policy.sampling.max_tokens
-        return load_prompts(policy.prompts, self.chat, room=room, seed=turn_seed(self.config, turn))
+        seed, shown = turn_seed(self.config, turn), self.config.judge.judge.show_reference
+        return load_prompts(policy.prompts, self.chat, room=room, seed=seed, show_reference=shown)

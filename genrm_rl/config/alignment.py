@@ -29,8 +29,11 @@ class PromptSource(Section):
     reference: str | None = setting(
         None, "column of reference answers (`reward.reference: column`): a text, or a conversation that ends with it"
     )
-    answer: str | None = setting(
-        None, "column of known answers, which a verifier compares with (`reward.verifier_weight`, or source verifier)"
+    rubric: str | None = setting(None, "column of the question's own criteria: a text, or a list (`judge.rubric`)")
+    known_answer: str | None = setting(
+        None,
+        "column of known answers: a verifier compares with them (`reward.verifier_weight`, or source verifier), and "
+        "the judge sees them with `judge.show_reference`",
     )
     name: str | None = setting(None, "name in the report; None takes the partition or the file name")
     limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
@@ -39,14 +42,15 @@ class PromptSource(Section):
     def _one_origin(self) -> PromptSource:
         if (self.world is None) == (self.path is None):
             raise ValueError("a prompt source has either `world` or `path`; set one of them")
-        if self.world and (self.reference or self.answer):
-            raise ValueError("the task world has no columns; leave `reference` and `answer` out")
+        named = [name for name in ("reference", "rubric", "known_answer") if getattr(self, name)]
+        if self.world and named:
+            raise ValueError(f"the task world has no columns; leave `{named[0]}` out")
         return self
 
     @property
     def verifiable(self) -> bool:
         """Whether an answer can be checked without a judge."""
-        return self.world is not None or self.answer is not None
+        return self.world is not None or self.known_answer is not None
 
     @property
     def title(self) -> str:
@@ -82,7 +86,7 @@ class RewardConfig(Section):
     verifier_weight: float = setting(
         0.0,
         "share of a verifier in the judge's reward (1 right, 0 wrong): the task world's checker, or the final result "
-        "(last number, \\boxed) against the column `prompts.train.*.answer`",
+        "(last number, \\boxed) against the column `prompts.train.*.known_answer`",
         ge=0,
         lt=1,
     )

@@ -19,6 +19,8 @@ class ColumnMap(Section):
     chosen: str = setting("chosen", "column of the preferred answer or conversation")
     rejected: str = setting("rejected", "column of the other answer or conversation")
     category: str | None = setting("category", "column of the category, if there is one")
+    rubric: str | None = setting(None, "column of the question's own criteria: a text, or a list (`judge.rubric`)")
+    known_answer: str | None = setting(None, "column of a right answer, or of a check (`judge.show_reference`)")
     label_source: str | None = setting("label_source", "column of human / ai / verified, if there is one")
     tie: str | None = setting("tie", "column that is true (or says `tie`) where neither answer won, if there is one")
     response_a: str | None = setting(None, "column of the first answer (`layout: labelled`); None: a usual name")

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from genrm_rl.config.base import Section, setting
+from genrm_rl.config.rubric import Rubric
 
 PLACEMENT_DEADLINE = 1800.0  # cloud nodes with GPUs take minutes to come and to be set up
 
@@ -30,6 +31,14 @@ class JudgeConfig(Section):
     )
     answer_thoughts: Literal["hide", "show"] = setting(
         "hide", "`<think>...</think>` of an answer: left out of what is judged, or shown to the judge"
+    )
+    rubric: Rubric = setting(
+        (),
+        "criteria that the judge is shown with every question ({name, description, choices from worst to best}); a "
+        "question's own rubric takes their place",
+    )
+    show_reference: bool = setting(
+        False, "show the judge the known answer of a question that has one (`known_answer`), as MT-Bench does"
     )
     max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
     force_verdict: bool = setting(

@@ -8,12 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from genrm_rl.config.model import JudgeConfig
+from genrm_rl.config.rubric import Rubric
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.guidance import WORDING
 from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
 from genrm_rl.judging.templates import GRAMMARS, Family
 from genrm_rl.judging.thoughts import without_thoughts
 from genrm_rl.judging.types import Form, Trace
+from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot, content_hash
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ class JudgeEncoder:
         force_verdict: bool = False,
         template_arguments: Mapping[str, Any] | None = None,
         answer_thoughts: Literal["hide", "show"] = "hide",
+        rubric: Rubric = (),
+        show_reference: bool = False,
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
@@ -65,6 +70,8 @@ class JudgeEncoder:
         self.max_context = max_context
         self.max_rationale = max_rationale
         self.force_verdict = force_verdict
+        self.guide = Guide(rubric)
+        self.show_reference = show_reference
         self._spoken = without_thoughts if answer_thoughts == "hide" else str
         self.marker_token_ids, self.verdict_token_ids = self._split_verdict_line("")
         self.marker_line_token_ids, after_break = self._split_verdict_line("\n")
@@ -102,12 +109,15 @@ class JudgeEncoder:
             force_verdict=judge.force_verdict,
             template_arguments=judge.chat_template_kwargs,
             answer_thoughts=judge.answer_thoughts,
+            rubric=judge.rubric,
+            show_reference=judge.show_reference,
         )
 
     @property
     def prompt_hashes(self) -> dict[Form, str]:
-        """Hash of each prompt form in the model's chat template, for manifests."""
-        around = (self.chat.identity, self._spoken.__name__)
+        """Hash of each prompt form in the model's chat template, and of what is shown in it, for manifests."""
+        guide = (WORDING, self.guide.plain(), self.show_reference)
+        around = (self.chat.identity, self._spoken.__name__, *guide)
         return {form: content_hash(words, *around) for form, words in prompt_hashes(self.family).items()}
 
     @property
@@ -220,7 +230,9 @@ class JudgeEncoder:
     def _shown(self, comparison: Comparison) -> Comparison:
         """The comparison as the judge is shown it."""
         a, b = self._spoken(comparison.response_a), self._spoken(comparison.response_b)
-        return replace(comparison, response_a=a, response_b=b)
+        known = comparison.guide.known_answer if self.show_reference else None
+        guide = Guide(comparison.guide.rubric or self.guide.rubric, known)
+        return replace(comparison, response_a=a, response_b=b, guide=guide)
 
     def tokens_after(self, form: Form) -> int:
         """Tokens that may follow the prompt, a forced verdict line included."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrm_rl.errors import DataError
+from genrm_rl.judging.guidance import guided
 from genrm_rl.judging.templates import FORMS, GRAMMARS, TEMPLATES, Family, Template
 from genrm_rl.judging.types import Form
 from genrm_rl.judging.verdicts import VerdictGrammar
@@ -43,7 +44,7 @@ class JudgePrompt:
         return self.template.hash
 
     def render(self, comparison: Comparison, hint: Slot | None = None) -> list[ChatMessage]:
-        """Messages (``role``, ``content``) ending in a user turn.
+        """Messages (``role``, ``content``) ending in a user turn; the comparison's guide is shown as it is.
 
         ``hint`` names the better slot and belongs to the ``rationalize`` form alone (ValueError otherwise). Raises
         DataError when the compact family is given anything but a single user turn.
@@ -57,25 +58,26 @@ class JudgePrompt:
         return [{"role": "system", "content": self.template.system}, user] if self.template.system else [user]
 
     def _fields(self, comparison: Comparison) -> dict[str, str]:
-        if self.family == "compact":
-            if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
-                roles = [turn.role for turn in comparison.prompt]
-                shown = ", ".join(roles[:SHOWN_ROLES] + ["..."] * (len(roles) > SHOWN_ROLES))
-                raise DataError(
-                    f"The compact judge template takes a single user turn, but the prompt of pair "
-                    f"{comparison.pair_id} has {len(roles)} turns ({shown}); "
-                    "use --judge.template mt_bench."
-                )
-            return {
-                "question": one_line(comparison.prompt[0].content),
-                "a": one_line(comparison.response_a),
-                "b": one_line(comparison.response_b),
-            }
+        inline = self.family == "compact"
+        harmless = one_line if inline else defuse
         return {
-            "question": conversation_block(comparison.prompt),
-            "a": defuse(comparison.response_a),
-            "b": defuse(comparison.response_b),
+            "question": guided(self._question(comparison), comparison.guide, harmless, inline=inline),
+            "a": harmless(comparison.response_a),
+            "b": harmless(comparison.response_b),
         }
+
+    def _question(self, comparison: Comparison) -> str:
+        if self.family != "compact":
+            return conversation_block(comparison.prompt)
+        if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
+            roles = [turn.role for turn in comparison.prompt]
+            shown = ", ".join(roles[:SHOWN_ROLES] + ["..."] * (len(roles) > SHOWN_ROLES))
+            raise DataError(
+                f"The compact judge template takes a single user turn, but the prompt of pair "
+                f"{comparison.pair_id} has {len(roles)} turns ({shown}); "
+                "use --judge.template mt_bench."
+            )
+        return one_line(comparison.prompt[0].content)
 
 
 def prompt_hashes(family: Family) -> dict[Form, str]:

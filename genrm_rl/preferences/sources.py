@@ -251,6 +251,7 @@ def _named(pair: PreferencePair, source: SourceConfig, index: int) -> Preference
         source=source.label,
         category=pair.category,
         label_source=pair.label_source,
+        guide=pair.guide,
         meta=meta,
     )
 

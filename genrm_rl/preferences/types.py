@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
+
 Role = Literal["system", "user", "assistant"]
 LabelSource = Literal["human", "ai", "verified"]
 Slot = Literal["A", "B"]
@@ -38,12 +40,18 @@ def as_messages(prompt: str | Sequence[Mapping[str, str]] | Sequence[Message]) -
     return tuple(turn if isinstance(turn, Message) else Message(turn["role"], turn["content"]) for turn in prompt)  # type: ignore[arg-type]
 
 
+def guide_parts(guide: Guide) -> list[object]:
+    """What a guide adds to a hash of content: nothing, if there is none."""
+    return [guide.plain()] if guide else []
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two answers to one prompt, in slots A and B. Which one won is *not* in it.
 
     ``pair_id`` names the :class:`PreferencePair` it came from. ``swapped`` says whether this is the pair's canonical
-    orientation (False) or the exchanged one (True); it says nothing about the label.
+    orientation (False) or the exchanged one (True); it says nothing about the label. ``guide`` is what the judge may be
+    told beside the question.
     """
 
     pair_id: str
@@ -51,6 +59,7 @@ class Comparison:
     response_a: str
     response_b: str
     swapped: bool = False
+    guide: Guide = NO_GUIDE
 
     def swap(self) -> Comparison:
         """The same comparison with A and B exchanged."""
@@ -68,8 +77,9 @@ class PreferencePair:
 
     ``id`` is a hash of prompt and both answers (see :meth:`create`); ``meta`` keeps what the reader found beside them.
     ``strength`` says how much better the chosen answer is on the annotators' scale (above 0), ``rationales`` what they
-    gave as reasons; neither is shown to a judge. Of a ``tie``, neither answer was preferred: ``chosen`` and
-    ``rejected`` are the first and the second one, and there is no :meth:`label`.
+    gave as reasons; neither is shown to a judge. ``guide`` is what the judge may be told beside the question. Of a
+    ``tie``, neither answer was preferred: ``chosen`` and ``rejected`` are the first and the second one, and there is no
+    :meth:`label`.
     """
 
     id: str
@@ -81,6 +91,7 @@ class PreferencePair:
     label_source: LabelSource = "human"
     strength: float | None = None
     rationales: tuple[str, ...] = ()
+    guide: Guide = NO_GUIDE
     meta: Mapping[str, object] = field(default_factory=dict, compare=False)
     tie: bool = False
 
@@ -96,6 +107,7 @@ class PreferencePair:
         label_source: LabelSource = "human",
         strength: float | None = None,
         rationales: Sequence[str] = (),
+        guide: Guide = NO_GUIDE,
         meta: Mapping[str, object] | None = None,
         tie: bool = False,
     ) -> PreferencePair:
@@ -103,7 +115,7 @@ class PreferencePair:
         messages = as_messages(prompt)
         turns = [[turn.role, turn.content] for turn in messages]
         return cls(
-            id=content_hash(turns, sorted([chosen, rejected])),
+            id=content_hash(turns, sorted([chosen, rejected]), *guide_parts(guide)),
             prompt=messages,
             chosen=chosen,
             rejected=rejected,
@@ -112,6 +124,7 @@ class PreferencePair:
             label_source=label_source,
             strength=strength,
             rationales=tuple(rationales),
+            guide=guide,
             meta=dict(meta or {}),
             tie=tie,
         )
@@ -128,7 +141,7 @@ class PreferencePair:
     def comparison(self, *, swapped: bool = False) -> Comparison:
         """The unlabelled comparison in the canonical (``swapped=False``) or exchanged orientation."""
         first, second = (self.chosen, self.rejected) if self.chosen_slot == "A" else (self.rejected, self.chosen)
-        canonical = Comparison(self.id, self.prompt, first, second)
+        canonical = Comparison(self.id, self.prompt, first, second, guide=self.guide)
         return canonical.swap() if swapped else canonical
 
     def label(self, *, swapped: bool = False) -> Slot:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from genrm_rl.config.data import SourceConfig
+from genrm_rl.config.rubric import read_rubric
 from genrm_rl.errors import DataError
+from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.layouts import Found, Row
 from genrm_rl.preferences.published import LAYOUTS
 from genrm_rl.preferences.turns import BadRow, Notes, blank, check_encodable, kind_of
@@ -76,6 +79,7 @@ class PairReader:
         said = (value for key, value in meta.items() if isinstance(value, str) and key != "file")
         turns = (turn.content for turn in found.prompt)
         check_encodable(*turns, found.chosen, found.rejected, category, *found.rationales, *said)
+        columns = self.source.columns
         return PreferencePair.create(
             found.prompt,
             found.chosen,
@@ -85,9 +89,30 @@ class PairReader:
             label_source=_label_source(row.fields, self.source),
             strength=found.strength,
             rationales=found.rationales,
+            guide=read_guide(row.fields, columns.rubric, columns.known_answer),
             meta=meta,
             tie=found.tie,
         )
+
+
+def read_guide(fields: Mapping[str, Any], rubric: str | None, known_answer: str | None) -> Guide:
+    """What these two columns of a row say; None is no column. A row may leave either empty. Raises BadRow."""
+    for name in (rubric, known_answer):
+        if name is not None and name not in fields:
+            found = ", ".join(f"`{key}`" for key in list(fields)[:8]) or "nothing"
+            raise BadRow("missing_field", f"the column `{name}` is missing (found {found})")
+    try:
+        criteria = read_rubric(fields[rubric] or None) if rubric else ()
+    except ValueError as problem:
+        raise BadRow("bad_rubric", f"`{rubric}`: {problem}") from None
+    answer = fields[known_answer] if known_answer else None
+    if isinstance(answer, int | float) and not isinstance(answer, bool):
+        answer = str(answer)
+    if answer is not None and not isinstance(answer, str):
+        raise BadRow("wrong_type", f"`{known_answer}` is {kind_of(answer)}; it must be a string or a number")
+    guide = Guide(criteria, None if answer is None or blank(answer) else answer)
+    check_encodable(json.dumps(guide.plain(), ensure_ascii=False))
+    return guide
 
 
 def _category(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,15 +17,17 @@ BUSY_STATUS = (429, 502, 503, 504)  # asking again can help
 @dataclass(frozen=True, slots=True)
 class Group:
     """Responses to one prompt (a text, or messages as ``{role, content}``), judged against each other, or against
-    ``reference`` under the rules that need one."""
+    ``reference`` under the rules that need one. ``guide`` is what the judge is told beside the prompt: ``rubric`` (a
+    text, or a list of criteria) and ``known_answer``."""
 
     prompt: Prompt
     responses: Sequence[str]
     reference: str | None = None
+    guide: Mapping[str, Any] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
         """As ``/v1/rewards`` takes it."""
-        return {"prompt": self.prompt, "responses": list(self.responses), "reference": self.reference}
+        return {"prompt": self.prompt, "responses": list(self.responses), "reference": self.reference, **self.guide}
 
 
 @dataclass(frozen=True, slots=True)

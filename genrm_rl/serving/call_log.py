@@ -65,6 +65,7 @@ def log_call(call: Call, *, texts: bool) -> None:
                 "prompt": [[turn.role, turn.content] for turn in shown.prompt],
                 "response_a": shown.response_a,
                 "response_b": shown.response_b,
+                **shown.guide.plain(),
             }
             for shown in call.shown
         ]

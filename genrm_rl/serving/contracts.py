@@ -10,9 +10,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi.exceptions import ValidationException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from genrm_rl.config.rubric import Rubric, read_rubric
 from genrm_rl.judging.types import Judgment, Verdict
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
-from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash
+from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash, guide_parts
 from genrm_rl.rewards.types import Mask, Rule
 
 JsonT = TypeVar("JsonT")
@@ -67,6 +69,27 @@ class Turn(Wire):
 Prompt = Annotated[Text | list[Turn], Field(description="a question, or the turns up to the answer")]
 
 
+def _encodable_rubric(rubric: Rubric) -> Rubric:
+    encodable_json(Guide(rubric).plain())
+    return rubric
+
+
+class Guided(Wire):
+    """What the judge is told beside the prompt."""
+
+    rubric: Annotated[Rubric, BeforeValidator(read_rubric), AfterValidator(_encodable_rubric)] = Field(
+        (), description="criteria instead of the judge's own: a text, or a list of texts or of criteria"
+    )
+    known_answer: Text | None = Field(
+        None, description="a right answer, or how to check one; for a judge that is served with judge.show_reference"
+    )
+
+    @property
+    def guide(self) -> Guide:
+        """As comparisons carry it."""
+        return Guide(self.rubric, self.known_answer)
+
+
 class Ask(Wire):
     """How the judge is asked; the same in every contract."""
 
@@ -83,7 +106,7 @@ class Ask(Wire):
     judge_version: str | None = Field(None, description="answer with 409 if another version is served")
 
 
-class ComparisonIn(Wire):
+class ComparisonIn(Guided):
     """Two answers to one prompt."""
 
     prompt: Prompt
@@ -92,7 +115,7 @@ class ComparisonIn(Wire):
 
     def comparison(self) -> Comparison:
         """As the judge sees it; the id is a hash of the content."""
-        return compare(self.prompt, self.response_a, self.response_b)
+        return compare(self.prompt, self.response_a, self.response_b, self.guide)
 
 
 class JudgmentsRequest(Ask):
@@ -141,7 +164,7 @@ class Judged:
 class JudgmentOut(Wire):
     """One comparison, both orders folded. ``p_a`` is None if either order came to no verdict."""
 
-    id: str = Field(description="hash of prompt and answers")
+    id: str = Field(description="hash of prompt, answers, rubric and known answer")
     verdict: Verdict
     p_a: float | None = Field(description="P(A wins); one half exactly where `tie` is true")
     tie: bool = Field(description="equal answers, or votes that balance: with one per order, orders that contradict")
@@ -208,7 +231,7 @@ class StatsReply(Wire):
     )
 
 
-class GroupIn(Wire):
+class GroupIn(Guided):
     """Responses to one prompt; ``reference`` is what they are compared with under the rules that need one."""
 
     prompt: Prompt
@@ -240,11 +263,12 @@ class RewardsReply(Wire):
     judgments: list[JudgmentOut]
 
 
-def compare(prompt: str | list[Turn], response_a: str, response_b: str) -> Comparison:
+def compare(prompt: str | list[Turn], response_a: str, response_b: str, guide: Guide = NO_GUIDE) -> Comparison:
     """A comparison whose id is a hash of its content, in the order given."""
     messages = as_messages(prompt if isinstance(prompt, str) else [turn.model_dump() for turn in prompt])
     turns = [[turn.role, turn.content] for turn in messages]
-    return Comparison(content_hash(turns, response_a, response_b), messages, response_a, response_b)
+    identifier = content_hash(turns, response_a, response_b, *guide_parts(guide))
+    return Comparison(identifier, messages, response_a, response_b, guide=guide)
 
 
 def one_sentence(problem: ValidationException) -> str:

@@ -14,6 +14,7 @@ from fastapi import Depends, HTTPException
 from ray import serve
 
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.admission import Admission
@@ -45,7 +46,9 @@ class Desk(Protocol):
     ledger: Ledger
     admission: Admission
 
-    async def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+    async def check_answer(
+        self, question: Question, answer: str, reference: str | None, guide: Guide = NO_GUIDE
+    ) -> None:
         """413 or 422 for an answer that is too long, whatever it may be compared with."""
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:

@@ -18,7 +18,7 @@ from genrm_rl.preferences.types import content_hash
 from genrm_rl.serving.contracts import GroupIn, Text, Turn, encodable_json
 from genrm_rl.serving.desk import OpenDesk, no_reward, reference_for, reward_or_424
 from genrm_rl.serving.gym_cohorts import CohortConflict, Place
-from genrm_rl.serving.gym_messages import answer_text, comparison_results, conversation, gym_reward
+from genrm_rl.serving.gym_messages import answer_text, comparison_results, conversation, guide_of, gym_reward
 
 routes = APIRouter(tags=["NeMo Gym"])
 Wired = Annotated[dict[str, JsonValue], AfterValidator(encodable_json)]
@@ -31,7 +31,7 @@ class CompareRequest(BaseModel):
 
     conversation_history: list[Wired] = Field(min_length=1)
     response_objs: list[Wired] = Field(description="OpenAI Responses objects")
-    principle: Text | None = Field(None, description="taken and not read, as Gym does without use_principle")
+    principle: Text | None = Field(None, description="a criterion that the judge is shown, as with Gym's use_principle")
 
 
 class CompareReply(BaseModel):
@@ -56,7 +56,7 @@ class VerifyRequest(BaseModel):
     group_attempt: StrictInt = Field(0, ge=0, alias="_ng_group_attempt")
     task_index: StrictInt | None = Field(None, alias="_ng_task_index")
     prompt_id: Text | None = None
-    principle: Text | None = None
+    principle: Text | None = Field(None, description="as in /compare")
 
     def place(self, question: tuple[Turn, ...]) -> Place:
         """By group id; without one by task, prompt id, prompt and principle."""
@@ -103,12 +103,13 @@ async def compare_group(body: CompareRequest, desk: OpenDesk) -> CompareReply:
         answers = [answer_text(each, f"response_objs.{number}") for number, each in enumerate(body.response_objs)]
     except DataError as problem:
         raise HTTPException(422, str(problem)) from None
-    reply = await desk.reward_group(GroupIn(prompt=list(prompt), responses=answers), rule)
+    guide = guide_of(body.principle)
+    reply = await desk.reward_group(GroupIn(prompt=list(prompt), responses=answers, **guide.plain()), rule)
     (found,) = reply.groups
     masked = {index: each.mask for index, each in enumerate(found) if each.mask is not None}
     if masked:
         raise no_reward(", ".join(f"response {index} is {mask}" for index, mask in masked.items()))
-    results = await desk.aside(comparison_results, prompt, answers, reply.judgments)
+    results = await desk.aside(comparison_results, prompt, answers, guide, reply.judgments)
     scores = [each[name] for each in results for name in ("score_1", "score_2") if each[name] is not None]
     return CompareReply(
         rewards=[gym_reward(rule, reward_or_424(each)) for each in found],
@@ -133,9 +134,10 @@ async def verify(body: VerifyRequest, desk: OpenDesk) -> VerifyReply:
     reference = reference_for(rule, _baseline(body), "responses_create_params.metadata.baseline_response")
     if body.rollout_index >= desk.settings.cohort_size:
         raise HTTPException(422, f"_ng_rollout_index: it must be below serving.cohort_size {desk.settings.cohort_size}")
-    await desk.check_answer(question, answer, reference)
+    guide = guide_of(body.principle)
+    await desk.check_answer(question, answer, reference, guide)
     try:
-        found = await desk.gym_cohorts.join(body.place(question), (question, reference, body.principle), answer)
+        found = await desk.gym_cohorts.join(body.place(question), (question, reference, guide), answer)
     except CohortConflict as problem:
         raise HTTPException(409, str(problem)) from None
     return VerifyReply(

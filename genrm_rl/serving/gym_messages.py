@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from genrm_rl.config.rubric import Criterion
 from genrm_rl.errors import DataError
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Role
 from genrm_rl.rewards.types import Rule
@@ -72,13 +74,18 @@ def _text(content: object, field: str) -> str:
     return "".join(texts)
 
 
+def guide_of(principle: str | None) -> Guide:
+    """Gym's principle as the one criterion of a group; a blank one is none."""
+    return Guide((Criterion(description=principle),)) if principle and principle.strip() else NO_GUIDE
+
+
 def gym_reward(rule: Rule, reward: float) -> float:
     """On genrm_compare's scale: a share of 0 to 1 becomes 1 to 5; strengths and log-odds stay what they are."""
     return reward if rule in ODDS else LOWEST + (HIGHEST - LOWEST) * reward
 
 
 def comparison_results(
-    prompt: Sequence[Turn], responses: Sequence[str], judgments: Sequence[JudgmentOut]
+    prompt: Sequence[Turn], responses: Sequence[str], guide: Guide, judgments: Sequence[JudgmentOut]
 ) -> list[dict[str, Any]]:
     """Judged pairs of ``responses`` (indices i < j). Both orders and all votes are one result; what came to no verdict
     has nulls."""
@@ -86,8 +93,8 @@ def comparison_results(
     results = []
     for i in range(len(responses)):
         for j in range(i + 1, len(responses)):
-            first = judged.get(compare(list(prompt), responses[i], responses[j]).pair_id)
-            second = judged.get(compare(list(prompt), responses[j], responses[i]).pair_id)
+            first = judged.get(compare(list(prompt), responses[i], responses[j], guide).pair_id)
+            second = judged.get(compare(list(prompt), responses[j], responses[i], guide).pair_id)
             if first is not None or second is not None:
                 p = first.p_a if first is not None else None if second.p_a is None else 1 - second.p_a
                 results.append({"response_i": i, "response_j": j, "judge_idx": 0, **_scores(p)})

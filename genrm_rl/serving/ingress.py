@@ -22,6 +22,7 @@ from ray import serve
 
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.models import load_tokenizer
+from genrm_rl.preferences.guide import NO_GUIDE, Guide, guide_texts
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Rule
@@ -172,10 +173,12 @@ class RewardService:
 
     # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
 
-    async def check_answer(self, question: Question, answer: str, reference: str | None) -> None:
+    async def check_answer(
+        self, question: Question, answer: str, reference: str | None, guide: Guide = NO_GUIDE
+    ) -> None:
         """413 or 422 for an answer that does not fit, with a second one of its length: those to come are unknown."""
         other = answer if reference is None else reference
-        await self._check_sizes(self.judges.current, [compare(as_prompt(question), answer, other)])
+        await self._check_sizes(self.judges.current, [compare(as_prompt(question), answer, other, guide)])
 
     async def aside(self, work: Callable[..., ResultT], *arguments: object) -> ResultT:
         """``work`` in a thread: what takes longer than a moment must not hold up other calls."""
@@ -185,7 +188,7 @@ class RewardService:
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
         """Reward of one answer among those to the same question that arrive with it."""
         await self.check_answer(question, answer, reference)
-        return (await self._cohorts.join((question, reference), answer)).out
+        return (await self._cohorts.join((question, reference, NO_GUIDE), answer)).out
 
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
         """Rewards of one whole group, and the judgments behind them."""
@@ -198,8 +201,9 @@ class RewardService:
             return await judge.generate(requests, time.time() + self.settings.deadline)
 
     async def _judge_cohort(self, key: tuple[Any, ...], answers: list[str]) -> list[Rewarded]:
-        """``key`` begins with the question and the reference answer."""
-        group = GroupIn(prompt=as_prompt(key[0]), responses=answers, reference=key[1])
+        """``key`` is the question, the reference answer and the guide."""
+        question, reference, guide = key
+        group = GroupIn(prompt=as_prompt(question), responses=answers, reference=reference, **guide.plain())
         reply = await self.reward_group(group, self.settings.cohort_rule)
         return [Rewarded(each, reply.judge_version) for each in reply.groups[0]]
 
@@ -216,7 +220,8 @@ class RewardService:
         shown = []
         for group in body.groups:
             places, texts = self._places(group)
-            shown += [compare(group.prompt, texts[a], texts[b]) for a, b in next_matches(body.rule, len(places), {})]
+            matches = next_matches(body.rule, len(places), {})
+            shown += [compare(group.prompt, texts[a], texts[b], group.guide) for a, b in matches]
         return shown
 
     async def _rewards(self, body: RewardsRequest, began: float, expires: float) -> RewardsReply:
@@ -258,7 +263,7 @@ class RewardService:
         outcomes: dict[tuple[int, int], float | None] = {}
         behind: dict[int, list[str]] = {place: [] for place in texts}
         while matches := next_matches(body.rule, len(places), outcomes):
-            shown = [compare(group.prompt, texts[first], texts[second]) for first, second in matches]
+            shown = [compare(group.prompt, texts[first], texts[second], group.guide) for first, second in matches]
             if outcomes:  # later rounds of a knockout; whoever calls has checked the first round of all groups
                 await self._check_sizes(judge, shown)
             found = await self._ask(judge, shown, body, expires)
@@ -285,7 +290,7 @@ class RewardService:
         """What does not fit the judge is refused before it costs anything; nothing is cut."""
         limit = self.settings.max_characters
         for number, comparison in enumerate(shown):
-            texts = [turn.content for turn in comparison.prompt]
+            texts = [turn.content for turn in comparison.prompt] + guide_texts(comparison.guide)
             for text in (*texts, comparison.response_a, comparison.response_b):
                 if len(text) > limit:
                     raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")

@@ -61,6 +61,10 @@ class ServedJudge:
     def misfit(self, comparison: Comparison, encoder: JudgeEncoder) -> str | None:
         """Why the judge can't read this comparison in full, or None if it can. Raises DataError or ModelError for turns
         that its template does not take."""
+        if comparison.guide.known_answer is not None and not self.judge.show_reference:
+            return "known_answer: this judge is shown none (judge.show_reference is false); leave it out"
+        if comparison.guide and self.kind == "bradley_terry":
+            return "a Bradley-Terry judge scores answers and reads no rubric and no known answer; leave them out"
         if self.form is not None:
             return encoder.response_misfit(comparison, self.form)
         longest = max(map(len, scalar_sequences(self.kind, comparison, encoder)))

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from pydantic import Field
 
+from genrm_rl.config.rubric import Rubric
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.serving.contracts import Judged, JudgmentOut, Turn, Wire
 
@@ -21,6 +22,8 @@ class StoredJudgment(Wire):
     prompt: list[Turn]
     response_a: str
     response_b: str
+    rubric: Rubric = ()
+    known_answer: str | None = None
     judgment: JudgmentOut
 
 
@@ -40,6 +43,8 @@ class RecentJudgments:
             prompt=[Turn(role=turn.role, content=turn.content) for turn in shown.prompt],
             response_a=shown.response_a,
             response_b=shown.response_b,
+            rubric=shown.guide.rubric,
+            known_answer=shown.guide.known_answer,
             judgment=JudgmentOut.of(judged, rationales=True),
         )
         identifier = stored.judgment.id

@@ -17,9 +17,9 @@ from typing import Any
 
 from genrm_rl.errors import ConfigError
 from genrm_rl.judging.types import Judgment, Trace, Verdict
-from genrm_rl.preferences.types import Comparison, content_hash
+from genrm_rl.preferences.types import Comparison, content_hash, guide_parts
 
-FORMAT = 2  # of the stored judgments; another number finds none of the old ones
+FORMAT = 3  # of the stored judgments; another number finds none of the old ones
 BUSY_SECONDS = 5.0  # how long a replica waits while another one writes
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, judgment TEXT NOT NULL) WITHOUT ROWID"
 _log = logging.getLogger(__name__)
@@ -87,10 +87,10 @@ class VerdictCache:
 
 
 def cache_key(comparison: Comparison, judge: str) -> str:
-    """Hash of what is compared, in this order, and of the judge (:meth:`ServedJudge.identity`)."""
+    """Hash of what is compared, in this order, with its guide, and of the judge (:meth:`ServedJudge.identity`)."""
     turns = [[turn.role, turn.content] for turn in comparison.prompt]
     parts = (FORMAT, judge, turns, comparison.response_a, comparison.response_b, comparison.swapped)
-    return content_hash(*parts, length=64)
+    return content_hash(*parts, *guide_parts(comparison.guide), length=64)
 
 
 def weights_fingerprint(model_path: str | Path) -> str:

@@ -243,6 +243,14 @@ def conversations_without_a_shared_prefix(folder: Path) -> BadInput:
     return BadInput(bootstrap(), ("train.jsonl:1: ", "differ from turn 1"), SKIP)
 
 
+def rubric_that_decides_nothing(folder: Path) -> BadInput:
+    rows = [row | {"rubric": "be right"} for row in good_rows()]
+    rows[2]["rubric"] = [{"description": "Is it right?", "choices": ["yes"]}]
+    write_rows(folder / "train.jsonl", rows)
+    write_settings(folder, data={"train": [{"path": "train.jsonl", "columns": {"rubric": "rubric"}}]})
+    return _row(("`rubric`: criterion 1", "a criterion with one choice decides nothing"))
+
+
 DATA_KINDS = (
     missing_data_file,
     missing_data_folder,
@@ -279,4 +287,5 @@ DATA_KINDS = (
     policy_prompt_longer_than_the_context,
     policy_prompts_that_are_all_held_out,
     conversations_without_a_shared_prefix,
+    rubric_that_decides_nothing,
 )

@@ -12,7 +12,11 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 CURL = re.compile(r"curl http://127\.0\.0\.1:8000(\S+)(?: -H '[^']*' -d '(.*?)')?", re.DOTALL)
-PAGES = ("serving", *(f"trainers/{name}" for name in ("openrlhf", "slime", "nemo_gym", "trl", "verl", "openai")))
+PAGES = (
+    "serving",
+    "judges",
+    *(f"trainers/{name}" for name in ("openrlhf", "slime", "nemo_gym", "trl", "verl", "openai")),
+)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -31,6 +35,6 @@ def test_every_example_of_a_page_is_answered(client: httpx.Client, page: str) ->
 
 def test_every_page_of_a_trainer_is_linked_and_has_an_example() -> None:
     pages = sorted(path.stem for path in (DOCS / "trainers").glob("*.md"))
-    assert pages == sorted(page.removeprefix("trainers/") for page in PAGES[1:])
+    assert pages == sorted(page.removeprefix("trainers/") for page in PAGES[2:])
     serving = (DOCS / "serving.md").read_text(encoding="utf-8")
     assert all(f"(trainers/{page}.md)" in serving for page in pages)

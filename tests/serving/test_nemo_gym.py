@@ -70,7 +70,8 @@ def test_compare_gives_one_reward_per_answer_on_gyms_scale(client: httpx.Client)
     reply = client.post("/compare", json=body)
     assert reply.status_code == 200, reply.text
     found = reply.json()
-    native = client.post("/v1/rewards", json={"groups": [{"prompt": question, "responses": ANSWERS}]}).json()
+    group = {"prompt": question, "responses": ANSWERS, "rubric": body["principle"]}
+    native = client.post("/v1/rewards", json={"groups": [group]}).json()
     expected = [1 + 4 * each["reward"] for each in native["groups"][0]]
     assert found["rewards"] == pytest.approx(expected, abs=1e-3)
     assert [(each["response_i"], each["response_j"]) for each in found["comparison_results"]] == [

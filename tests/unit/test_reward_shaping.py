@@ -97,7 +97,7 @@ def answer(index: int, text: str) -> Answer:
     return Answer("p", index, (1, 2), text, (0.0, 0.0), "stop", "base")
 
 
-PROMPT = PolicyPrompt("p", (Message("user", "6 x 7?"),), (1,), known="42")
+PROMPT = PolicyPrompt("p", (Message("user", "6 x 7?"),), (1,), known_answer="42")
 ANSWERS = [answer(0, "It is 41"), answer(1, "It is 42")]
 
 
@@ -137,7 +137,7 @@ def test_a_verifier_needs_something_to_check_against() -> None:
     words = ["--prompts.train", "[{path: x.jsonl}]", "--reward.verifier-weight", "0.5"]
     with pytest.raises(ConfigError, match=r"reward\.verifier_weight has nothing to check prompts\.train\.0"):
         load_config(AlignConfig, None, words)
-    words[1] = "[{path: x.jsonl, answer: answer}]"
+    words[1] = "[{path: x.jsonl, known_answer: answer}]"
     assert load_config(AlignConfig, None, words).reward.verifier_weight == 0.5
     with pytest.raises(ConfigError, match="set reward.verifier_weight to 0"):
         load_config(AlignConfig, None, ["--reward.source", "verifier", "--reward.verifier-weight", "0.5"])
