@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from genrm_rl.config import RunConfig
@@ -87,11 +88,13 @@ def plan(config: JobConfig) -> PlacementPlan:
 def bootstrap_phase(config: RunConfig, prefix: str = "") -> Phase:
     """Engines stay while a learner fits, so both count."""
     shape = shape_of(config.model)
+    models = bootstrap_models(config)
+    memory = shared_memory(models, shape, config.learner)
     return Phase(
         "bootstrap",
         (
             _engines("judge engines", config.rollout, config.model, shape, prefix),
-            _learners("judge learner", config.learner, trained_model(shape, config.learner), prefix),
+            _learners("judge learner", config.learner, memory, prefix, len(models)),
         ),
     )
 
@@ -100,16 +103,9 @@ def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
     """Policy, reference and critic share the learner's bundles and take turns; engines and judge have their own."""
     shape = shape_of(config.model)
     models = learner_models(config)
-    parts: dict[str, float] = {}
-    host = 0.0
-    for name, trained in models.items():
-        memory = (trained_model if trained else frozen_model)(shape, config.learner)
-        shared = {part: memory.parts[part] for part in ("gathered", "activations")}  # of the model whose turn it is
-        parts[name] = memory.total - sum(shared.values())
-        parts |= {part: max(parts.get(part, 0.0), amount) for part, amount in shared.items()}
-        host += memory.host
+    memory = shared_memory(models, shape, config.learner)
     roles = [
-        _learners(", ".join(models), config.learner, Memory(parts, host), prefix, len(models)),
+        _learners(", ".join(models), config.learner, memory, prefix, len(models)),
         _engines("policy engines", config.rollout, config.model, shape, prefix),
     ]
     if config.reward.source == "service" and config.reward.url is None:
@@ -117,6 +113,26 @@ def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
             judge_role(config.judge_model, config.judge_rollout, config.serving.max_replicas, prefix, "judge_rollout")
         )
     return Phase("align", tuple(roles))
+
+
+def shared_memory(models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig) -> Memory:
+    """What models that take turns in one place need together; a single one is a fit."""
+    if len(models) == 1:
+        return trained_model(shape, learner)
+    parts: dict[str, float] = {}
+    host = 0.0
+    for name, trained in models.items():
+        memory = (trained_model if trained else frozen_model)(shape, learner)
+        shared = {part: memory.parts[part] for part in ("gathered", "activations")}  # of the model whose turn it is
+        parts[name] = memory.total - sum(shared.values())
+        parts |= {part: max(parts.get(part, 0.0), amount) for part, amount in shared.items()}
+        host += memory.host
+    return Memory(parts, host)
+
+
+def bootstrap_models(config: RunConfig) -> dict[str, bool]:
+    """Models in the learner's bundles at the most demanding moment, and whether they learn."""
+    return {"judge": True} | ({"reference": False} if "verdict_rl" in config.bootstrap.methods else {})
 
 
 def learner_models(config: AlignConfig) -> dict[str, bool]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
-from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from genrm_rl.alignment.checkpoints import keep_state, restore_state
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.ppo import version_of
 from genrm_rl.alignment.prompts import PolicyPrompt
@@ -43,8 +43,8 @@ class OnlineDPO:
 
     def run(self, measure: Any) -> None:
         """All rounds from the last checkpoint on. ``measure(round)`` is called after each publication."""
-        found = latest_checkpoint(self.hosts.run)
-        first = load_checkpoint(self.hosts, found)["step"] if found is not None else 0
+        found = restore_state(self.hosts)
+        first = found["step"] if found is not None else 0
         if first:
             self.hosts.publish(version_of(first))
         measure(first)
@@ -63,7 +63,7 @@ class OnlineDPO:
             self.hosts.sink.log(row, number)
             shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics)
             self.hosts.say(f"round {number + 1}: {len(pairs)} pairs, {shown}, {row['seconds/step']:.1f} s")
-            save_checkpoint(self.hosts, number + 1, {})
+            keep_state(self.hosts, number + 1, {})
             measure(number + 1)
 
     def pairs(self, number: int) -> tuple[dict[str, Any], list[PairExample]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from genrm_rl.alignment.lost import LossWatch
@@ -17,13 +16,11 @@ from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewa
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
-from genrm_rl.learners.group import LearnerGroup, LearnerRoom
-from genrm_rl.learners.packing import Segment
+from genrm_rl.learners.group import LearnerGroup, learner_groups
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import MetricSink
 from placement.roles import learner_models
 
@@ -64,23 +61,11 @@ class Hosts:
 
     def publish(self, version: str) -> float:
         """The policy's weights to its engines, proved by the parity probe. Returns seconds."""
-        from genrm_rl.rollout.parity import probe_prompts
+        from genrm_rl.rollout.publication import keep_receipt
 
-        prompts = probe_prompts(self.model_path)
-        receipt = self.pool.publish(version, self.policy, self._reference_of(prompts))
-        number = len(list((self.run.path / "sync").glob("*.json"))) if (self.run.path / "sync").is_dir() else 0
-        write_json(
-            self.run.path / "sync" / f"{number:05d}-{version}.json", asdict(receipt) | {"passed": receipt.probe.passed}
-        )
+        receipt = self.pool.publish(version, self.policy, self.policy.probe_reference())
+        keep_receipt(self.run.path, receipt)
         return receipt.seconds
-
-    def _reference_of(self, prompts: tuple[tuple[int, ...], ...]):
-        """What the learner answers to the probe."""
-        from genrm_rl.rollout.parity import ProbeReference
-
-        segments = [Segment(prompt, np.arange(len(prompt) - 1)) for prompt in prompts]
-        rows = self.policy.logprobs(segments)
-        return ProbeReference(prompts, tuple(tuple(row.tolist()) for row in rows))
 
 
 @contextmanager
@@ -140,19 +125,7 @@ def learners_of(
     config: AlignConfig, model_path: Path, console: Console
 ) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
     """Policy, frozen reference, and critic (with GAE); all start loading at once."""
-    with ExitStack() as stack:
-        seed = config.run.seed
-        models = learner_models(config)
-        room = LearnerRoom(config.learner, len(models), lambda line: console.print(line, highlight=False))
-        stack.callback(room.close)
-
-        def group(role: str, **options: object) -> LearnerGroup:
-            made = LearnerGroup(role, model_path, config.learner, seed=seed, room=room, **options)  # type: ignore[arg-type]
-            stack.callback(made.close)
-            made.start()
-            return made
-
-        policy = group("policy")
-        reference = group("reference", trainable=False)
-        critic = group("critic", head="score") if "critic" in models else None
-        yield policy, reference, critic
+    say = _say(console)
+    models = learner_models(config)
+    with learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups:
+        yield groups["policy"], groups["reference"], groups.get("critic")

@@ -52,28 +52,19 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
         continued = " (continued)" if run.resumed else ""
         console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
         if not run.done("policy"):
-            _work_until_done(config, run, console, chat, prompts, model.path, lost)
+            from genrm_rl.learners.group import work_until_done
+
+            work_until_done(
+                lambda: _work(config, run, console, chat, prompts, model.path, lost),
+                config.learner,
+                lambda line: console.print(line, highlight=False),
+            )
         from genrm_rl.alignment.report import write_align_report
 
         report = write_align_report(run, config, console)
         console.print(f"report: {report}", highlight=False)
         check_learned(run)
     return run.path
-
-
-def _work_until_done(config: AlignConfig, run: RunDirectory, console: Console, *inputs: Any) -> None:
-    """:func:`_work`, begun again from the last checkpoint when a learner's worker dies: what its peers hold in memory
-    fits no older weights. Raises LearnerLostError after ``learner.max_failures`` times."""
-    from genrm_rl.learners.group import LearnerLostError
-
-    for left in reversed(range(config.learner.max_failures + 1)):
-        try:
-            _work(config, run, console, *inputs)
-            return
-        except LearnerLostError as lost:
-            if not left:
-                raise
-            console.print(f"{lost}; starting again from the last checkpoint ({left} more times)", highlight=False)
 
 
 def _work(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,28 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from genrm_rl.algorithms.advantages import has_spread
-from genrm_rl.algorithms.policy_objectives import kl_controller
-from genrm_rl.alignment.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from genrm_rl.alignment.experience import RewardedAnswer, nothing_learned, policy_examples, rewarded_answers
+from genrm_rl.alignment.checkpoints import keep_state, restore_state
+from genrm_rl.alignment.experience import nothing_learned, rewarded_answers
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
 from genrm_rl.alignment.statistics import mean, rollout_metrics
-from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
-from genrm_rl.learners.skips import Skips
+from genrm_rl.learners.policy_updates import PolicyUpdates, new_updates
 from genrm_rl.runtime.storage import write_json
 
 
 @dataclass
 class PPO:
-    """State of the loop beside the weights: the KL controller, skipped updates, and the clock of the current step."""
+    """State of the loop beside the weights: that of its updates, and the clock of the current step."""
 
     hosts: Hosts
-    controller: Any
-    skips: Skips
+    updates: PolicyUpdates
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -67,16 +61,15 @@ class PPO:
                 self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
                 self.report(step, rollout, metrics, time.perf_counter() - began)
                 if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == self.config.steps:
-                    save_checkpoint(self.hosts, step + 1, {"kl_coefficient": float(self.controller.value)})
+                    keep_state(self.hosts, step + 1, {"kl_coefficient": float(self.updates.controller.value)})
                 measure(step + 1)
 
     def restore(self) -> int:
         """Weights, optimizers and controller of the last checkpoint. Returns the number of finished steps."""
-        found = latest_checkpoint(self.hosts.run)
-        if found is None:
+        facts = restore_state(self.hosts)
+        if facts is None:
             return 0
-        facts = load_checkpoint(self.hosts, found)
-        self.controller.value = facts["kl_coefficient"]
+        self.updates.controller.value = facts["kl_coefficient"]
         self.hosts.say(f"continuing after step {facts['step']}")
         return facts["step"]
 
@@ -138,67 +131,16 @@ class PPO:
 
     def learn(self, step: int, rollout: Rollout) -> dict[str, float]:
         """Advantages from what was not masked, then the optimizer steps. Returns means over the step."""
-        began = time.perf_counter()
-        sampling, skipped = self.hosts.config.sampling, self.skips.total
+        began, sampling = time.perf_counter(), self.hosts.config.sampling
         answers = rewarded_answers(self.asked(rollout), rollout.groups, self.config, sampling)
-        examples = self.examples(answers) if answers else []
-        if not examples:
-            why = nothing_learned(rollout.groups, self.config, sampling) if not answers else "the correction masks all"
-            self.hosts.say(f"step {step + 1}: nothing is learned: {why}")
-        rows: list[dict[str, float]] = []
-        for epoch in range(self.config.epochs if examples else 0):
-            for part in minibatches(examples, self.config.minibatches, seed=f"{self.hosts.seed}/{step}/{epoch}"):
-                rows.append(self.update(step, part))
-        names = dict.fromkeys(name for row in rows for name in row)
-        means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
-        if "kl_reference" in means:
-            self.controller.update(means["kl_reference"], len(examples))
+        metrics = self.updates.learn(
+            step,
+            [answer.sampled() for answer in answers],
+            lambda: nothing_learned(rollout.groups, self.config, sampling),
+            self.hosts.say,
+        )
         self.seconds["train"] = time.perf_counter() - began
-        counts = {"answers": len(examples), "skipped_updates": self.skips.total - skipped, "empty": not examples}
-        return means | {name: float(value) for name, value in counts.items()}
-
-    def examples(self, answers: Sequence[RewardedAnswer]) -> list[PolicyExample]:
-        """Log-probabilities of learner and reference at the temperature of the rollout, values of the critic,
-        advantages."""
-        hosts, temperature = self.hosts, self.hosts.config.sampling.temperature
-        segments = [answer.segment() for answer in answers]
-        values = None
-        if hosts.critic is not None:
-            values = hosts.critic.values([answer.states() for answer in answers])
-        return policy_examples(
-            answers,
-            hosts.policy.logprobs(segments, temperature=temperature),
-            hosts.reference.logprobs(segments, temperature=temperature),
-            values,
-            self.config,
-            float(self.controller.value),
-        )
-
-    def update(self, step: int, batch: Sequence[PolicyExample]) -> dict[str, float]:
-        """One optimizer step of the critic and, after its warm-up, of the policy. A skipped one has no numbers."""
-        config, found = self.config, {}
-        if self.hosts.critic is not None:
-            objective = ValueRegression(config.value_clip)
-            done = self.hosts.critic.step(batch, objective, learning_rate=config.critic_learning_rate)
-            if self.skips.see(done, f"step {step + 1}: the critic's update"):
-                found |= {"critic_loss": done.loss, "value": done.metrics["value"], "return": done.metrics["return"]}
-            if step < config.critic_warmup:
-                return found
-        objective = PolicyGradient(
-            clip=(config.clip_low, config.clip_high),
-            dual_clip=config.dual_clip,
-            ratio=config.ratio,
-            kl_coefficient=float(self.controller.value) if config.kl_in == "loss" else 0.0,
-            kl_estimator=config.kl_estimator,
-            kl_gradient=config.kl_gradient,
-            aggregation=config.aggregation,
-            temperature=self.hosts.config.sampling.temperature,
-        )
-        rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
-        done = self.hosts.policy.step(batch, objective, learning_rate=rate)
-        if self.skips.see(done, f"step {step + 1}: the policy's update"):
-            found |= {"loss": done.loss, "grad_norm": done.grad_norm, "learning_rate": rate, **done.metrics}
-        return found
+        return metrics
 
     def report(self, step: int, rollout: Rollout, metrics: dict[str, float], seconds: float) -> None:
         """The step's row in ``steps/``, the metric sinks, and one line."""
@@ -207,7 +149,7 @@ class PPO:
             **{f"train/{name}": value for name, value in metrics.items()},
             **{f"seconds/{name}": round(value, 3) for name, value in shares.items()},
             "seconds/step": round(seconds, 3),
-            "train/kl_coefficient": float(self.controller.value),
+            "train/kl_coefficient": float(self.updates.controller.value),
             "rollout/staleness_steps": staleness(rollout, step),
         }
         write_json(self.hosts.run.path / "steps" / f"{step:05d}" / "metrics.json", {"step": step, **row})
@@ -223,9 +165,16 @@ class PPO:
 
 def new_ppo(hosts: Hosts) -> PPO:
     """The loop at its beginning."""
-    config = hosts.config.ppo
-    controller = kl_controller(config.kl_coefficient, config.kl_target, config.kl_horizon)
-    return PPO(hosts, controller, Skips(hosts.config.learner.max_skipped))
+    updates = new_updates(
+        hosts.policy,
+        hosts.reference,
+        hosts.critic,
+        hosts.config.ppo,
+        temperature=hosts.config.sampling.temperature,
+        seed=hosts.seed,
+        max_skipped=hosts.config.learner.max_skipped,
+    )
+    return PPO(hosts, updates)
 
 
 def version_of(step: int) -> str:
@@ -242,22 +191,3 @@ def staleness(rollout: Rollout, step: int) -> float | None:
     """How many updates the weights that wrote the answers were behind, mean over the answers."""
     answers = [judged.answer for group in rollout.groups for judged in group if judged.answer.usable]
     return mean([step - steps_of(answer.weight_version) for answer in answers])
-
-
-def minibatches(examples: Sequence[PolicyExample], count: int, *, seed: str) -> list[list[PolicyExample]]:
-    """``count`` shuffled parts of about equal numbers of tokens; fewer if there are fewer examples.
-
-    Examples are dealt to the lightest part, the longest first, so that no optimizer step has all the long answers.
-    """
-    count = min(count, len(examples))
-    order = list(range(len(examples)))
-    random.Random(seed).shuffle(order)
-    if count == 1:
-        return [[examples[index] for index in order]]
-    parts: list[list[int]] = [[] for _ in range(count)]
-    loads = [0] * count
-    for index in sorted(order, key=lambda i: -len(examples[i].completion_ids)):
-        lightest = loads.index(min(loads))
-        parts[lightest].append(index)
-        loads[lightest] += len(examples[index].completion_ids)
-    return [[examples[index] for index in part] for part in parts]

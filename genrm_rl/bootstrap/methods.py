@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples
 from genrm_rl.bootstrap.star import NothingToLearn, run_star
+from genrm_rl.bootstrap.verdict_rl import run_verdict_rl
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import ITERATED, Method
 from genrm_rl.judging.judge import Judge
@@ -18,7 +22,7 @@ def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
     notes: list[str] = []
     for method in workshop.config.bootstrap.methods:
         try:
-            judges += train_judge(method, workshop)
+            judges += train_judge(method, workshop, judges)
         except NothingToLearn as problem:
             notes.append(str(problem))
             workshop.say(f"{problem}; the run goes on without it")
@@ -27,16 +31,31 @@ def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
     return judges, notes
 
 
-def train_judge(method: Method, workshop: Workshop) -> list[Judge]:
-    """The judges that a method adds to the comparison (the untrained base adds two: with and without reasoning)."""
+def train_judge(method: Method, workshop: Workshop, before: Sequence[Judge] = ()) -> list[Judge]:
+    """The judges that a method adds to the comparison (the untrained base adds two: with and without reasoning).
+    ``before`` are those of the methods before it, from which it may start."""
     if method == "llm_judge":
         base = workshop.base
         return [base, Judge("llm_judge_direct", "generative", base.path, base.version, "direct")]
     if method in ITERATED:
         return [run_star(method, workshop)]
+    if method == "verdict_rl":
+        return [run_verdict_rl(workshop, judge_to_start(workshop, before))]
     if method == "genrm_direct":
         return [fit_direct(workshop)]
     return [fit_reward_model(method, workshop)]
+
+
+def judge_to_start(workshop: Workshop, before: Sequence[Judge]) -> Judge:
+    """The judge that reinforcement learning starts from, asked to reason. Raises NothingToLearn if its method has
+    none."""
+    name = workshop.config.bootstrap.verdict_rl.start_from
+    if name == "base":
+        return workshop.base
+    found = next((judge for judge in before if judge.name == name), None)
+    if found is None:
+        raise NothingToLearn(f"verdict_rl can't start: {name} has no judge (bootstrap.verdict_rl.start_from)")
+    return replace(found, form="cot")
 
 
 def fit_direct(workshop: Workshop) -> Judge:

@@ -7,6 +7,7 @@ from genrm_rl.errors import ConfigError, EnvironmentProblem
 from genrm_rl.preferences.sources import DataSplits, check_test_sets
 from genrm_rl.runtime.room import check_plan, check_room, on_a_cluster
 from genrm_rl.runtime.tracking import check_sinks
+from placement.roles import bootstrap_models
 
 
 def check_settings(config: RunConfig) -> None:
@@ -20,7 +21,7 @@ def check_settings(config: RunConfig) -> None:
         check_attention(config.learner)
         check_weight_backend(config.rollout)
     check_plan(config)
-    check_room(config.rollout, config.learner)
+    check_room(config.rollout, config.learner, len(bootstrap_models(config)))
 
 
 def check_attention(learner: LearnerConfig) -> None:

@@ -35,7 +35,7 @@ from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.sources import DataReport
 from genrm_rl.preferences.splits import EQUAL, NEAR
 from genrm_rl.preferences.types import content_hash
-from genrm_rl.runtime.storage import MARKER, read_json, read_manifest
+from genrm_rl.runtime.storage import MARKER, is_complete, read_json, read_manifest
 from genrm_rl.runtime.trace_store import read_traces
 
 KINDS = {"bradley_terry": "scalar", "pairrm": "pair_classifier"}
@@ -49,6 +49,7 @@ LABELS = {
     "star_dpo": "STaR-DPO",
     "star_rationalizer": "STaR-Rationalizer",
     "star_rationalizer_dpo": "STaR-Rationalizer DPO",
+    "verdict_rl": "Verdict RL",
 }
 IN_DISTRIBUTION = ("id", "id_neutral")
 
@@ -161,11 +162,12 @@ def gate_rows(run: Path) -> Iterable[GateRow]:
         if iteration == 1:
             yield gate_row(method, 0, read_json(folder / "parent.json"), promoted=True, reason="before training")
         checkpoint = read_manifest(folder.parent / "checkpoint")
-        examples = read_manifest(folder.parent / "examples")
+        chosen = folder.parent / "examples"  # none where traces are learned from as they are sampled
+        examples = read_manifest(chosen)["examples"] if is_complete(chosen) else None
         yield gate_row(
             method, iteration, read_json(folder / "candidate.json"), promoted=manifest["promoted"],
             reason=manifest["reason"],
-            examples=examples["examples"], loss=checkpoint.get("final_loss"),
+            examples=examples, loss=checkpoint.get("final_loss"),
             checkpoint=str((folder.parent / "checkpoint").relative_to(run)),
         )  # fmt: skip
 

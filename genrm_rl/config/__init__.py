@@ -12,6 +12,7 @@ from genrm_rl.config.bootstrap import (
 )
 from genrm_rl.config.data import ColumnMap, DataConfig, SourceConfig, WorldConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.on_policy import OnPolicyConfig, VerdictRLConfig
 
 __all__ = [
     "ITERATED",
@@ -24,11 +25,13 @@ __all__ = [
     "LearnerConfig",
     "Method",
     "ModelConfig",
+    "OnPolicyConfig",
     "RolloutConfig",
     "RunConfig",
     "RunSettings",
     "SelectionConfig",
     "SourceConfig",
     "TrackingConfig",
+    "VerdictRLConfig",
     "WorldConfig",
 ]

@@ -10,16 +10,18 @@ from pydantic import field_validator, model_validator
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.data import DataConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.on_policy import VerdictRLConfig
 
 Method = Literal[
     "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
-    "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo",
+    "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo", "verdict_rl",
 ]  # fmt: skip
 Scoring = Literal[
     "pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "pandalm", "auto_j"
 ]  # fmt: skip
 RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 ITERATED: tuple[Method, ...] = ("star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo")
+WRITERS: tuple[Method, ...] = (*ITERATED, "genrm_direct")  # methods whose weights another one can start from
 
 
 class SelectionConfig(Section):
@@ -74,10 +76,26 @@ class BootstrapConfig(Section):
         lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "PairRM-style classifier"
     )
 
+    verdict_rl: VerdictRLConfig = setting(VerdictRLConfig, "RL on verdicts")
+
     @field_validator("methods")
     @classmethod
     def _some_once(cls, value: tuple[Method, ...]) -> tuple[Method, ...]:
         return _each_once(value, get_args(Method))
+
+    @model_validator(mode="after")
+    def _starts_from_what_is_there(self) -> BootstrapConfig:
+        start = self.verdict_rl.start_from
+        if "verdict_rl" not in self.methods or start == "base":
+            return self
+        before = [method for method in self.methods[: self.methods.index("verdict_rl")] if method in WRITERS]
+        if start not in before:
+            known = ", ".join(("base", *before))
+            raise ValueError(
+                f"verdict_rl.start_from {start!r} is no judge that is trained before verdict_rl: {known}; choose one, "
+                f"or list a method of {', '.join(WRITERS)} before verdict_rl in methods"
+            )
+        return self
 
     @model_validator(mode="after")
     def _only_what_the_loss_has(self) -> BootstrapConfig:

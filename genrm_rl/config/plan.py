@@ -34,7 +34,9 @@ def plan_rounds(config: RunConfig, train_pairs: int) -> list[PlannedRound]:
     for method in config.bootstrap.methods:
         if method == "llm_judge":
             continue
-        if method in ITERATED:
+        if method == "verdict_rl":
+            rows.append(_verdict_rl(config, train_pairs))
+        elif method in ITERATED:
             rows += [
                 _iterated_round(config, method, index, train_pairs) for index in range(config.bootstrap.iterations)
             ]
@@ -75,6 +77,23 @@ def _iterated_round(config: RunConfig, method: Method, index: int, train_pairs: 
     traces = 2 * pairs * samples * (2 if method == "star_rationalizer_dpo" else 1)
     per_order = selection.pairs_per_order if method.endswith("dpo") else selection.max_kept_per_order
     return _row(config, method, index + 1, pairs, traces, 2 * pairs * min(per_order, samples))
+
+
+def _verdict_rl(config: RunConfig, train_pairs: int) -> PlannedRound:
+    """Every trace of a step may be learned from in the same step."""
+    settings = config.bootstrap.verdict_rl
+    per_step = 2 * min(settings.pairs_per_step, train_pairs) * settings.samples_per_order
+    traces = settings.steps * per_step
+    return PlannedRound(
+        method="verdict_rl",
+        iteration=1,
+        pairs=train_pairs,
+        traces_sampled=traces,
+        tokens_sampled_at_most=traces * config.judge.max_rationale,
+        examples_at_most=traces,
+        batch_size=math.ceil(per_step / settings.minibatches),
+        steps_at_most=settings.steps * settings.minibatches,
+    )
 
 
 def _single_fit(config: RunConfig, method: Method, train_pairs: int) -> PlannedRound:

@@ -17,6 +17,7 @@ LABELS = {
     "star_dpo": "STaR-DPO",
     "star_rationalizer": "STaR-Rationalizer",
     "star_rationalizer_dpo": "STaR-Rationalizer-DPO",
+    "verdict_rl": "Verdict RL",
 }
 COLUMNS: tuple[Decoding, ...] = ("sampled", "greedy")
 

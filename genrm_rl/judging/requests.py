@@ -71,13 +71,15 @@ def judge_requests(
     top_p: float,
     samples: int = 1,
     hints: Mapping[str, Slot] | None = None,
+    sampled_logprobs: bool = False,
 ) -> Iterator[JudgeRequest]:
     """Requests for ``samples`` judgments of every comparison, in exactly the orders given (see :func:`both_orders`).
 
     Ids are ``purpose/judge_version/form/pair_id/order/sample``; seeds are a hash of the run's seed and the same parts,
     so that neither depends on batching, resuming, or which engine serves them. ``hints`` (rationalize only) maps pair
-    ids to the better slot *in the canonical orientation*. Raises DataError for a comparison that does not fit the
-    context.
+    ids to the better slot *in the canonical orientation*. ``sampled_logprobs`` asks for the log-probability of every
+    sampled token; no verdict is forced then, because forced tokens are not sampled. Raises DataError for a comparison
+    that does not fit the context.
     """
     for comparison in comparisons:
         hint = None
@@ -102,6 +104,7 @@ def judge_requests(
                 seed=derive_seed(run_seed, *parts),
                 logprob_token_ids=encoder.logprob_token_ids,
                 stop_token_ids=(encoder.stop_token_id,),
+                sampled_logprobs=sampled_logprobs,
             )
             yield JudgeRequest(request, comparison, form, index, judge_version, hint)
 
@@ -165,9 +168,9 @@ def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: Judge
     Muennighoff et al. 2025, arXiv 2501.19393): prompt + completion + marker, one token.
 
     None unless forcing is on (``judge.force_verdict``), and for a completion that gave a verdict, abstained,
-    contradicted itself, or is an engine's failure.
+    contradicted itself, is an engine's failure, or is learned from as it was sampled.
     """
-    if not encoder.force_verdict or asked.form == "direct":
+    if not encoder.force_verdict or asked.form == "direct" or asked.request.sampled_logprobs:
         return None
     text = encoder.chat.decode(result.token_ids)
     verdict = _parse(asked, text, result.finish_reason, encoder).verdict
@@ -314,4 +317,5 @@ def _trace(
         seed=asked.request.seed,
         sample_index=asked.sample_index,
         log_odds=log_odds,
+        logprobs_T=tuple(result.sampled_logprobs_T),
     )

@@ -54,7 +54,8 @@ class Trace:
     ``log_odds`` is the log-probability of A's verdict token less that of B's, in nats, *in this order*; ``p_a`` is the
     same as P(slot A wins), which is 0 or 1 where the log-odds still tell. Both are None for a non-verdict, and where
     the log-probabilities are not known. ``verdict`` is in this order too; :class:`Judgment` folds both orders into the
-    canonical one.
+    canonical one. ``logprobs_T`` are the engine's log-probabilities of the sampled tokens, where they were asked for (a
+    judge that learns from its own traces).
     """
 
     trace_id: str
@@ -74,6 +75,7 @@ class Trace:
     seed: int
     sample_index: int
     log_odds: float | None = None
+    logprobs_T: tuple[float, ...] = ()
 
     @property
     def canonical_verdict(self) -> Verdict:

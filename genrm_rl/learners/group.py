@@ -7,7 +7,8 @@ run instead: its workers join one process group, and every call goes to all of t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from genrm_rl.learners.learner import StepMetrics
     from genrm_rl.learners.network import HeadKind
     from genrm_rl.rollout.held_weights import HeldWeights
+    from genrm_rl.rollout.parity import ProbeReference
     from genrm_rl.rollout.settings import EngineSettings, WeightBackend
 
 
@@ -172,6 +174,7 @@ class LearnerGroup:
     ) -> None:
         self.role = role
         self._config = config
+        self._model_dir = model_dir
         options = [room.options(rank) if room else _own_options(config) for rank in range(config.workers)]
         self._actors = [LearnerActor.options(**chosen).remote() for chosen in options]
         self._setup = [
@@ -225,6 +228,16 @@ class LearnerGroup:
         self._payloads += 1
         return LearnerPayload(self._payloads, backend, self._call, self._actors)
 
+    def probe_reference(self) -> ProbeReference:
+        """What the learner answers to the parity probe's prompts, to be published with its weights."""
+        import numpy as np
+
+        from genrm_rl.rollout.parity import ProbeReference, probe_prompts
+
+        prompts = probe_prompts(self._model_dir)
+        rows = self.logprobs([Segment(prompt, np.arange(len(prompt) - 1)) for prompt in prompts])
+        return ProbeReference(prompts, tuple(tuple(row.tolist()) for row in rows))
+
     def save(self, directory: Path) -> None:
         """Write an HF checkpoint into an existing directory that all workers reach."""
         self._first("save", str(directory))
@@ -265,3 +278,35 @@ class LearnerGroup:
             return answers(calls, name, deadline=deadline, setting=setting, workers=self._workers, say=say)
         except (RayActorError, ObjectLostError) as gone:  # its answer can be lost with its node too
             raise LearnerLostError(f"a worker of the {self.role} died") from gone
+
+
+@contextmanager
+def learner_groups(
+    models: Mapping[str, bool], model_dir: Path, config: LearnerConfig, *, seed: int, say: Callable[[str], None]
+) -> Iterator[dict[str, LearnerGroup]]:
+    """A group for each of ``models`` (role -> whether it learns) in one room; all start loading at once. A ``critic``
+    has a score head."""
+    with ExitStack() as stack:
+        room = LearnerRoom(config, len(models), say)
+        stack.callback(room.close)
+        groups: dict[str, LearnerGroup] = {}
+        for role, learns in models.items():
+            head: HeadKind = "score" if role == "critic" else "language"
+            made = LearnerGroup(role, model_dir, config, head=head, seed=seed, trainable=learns, room=room)
+            stack.callback(made.close)
+            made.start()
+            groups[role] = made
+        yield groups
+
+
+def work_until_done(work: Callable[[], None], config: LearnerConfig, say: Callable[[str], None]) -> None:
+    """``work``, begun again from its last checkpoint when a worker dies: what its peers hold in memory fits no
+    older weights. Raises LearnerLostError after ``learner.max_failures`` times."""
+    for left in reversed(range(config.max_failures + 1)):
+        try:
+            work()
+            return
+        except LearnerLostError as lost:
+            if not left:
+                raise
+            say(f"{lost}; starting again from the last checkpoint ({left} more times)")

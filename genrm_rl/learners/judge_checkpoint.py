@@ -16,6 +16,7 @@ KIND_OF_OBJECTIVE: dict[str, JudgeKind] = {
     "sft": "generative",
     "dpo": "generative",
     "direct": "generative",
+    "verdict_rl": "generative",
     "bradley_terry": "bradley_terry",
     "pairrm": "pairrm",
 }

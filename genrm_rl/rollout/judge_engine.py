@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import JudgeRequest, collect_traces, requests_again
 from genrm_rl.judging.types import Trace, Verdict
-from genrm_rl.rollout.types import SyncReceipt
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import remove_tree, write_json
+from genrm_rl.runtime.storage import remove_tree
 from genrm_rl.runtime.trace_store import TraceJournal, read_traces, write_traces
 
 if TYPE_CHECKING:
+    from genrm_rl.learners.group import LearnerGroup
     from genrm_rl.rollout.pool import EnginePool
 
 FLUSH_SECONDS = 5.0
@@ -44,7 +43,7 @@ class JudgeEngine:
         self.base = base
         self.console = console
         self._pool: EnginePool | None = None
-        self._serves = base.path
+        self._serves: Path | str = base.path
         self._cleanup = ExitStack()
 
     def __enter__(self) -> JudgeEngine:
@@ -61,13 +60,14 @@ class JudgeEngine:
         description: str,
         *,
         ask_again: bool = False,
+        weights: LearnerGroup | None = None,
     ) -> list[Trace]:
         """Traces of ``requests`` by ``judge``, as stage ``name`` of the run.
 
         Finished traces go to a journal while others are still generated; after a kill only the missing ones are
         sampled. A trace that timed out or whose engine failed is asked for once more, then
         kept as the non-verdict that it is. With ``ask_again``, an order of a comparison that came to no verdict at all
-        is asked once more (see :func:`requests_again`); its traces are added.
+        is asked once more (see :func:`requests_again`); its traces are added. ``weights``: see :meth:`serve`.
         """
         work = self.run.path / "work" / name
 
@@ -76,11 +76,11 @@ class JudgeEngine:
             journal = TraceJournal(work, FLUSH_SECONDS)
             before = len(journal.finished)
             started = time.perf_counter()
-            self._sample(judge, wanted, journal, description)
+            self._sample(judge, wanted, journal, description, weights)
             if ask_again:
                 finished = [journal.finished[request.request_id] for request in wanted]
                 more = requests_again(wanted, finished)
-                self._sample(judge, more, journal, f"{description} (orders without a verdict)")
+                self._sample(judge, more, journal, f"{description} (orders without a verdict)", weights)
                 wanted += more
             traces = [journal.finished[request.request_id] for request in wanted]
             write_traces(directory / "traces.parquet", traces)
@@ -92,19 +92,35 @@ class JudgeEngine:
         remove_tree(work)
         return read_traces(path / "traces.parquet")
 
-    def serve(self, judge: Judge) -> None:
-        """Make ``judge`` the one that the engines answer for."""
-        pool = self._running_pool()
-        if self._serves != judge.path:
-            self._keep(pool.publish(judge.version, judge.path))
-            self._serves = judge.path
+    def serve(self, judge: Judge, weights: LearnerGroup | None = None) -> None:
+        """Make ``judge`` the one that the engines answer for; its weights are those of its directory, or those that
+        the learner ``weights`` holds now, under the judge's version."""
+        from genrm_rl.rollout.publication import keep_receipt
 
-    def _sample(self, judge: Judge, wanted: list[JudgeRequest], journal: TraceJournal, description: str) -> None:
+        pool = self._running_pool()
+        wanted = judge.path if weights is None else judge.version
+        if self._serves == wanted:
+            return
+        if weights is None:
+            receipt = pool.publish(judge.version, judge.path)
+        else:
+            receipt = pool.publish(judge.version, weights, weights.probe_reference())
+        keep_receipt(self.run.path, receipt)
+        self._serves = wanted
+
+    def _sample(
+        self,
+        judge: Judge,
+        wanted: list[JudgeRequest],
+        journal: TraceJournal,
+        description: str,
+        weights: LearnerGroup | None,
+    ) -> None:
         """What the journal does not have yet."""
         missing = [request for request in wanted if request.request_id not in journal.finished]
         if not missing:
             return
-        self.serve(judge)
+        self.serve(judge, weights)
         again: list[JudgeRequest] = []
         by_id = {request.request_id: request for request in missing}
         try:
@@ -131,11 +147,6 @@ class JudgeEngine:
             pool = EnginePool(self.base.path, self.config.rollout, self.config.model, console=self.console)
             self._pool = self._cleanup.enter_context(pool)
         return self._pool
-
-    def _keep(self, receipt: SyncReceipt) -> None:
-        folder = self.run.path / "sync"
-        number = len(list(folder.glob("*.json"))) if folder.is_dir() else 0
-        write_json(folder / f"{number:04d}-{receipt.version}.json", asdict(receipt) | {"passed": receipt.probe.passed})
 
 
 def sampling_facts(traces: Sequence[Trace], judge: Judge) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,19 @@ from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.sync_client import RPC_SECONDS, EngineSyncClient, Payload, WeightHolder, in_phases
 from genrm_rl.rollout.types import ParityProbe, SyncReceipt
 from genrm_rl.runtime.object_store import fetch
+from genrm_rl.runtime.storage import write_json
 
 if TYPE_CHECKING:
     import torch
 
     from genrm_rl.rollout.parity import ProbeReference
+
+
+def keep_receipt(run: Path, receipt: SyncReceipt) -> None:
+    """Write the receipt under ``sync/`` of a run directory, numbered in order."""
+    folder = run / "sync"
+    number = len(list(folder.glob("*.json"))) if folder.is_dir() else 0
+    write_json(folder / f"{number:05d}-{receipt.version}.json", asdict(receipt) | {"passed": receipt.probe.passed})
 
 
 class PublishedWeights:

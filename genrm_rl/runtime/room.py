@@ -28,10 +28,11 @@ def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
         raise EnvironmentProblem(problems[0])
 
 
-def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:
+def check_room(rollout: RolloutConfig, learner: LearnerConfig, models: int = 1) -> None:
     """Raise EnvironmentProblem if this machine can't hold engines and learners together: one would wait for ever.
 
-    The engines stay while a learner fits; on GPUs too, where each keeps what it has reserved.
+    The engines stay while a learner fits; on GPUs too, where each keeps what it has reserved. ``models`` that share a
+    learner's place have CPUs each.
     """
     if on_a_cluster():
         return
@@ -46,7 +47,7 @@ def check_room(rollout: RolloutConfig, learner: LearnerConfig) -> None:
             f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for "
             f"{engines:g}, and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"
         )
-    cpus = rollout.engines * bundle["CPU"] + learner.workers * learner.cpus_per_worker
+    cpus = rollout.engines * bundle["CPU"] + learner.workers * learner.cpus_per_worker * models
     if cpus > logical_cpus():
         raise EnvironmentProblem(
             f"the run asks for {cpus:g} CPUs at once and Ray may hand out {logical_cpus()} here; lower "

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("sample_index", pa.int32()),
         ("log_odds", pa.float64()),
+        ("logprobs_T", pa.list_(pa.float32())),
     ]
 )
 assert [field.name for field in fields(Trace)] == SCHEMA.names
@@ -67,6 +68,7 @@ def _rows(path: Path) -> Iterator[Trace]:
         row["verdict"] = Verdict(row["verdict"])
         row["prompt_token_ids"] = tuple(row["prompt_token_ids"])
         row["completion_token_ids"] = tuple(row["completion_token_ids"])
+        row["logprobs_T"] = tuple(row["logprobs_T"] or ())  # a file of an earlier version has none
         yield Trace(**row)
 
 

@@ -20,6 +20,7 @@ from genrm_rl.judging.types import Judgment, Trace, Verdict
 from genrm_rl.preferences.types import Comparison, content_hash, guide_parts
 
 FORMAT = 3  # of the stored judgments; another number finds none of the old ones
+WITHOUT_TOKENS = {"prompt_token_ids": (), "completion_token_ids": (), "logprobs_T": ()}
 BUSY_SECONDS = 5.0  # how long a replica waits while another one writes
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, judgment TEXT NOT NULL) WITHOUT ROWID"
 _log = logging.getLogger(__name__)
@@ -101,17 +102,14 @@ def weights_fingerprint(model_path: str | Path) -> str:
 
 def judgment_to_json(judgment: Judgment) -> str:
     """A judgment with the words of its traces, without their tokens."""
-    traces = tuple(replace(each, prompt_token_ids=(), completion_token_ids=()) for each in judgment.traces)
+    traces = tuple(replace(each, **WITHOUT_TOKENS) for each in judgment.traces)
     return json.dumps(asdict(replace(judgment, traces=traces)), ensure_ascii=False)
 
 
 def judgment_from_json(text: str) -> Judgment:
     """The inverse of :func:`judgment_to_json`."""
     fields = json.loads(text)
-    traces = tuple(
-        Trace(**each | {"verdict": Verdict(each["verdict"]), "prompt_token_ids": (), "completion_token_ids": ()})
-        for each in fields["traces"]
-    )
+    traces = tuple(Trace(**each | {"verdict": Verdict(each["verdict"])} | WITHOUT_TOKENS) for each in fields["traces"])
     verdicts = {name: fields[name] and Verdict(fields[name]) for name in ("verdict", "verdict_ab", "verdict_ba")}
     return Judgment(**fields | verdicts | {"traces": traces})
 

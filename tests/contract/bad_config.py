@@ -121,6 +121,11 @@ def method_named_twice(folder: Path) -> BadInput:
     return BadInput(words, ("bootstrap.methods", "llm_judge"), "name each once")
 
 
+def verdict_rl_from_a_judge_that_comes_later(folder: Path) -> BadInput:
+    words = bootstrap("--bootstrap.methods", "[verdict_rl, star_dpo]", "--bootstrap.verdict-rl.start-from", "star_dpo")
+    return BadInput(words, ("bootstrap", "verdict_rl.start_from 'star_dpo'"), "before verdict_rl in methods")
+
+
 def no_decoding(folder: Path) -> BadInput:
     return BadInput(bootstrap("--evaluation.decoding", "[]"), ("evaluation.decoding",), "name at least one")
 

@@ -28,7 +28,7 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     report = report_of(small_run)
     found = {(row.judge, row.test_set, row.decoding) for row in report.results}
     for test_set in ("id", "family_neutral"):
-        for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo"):
+        for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo", "verdict_rl"):
             assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
         for judge in ("llm_judge_direct", "genrm_direct", "bradley_terry", "pairrm", "longer_answer", "lexical"):
             assert (judge, test_set, "deterministic") in found
@@ -100,13 +100,31 @@ def test_checkpoints_load_and_name_their_parent(small_run: Path):
 
 def test_every_publication_is_proved(small_run: Path):
     receipts = [json.loads(path.read_text()) for path in sorted((small_run / "sync").glob("*.json"))]
-    assert {receipt["version"] for receipt in receipts} >= {"star_dpo-1", "genrm_direct-1"}
+    assert {receipt["version"] for receipt in receipts} >= {"star_dpo-1", "genrm_direct-1", "verdict_rl-step1"}
     assert all(receipt["passed"] for receipt in receipts)
 
 
 def test_gate_rows_follow_the_rounds(small_run: Path):
     rows = [(row.method, row.iteration) for row in report_of(small_run).learning_curve]
-    assert rows == [("star_dpo", 0), ("star_dpo", 1), ("star_rationalizer_dpo", 0), ("star_rationalizer_dpo", 1)]
+    methods = ("star_dpo", "star_rationalizer_dpo", "verdict_rl")
+    assert rows == [(method, iteration) for method in methods for iteration in (0, 1)]
+
+
+def test_verdict_rl_learns_from_its_own_traces_and_starts_from_the_judge_before(small_run: Path):
+    folder = small_run / "methods/verdict_rl/round1"
+    versions = []
+    for step in range(2):
+        traces = read_traces(folder / f"steps/{step:05d}/traces/traces.parquet")
+        assert len(traces) == 6 * 2 * 3 and {trace.swapped for trace in traces} == {True, False}
+        assert all(len(trace.logprobs_T) == len(trace.completion_token_ids) for trace in traces)
+        versions += sorted({trace.judge_version for trace in traces})
+        row = read_json(folder / f"steps/{step:05d}/metrics.json")
+        assert 0 <= row["right_in_both"] <= row["right"] <= 1 and row["train/answers"] > 0
+        assert abs(row["train/kl_engine"]) < 1e-3, "engine and learner compute the same policy"
+    assert versions == ["star_dpo-1", "verdict_rl-step1"]
+    manifest = read_manifest(folder / "checkpoint")
+    assert manifest["parent"]["version"] == "star_dpo-1" and manifest["trained_tokens"] > 0
+    assert not (folder / "state").exists(), "states of a finished training are of no more use"
 
 
 def test_a_finished_run_is_only_read(small_run: Path, small_config):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
-from genrm_rl.alignment.experience import nothing_learned, policy_examples, rewarded_answers
+from genrm_rl.alignment.experience import nothing_learned, rewarded_answers
 from genrm_rl.alignment.ppo import PPO
 from genrm_rl.alignment.prompts import PolicyPrompt, PromptSets
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import AlignConfig, PPOConfig, SamplingConfig
-from genrm_rl.learners.skips import Skips
+from genrm_rl.learners.experience import policy_examples
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.types import Mask, RewardRecord
 
@@ -36,7 +36,7 @@ def examples(group: list[JudgedAnswer], config: PPOConfig, sampling: SamplingCon
     values = given.get("values")
     critic = None if values is None else [np.array(values[answer.answer.index]) for answer in answers]
     learner = [row + given.get("ahead", 0.0) for row in rows]
-    return policy_examples(answers, learner, rows, critic, config, 0.0)
+    return policy_examples([answer.sampled() for answer in answers], learner, rows, critic, config, 0.0)
 
 
 def kept(group: list[JudgedAnswer], sampling: SamplingConfig) -> list[tuple[int, float]]:
@@ -128,7 +128,7 @@ def test_a_step_learns_from_no_more_groups_than_it_asks_for() -> None:
 def test_a_refill_asks_for_as_many_questions_as_should_fill_the_batch() -> None:
     config = AlignConfig(ppo=PPOConfig(prompts_per_step=6, refills=2))
     prompts = PromptSets([PolicyPrompt(f"p{i}", (), (i,)) for i in range(40)], {})
-    loop = PPO(SimpleNamespace(config=config, prompts=prompts, seed=0), None, Skips(1))  # type: ignore[arg-type]
+    loop = PPO(SimpleNamespace(config=config, prompts=prompts, seed=0), None)  # type: ignore[arg-type]
     good, flat = [judged(0, 1.0), judged(1, 0.0)], [judged(0, 0.5), judged(1, 0.5)]
     for spread, without, expected in ((6, 0, 0), (8, 2, 0), (3, 3, 6), (5, 1, 2), (0, 6, 6), (2, 4, 6)):
         rollout = Rollout([good] * spread + [flat] * without, [], "v", 0.0, 0.0)

@@ -1,0 +1,162 @@
+"""A judge that learns from its own traces as they are sampled: sample in both orders, learn, publish, again.
+
+It is sampled at temperature 1 without a nucleus, so that what is learned is what was sampled from. Traces of a step are
+on disk before anything is learned from them; a run killed anywhere goes on from its last checkpoint, and steps that
+were sampled since then are learned from again as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from genrm_rl.bootstrap.own_traces import Numbers, step_pairs
+from genrm_rl.bootstrap.star import NothingToLearn, pass_gate
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import Method, OnPolicyConfig
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.requests import both_orders, judge_requests
+from genrm_rl.judging.types import Trace
+from genrm_rl.runtime.storage import read_json, remove_tree, write_json
+
+if TYPE_CHECKING:
+    from genrm_rl.learners.group import LearnerGroup
+
+    Groups = Mapping[str, LearnerGroup]
+
+
+class Lesson(Protocol):
+    """How a step's traces change the policy."""
+
+    def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:
+        """The step's updates. Returns its numbers; among them ``train/empty`` and ``train/tokens``."""
+        ...
+
+    def describe(self, row: Numbers) -> str:
+        """A step's numbers for the person who watches."""
+        ...
+
+
+def run_on_policy(
+    method: Method,
+    workshop: Workshop,
+    start: Judge,
+    config: OnPolicyConfig,
+    models: Mapping[str, bool],
+    lesson_of: Callable[[Groups], Lesson],
+    empty: str,
+) -> Judge:
+    """Train from ``start``'s weights, keep the checkpoint, pass the gate.
+
+    ``models`` live beside the engines (role -> whether it learns), ``policy`` among them. Raises NothingToLearn with
+    ``empty`` if no step learned anything.
+    """
+    from genrm_rl.learners.group import learner_groups, work_until_done
+
+    folder = f"methods/{method}/round1"
+    # Engine and learner have to compute alike, or the probe refuses the weights.
+    learner = workshop.config.learner.model_copy(update={"precision": workshop.config.model.dtype})
+
+    def work() -> None:
+        with learner_groups(models, start.path, learner, seed=workshop.seed, say=workshop.say) as groups:
+            OnPolicyLoop(method, folder, workshop, start, config, groups["policy"], lesson_of(groups), empty).run()
+
+    if not workshop.run.done(f"{folder}/checkpoint"):
+        work_until_done(work, workshop.config.learner, workshop.say)
+    remove_tree(workshop.run.path / folder / "state")
+    checkpoint = workshop.run.path / folder / "checkpoint"
+    return pass_gate(folder, start, Judge(method, "generative", checkpoint, f"{method}-1", "cot", 1), workshop)
+
+
+@dataclass
+class OnPolicyLoop:
+    """One run of the loop over living learners."""
+
+    method: Method
+    folder: str
+    workshop: Workshop
+    start: Judge
+    config: OnPolicyConfig
+    policy: LearnerGroup
+    lesson: Lesson
+    empty: str
+
+    def run(self) -> None:
+        """All steps from the last checkpoint on, then the trained judge's checkpoint."""
+        from genrm_rl.learners.run_state import latest_checkpoint, load_checkpoint, save_checkpoint
+
+        run, learner, state = self.workshop.run, self.workshop.config.learner, f"{self.folder}/state"
+        found, first = latest_checkpoint(run, state), 0
+        if found is not None:
+            first = load_checkpoint(found, {"policy": self.policy}, learner)["step"]
+            self.workshop.say(f"{self.method}: continuing after step {first}")
+        for step in range(first, self.config.steps):
+            self.step(step)
+            if (step + 1) % self.config.checkpoint_every == 0 or step + 1 == self.config.steps:
+                save_checkpoint(run, state, step + 1, {"policy": self.policy}, learner, {})
+        self.keep()
+
+    def step(self, step: int) -> None:
+        """Sample (or read what was sampled), learn, and note the numbers."""
+        began = time.perf_counter()
+        traces = self.sample(step)
+        sampled = time.perf_counter()
+        row = self.lesson.learn(step, traces)
+        row |= {
+            "seconds/sample": round(sampled - began, 3),
+            "seconds/learn": round(time.perf_counter() - sampled, 3),
+        }
+        write_json(self.workshop.run.path / self.folder / "steps" / f"{step:05d}" / "metrics.json", row)
+        self.workshop.sink.log(
+            {f"{self.method}/{name}": value for name, value in row.items() if value is not None}, step
+        )
+        self.workshop.say(
+            f"{self.method} step {step + 1}/{self.config.steps}: {self.lesson.describe(row)}, "
+            f"sampled in {row['seconds/sample']:.1f} s, learned in {row['seconds/learn']:.1f} s"
+        )
+
+    def sample(self, step: int) -> list[Trace]:
+        """Traces of the step's pairs in both orders, by the weights after ``step`` steps; a stage of the run."""
+        config, workshop = self.config, self.workshop
+        judge = replace(self.start, version=f"{self.method}-step{step}") if step else self.start
+        pairs = step_pairs(workshop.splits.train, step, config.pairs_per_step, workshop.seed)
+        requests = judge_requests(
+            both_orders(pair.comparison() for pair in pairs),
+            workshop.encoder,
+            form="cot",
+            judge_version=judge.version,
+            purpose=self.method,
+            run_seed=workshop.seed,
+            temperature=1.0,
+            top_p=1.0,
+            samples=config.samples_per_order,
+            sampled_logprobs=True,
+        )
+        name = f"{self.folder}/steps/{step:05d}/traces"
+        title = f"{self.method}, step {step + 1} of {config.steps}"
+        return workshop.engine.sample_stage(name, judge, requests, title, weights=self.policy if step else None)
+
+    def keep(self) -> None:
+        """The trained judge as a checkpoint in HF layout. Raises NothingToLearn if no step learned anything."""
+        run = self.workshop.run
+        folder = run.path / self.folder / "steps"
+        rows = [read_json(folder / f"{step:05d}" / "metrics.json") for step in range(self.config.steps)]
+        if all(row["train/empty"] for row in rows):
+            raise NothingToLearn(f"{self.method} has nothing to learn from in {len(rows)} steps: {self.empty}")
+
+        def compute(directory: Path) -> dict[str, Any]:
+            self.policy.save(directory)
+            return {
+                "objective": self.method,
+                "version": f"{self.method}-{run.hash}",
+                "parent": {"version": self.start.version, "path": str(self.start.path)},
+                "steps": len(rows),
+                "trained_tokens": int(sum(row["train/tokens"] for row in rows)),
+                "generated_tokens": int(sum(row["tokens"] for row in rows)),
+                "final_loss": next((row["train/loss"] for row in reversed(rows) if "train/loss" in row), None),
+            }
+
+        run.stage(f"{self.folder}/checkpoint", compute)
