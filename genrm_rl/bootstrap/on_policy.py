@@ -54,7 +54,7 @@ def run_on_policy(
     ``models`` live beside the engines (role -> whether it learns), ``policy`` among them. Raises NothingToLearn with
     ``empty`` if no step learned anything.
     """
-    from genrm_rl.learners.group import learner_groups, work_until_done
+    from genrm_rl.learners.group import LearnerLostError, learner_groups, work_until_done
 
     folder = f"methods/{method}/round1"
     # Engine and learner have to compute alike, or the probe refuses the weights.
@@ -62,7 +62,13 @@ def run_on_policy(
 
     def work() -> None:
         with learner_groups(models, start.path, learner, seed=workshop.seed, say=workshop.say) as groups:
-            OnPolicyLoop(method, folder, workshop, start, config, groups["policy"], lesson_of(groups), empty).run()
+            loop = OnPolicyLoop(method, folder, workshop, start, config, groups["policy"], lesson_of(groups), empty)
+            try:
+                loop.run()
+            except LearnerLostError:
+                workshop.engine.let_go()
+                raise
+            workshop.engine.let_go()
 
     if not workshop.run.done(f"{folder}/checkpoint"):
         work_until_done(work, workshop.config.learner, workshop.say)

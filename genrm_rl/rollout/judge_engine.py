@@ -108,6 +108,11 @@ class JudgeEngine:
         keep_receipt(self.run.path, receipt)
         self._serves = wanted
 
+    def let_go(self) -> None:
+        """Serve the base again if the engines hold weights of a learner, which ends or has died."""
+        if isinstance(self._serves, str):
+            self.serve(self.base)
+
     def _sample(
         self,
         judge: Judge,

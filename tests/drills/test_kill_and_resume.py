@@ -1,4 +1,4 @@
-"""Five kills (-9) in one run: driver, engine and learner at different points. It ends like an undisturbed run."""
+"""Kills (-9) of driver, engine and learner at different points of a run. It ends like an undisturbed run."""
 
 from __future__ import annotations
 
@@ -86,3 +86,39 @@ def test_five_kills_change_nothing(tmp_path: Path, recoveries):
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "undisturbed")
     for driver in killed:
         driver.check_nothing_is_left()
+
+
+RL = """
+bootstrap:
+  methods: [verdict_rl]
+  gate_pairs: 16
+  verdict_rl: {steps: 5, pairs_per_step: 12, samples_per_order: 3, checkpoint_every: 2}
+"""
+
+
+def steps(driver: Driver, what: str) -> int:
+    """Steps of verdict RL of which there is ``what``."""
+    return len(list(driver.run.glob(f"methods/verdict_rl/round1/steps/*/{what}")))
+
+
+def test_kills_inside_reinforcement_learning_change_nothing(tmp_path: Path, recoveries):
+    before, _, after = YAML.partition("bootstrap: {methods")
+    text = before + RL.lstrip() + after.partition("\n")[2]
+    (tmp_path / "drill.yaml").write_text(text, encoding="utf-8")
+    undisturbed = start(tmp_path, "undisturbed")
+    undisturbed.finish()
+
+    driver = start(tmp_path, "killed")
+    driver.wait_until("three steps", lambda: steps(driver, "metrics.json") >= 3)
+    learners = driver.below("ray::LearnerActor")
+    assert learners, "no learner process found"
+    learners[0].kill()  # 1: learner, one step after its checkpoint
+    again = lambda: driver.wait_until("a new learner", lambda: driver.said("continuing after step 2") >= 1)  # noqa: E731
+    recoveries.wait("learner", "reinforcement learning", "the step after its checkpoint", again)
+    driver.wait_until("four steps' traces", lambda: steps(driver, "traces/_COMPLETE.json") >= 4)
+    driver.kill()  # 2: driver
+
+    last = start(tmp_path, "killed")
+    recoveries.wait("driver", "reinforcement learning", "the report", last.finish)
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "undisturbed")
+    driver.check_nothing_is_left()
