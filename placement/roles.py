@@ -132,7 +132,9 @@ def shared_memory(models: Mapping[str, bool], shape: ModelShape, learner: Learne
 
 def bootstrap_models(config: RunConfig) -> dict[str, bool]:
     """Models in the learner's bundles at the most demanding moment, and whether they learn."""
-    return {"judge": True} | ({"reference": False} if "verdict_rl" in config.bootstrap.methods else {})
+    methods, teacher = config.bootstrap.methods, config.bootstrap.self_distilled.teacher
+    two = "verdict_rl" in methods or ("self_distilled" in methods and teacher == "start")
+    return {"judge": True} | ({"reference": False} if two else {})
 
 
 def learner_models(config: AlignConfig) -> dict[str, bool]:

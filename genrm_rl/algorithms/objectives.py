@@ -22,6 +22,12 @@ def token_logprobs(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Te
     return losses().log_probs_from_logits(logits_NV.float(), targets_N)
 
 
+def logprobs_at(logits_NV: torch.Tensor, tokens_NK: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of K tokens at each position in float32, [N, K]."""
+    logits_NV = logits_NV.float()
+    return logits_NV.gather(-1, tokens_NK) - logits_NV.logsumexp(-1, keepdim=True)
+
+
 @torch.no_grad()
 def token_entropy(logits_NV: torch.Tensor) -> torch.Tensor:
     """Entropy of the distribution at each position in nats, float32 [N]; a piece at a time, to save memory."""

@@ -81,8 +81,7 @@ def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRe
 def misfit(config: RunConfig, encoder: JudgeEncoder) -> Any:
     """The check that names rows which do not fit the model's context, for every prompt form that this run uses."""
     forms = ["cot", "direct"]
-    if any("rationalizer" in method for method in config.bootstrap.methods) or (
-        config.bootstrap.selection.on_all_wrong == "rationalize"
-    ):
+    told = [method for method in config.bootstrap.methods if "rationalizer" in method or method == "self_distilled"]
+    if told or (config.bootstrap.selection.on_all_wrong == "rationalize"):
         forms.append("rationalize")
     return lambda pair: encoder.misfit(pair, tuple(forms))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples
+from genrm_rl.bootstrap.self_distilled import run_self_distilled
 from genrm_rl.bootstrap.star import NothingToLearn, run_star
 from genrm_rl.bootstrap.verdict_rl import run_verdict_rl
 from genrm_rl.bootstrap.workshop import Workshop
@@ -40,21 +41,23 @@ def train_judge(method: Method, workshop: Workshop, before: Sequence[Judge] = ()
     if method in ITERATED:
         return [run_star(method, workshop)]
     if method == "verdict_rl":
-        return [run_verdict_rl(workshop, judge_to_start(workshop, before))]
+        return [run_verdict_rl(workshop, judge_to_start(method, workshop, before))]
+    if method == "self_distilled":
+        return [run_self_distilled(workshop, judge_to_start(method, workshop, before))]
     if method == "genrm_direct":
         return [fit_direct(workshop)]
     return [fit_reward_model(method, workshop)]
 
 
-def judge_to_start(workshop: Workshop, before: Sequence[Judge]) -> Judge:
-    """The judge that reinforcement learning starts from, asked to reason. Raises NothingToLearn if its method has
+def judge_to_start(method: Method, workshop: Workshop, before: Sequence[Judge]) -> Judge:
+    """The judge whose weights an on-policy method starts from, asked to reason. Raises NothingToLearn if its method has
     none."""
-    name = workshop.config.bootstrap.verdict_rl.start_from
+    name = workshop.config.bootstrap.on_policy(method).start_from
     if name == "base":
         return workshop.base
     found = next((judge for judge in before if judge.name == name), None)
     if found is None:
-        raise NothingToLearn(f"verdict_rl can't start: {name} has no judge (bootstrap.verdict_rl.start_from)")
+        raise NothingToLearn(f"{method} can't start: {name} has no judge (bootstrap.{method}.start_from)")
     return replace(found, form="cot")
 
 

@@ -50,6 +50,7 @@ LABELS = {
     "star_rationalizer": "STaR-Rationalizer",
     "star_rationalizer_dpo": "STaR-Rationalizer DPO",
     "verdict_rl": "Verdict RL",
+    "self_distilled": "Self-distilled",
 }
 IN_DISTRIBUTION = ("id", "id_neutral")
 

@@ -2,6 +2,7 @@
 
 from genrm_rl.config.bootstrap import (
     ITERATED,
+    ON_POLICY,
     BootstrapConfig,
     EvaluationConfig,
     Method,
@@ -12,10 +13,11 @@ from genrm_rl.config.bootstrap import (
 )
 from genrm_rl.config.data import ColumnMap, DataConfig, SourceConfig, WorldConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
-from genrm_rl.config.on_policy import OnPolicyConfig, VerdictRLConfig
+from genrm_rl.config.on_policy import OnPolicyConfig, SelfDistilledConfig, VerdictRLConfig
 
 __all__ = [
     "ITERATED",
+    "ON_POLICY",
     "BootstrapConfig",
     "ColumnMap",
     "DataConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "RunConfig",
     "RunSettings",
     "SelectionConfig",
+    "SelfDistilledConfig",
     "SourceConfig",
     "TrackingConfig",
     "VerdictRLConfig",

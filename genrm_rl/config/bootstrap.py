@@ -10,18 +10,19 @@ from pydantic import field_validator, model_validator
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.data import DataConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
-from genrm_rl.config.on_policy import VerdictRLConfig
+from genrm_rl.config.on_policy import OnPolicyConfig, SelfDistilledConfig, VerdictRLConfig
 
 Method = Literal[
     "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
-    "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo", "verdict_rl",
+    "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo", "verdict_rl", "self_distilled",
 ]  # fmt: skip
 Scoring = Literal[
     "pairs", "rewardbench", "rewardbench2", "rm_bench", "judgebench", "rmb", "ppe", "pandalm", "auto_j"
 ]  # fmt: skip
 RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 ITERATED: tuple[Method, ...] = ("star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo")
-WRITERS: tuple[Method, ...] = (*ITERATED, "genrm_direct")  # methods whose weights another one can start from
+ON_POLICY: tuple[Method, ...] = ("verdict_rl", "self_distilled")
+WRITERS: tuple[Method, ...] = (*ITERATED, *ON_POLICY, "genrm_direct")  # those from whose weights another can start
 
 
 class SelectionConfig(Section):
@@ -77,6 +78,11 @@ class BootstrapConfig(Section):
     )
 
     verdict_rl: VerdictRLConfig = setting(VerdictRLConfig, "RL on verdicts")
+    self_distilled: SelfDistilledConfig = setting(SelfDistilledConfig, "self-distillation with the label as a hint")
+
+    def on_policy(self, method: Method) -> OnPolicyConfig:
+        """The settings of a method that learns from its own traces as they are sampled."""
+        return getattr(self, method)
 
     @field_validator("methods")
     @classmethod
@@ -85,16 +91,15 @@ class BootstrapConfig(Section):
 
     @model_validator(mode="after")
     def _starts_from_what_is_there(self) -> BootstrapConfig:
-        start = self.verdict_rl.start_from
-        if "verdict_rl" not in self.methods or start == "base":
-            return self
-        before = [method for method in self.methods[: self.methods.index("verdict_rl")] if method in WRITERS]
-        if start not in before:
-            known = ", ".join(("base", *before))
-            raise ValueError(
-                f"verdict_rl.start_from {start!r} is no judge that is trained before verdict_rl: {known}; choose one, "
-                f"or list a method of {', '.join(WRITERS)} before verdict_rl in methods"
-            )
+        for method in (method for method in self.methods if method in ON_POLICY):
+            start = self.on_policy(method).start_from
+            before = [name for name in self.methods[: self.methods.index(method)] if name in WRITERS]
+            if start not in ("base", *before):
+                known = ", ".join(("base", *before))
+                raise ValueError(
+                    f"{method}.start_from {start!r} is no judge that is trained before {method}: {known}; choose one, "
+                    f"or list a method of {', '.join(WRITERS)} before {method} in methods"
+                )
         return self
 
     @model_validator(mode="after")

@@ -32,3 +32,13 @@ class VerdictRLConfig(OnPolicyConfig):
     length_penalty: float = setting(
         0.0, "taken off the reward of a trace of the greatest length (judge.max_rationale); shorter ones pay less", ge=0
     )
+
+
+class SelfDistilledConfig(OnPolicyConfig):
+    """On-policy self-distillation: the teacher is the judge itself with the label in its prompt."""
+
+    samples_per_order: int = setting(2, "traces per pair and order", unit="traces", ge=1)
+    teacher: Literal["start", "current"] = setting(
+        "current", "weights of the teacher: those that the student started from, or those of the student now"
+    )
+    top_k: int = setting(20, "tokens of the teacher's distribution that are matched; the rest is one more", ge=1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from genrm_rl.config.bootstrap import ITERATED, Method, RunConfig
+from genrm_rl.config.bootstrap import ITERATED, ON_POLICY, Method, RunConfig
 from genrm_rl.config.model import FitConfig
 
 
@@ -34,8 +34,8 @@ def plan_rounds(config: RunConfig, train_pairs: int) -> list[PlannedRound]:
     for method in config.bootstrap.methods:
         if method == "llm_judge":
             continue
-        if method == "verdict_rl":
-            rows.append(_verdict_rl(config, train_pairs))
+        if method in ON_POLICY:
+            rows.append(_on_policy(config, method, train_pairs))
         elif method in ITERATED:
             rows += [
                 _iterated_round(config, method, index, train_pairs) for index in range(config.bootstrap.iterations)
@@ -79,13 +79,13 @@ def _iterated_round(config: RunConfig, method: Method, index: int, train_pairs: 
     return _row(config, method, index + 1, pairs, traces, 2 * pairs * min(per_order, samples))
 
 
-def _verdict_rl(config: RunConfig, train_pairs: int) -> PlannedRound:
+def _on_policy(config: RunConfig, method: Method, train_pairs: int) -> PlannedRound:
     """Every trace of a step may be learned from in the same step."""
-    settings = config.bootstrap.verdict_rl
+    settings = config.bootstrap.on_policy(method)
     per_step = 2 * min(settings.pairs_per_step, train_pairs) * settings.samples_per_order
     traces = settings.steps * per_step
     return PlannedRound(
-        method="verdict_rl",
+        method=method,
         iteration=1,
         pairs=train_pairs,
         traces_sampled=traces,

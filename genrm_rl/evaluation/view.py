@@ -18,6 +18,7 @@ LABELS = {
     "star_rationalizer": "STaR-Rationalizer",
     "star_rationalizer_dpo": "STaR-Rationalizer-DPO",
     "verdict_rl": "Verdict RL",
+    "self_distilled": "Self-distilled",
 }
 COLUMNS: tuple[Decoding, ...] = ("sampled", "greedy")
 

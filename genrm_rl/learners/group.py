@@ -85,6 +85,10 @@ class LearnerActor:
         """Scalars of the taken positions, one float32 array per segment."""
         return [values.numpy() for values in self._learner.values(segments)]
 
+    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The most likely tokens of the taken positions and their log-probabilities."""
+        return self._learner.most_likely(segments, top_k)
+
     def step(self, batch: Sequence[Any], objective: Objective, learning_rate: float) -> StepMetrics:
         """One optimizer step on the global batch."""
         return self._learner.step(batch, objective, learning_rate=learning_rate)
@@ -218,6 +222,10 @@ class LearnerGroup:
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """See :meth:`Learner.values`."""
         return self._first("values", ray.put(list(segments)))
+
+    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """See :meth:`Learner.most_likely`."""
+        return self._first("most_likely", ray.put(list(segments)), top_k)
 
     def step(self, batch: Sequence[Any], objective: Objective, *, learning_rate: float) -> StepMetrics:
         """See :meth:`Learner.step`."""

@@ -17,6 +17,7 @@ KIND_OF_OBJECTIVE: dict[str, JudgeKind] = {
     "dpo": "generative",
     "direct": "generative",
     "verdict_rl": "generative",
+    "self_distilled": "generative",
     "bradley_terry": "bradley_terry",
     "pairrm": "pairrm",
 }

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -143,6 +144,17 @@ class Learner:
             raise ValueError("this learner has a language head; build it with head='score' to get scores")
         return self._evaluate(segments, progress, Reading())
 
+    @torch.no_grad()
+    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The ``top_k`` most likely tokens at each taken position and their log-probabilities: int64 and float32 arrays
+        [T, K] per segment."""
+
+        def taken(outputs: Outputs) -> torch.Tensor:
+            return torch.stack([outputs.likely_NK.double(), outputs.support_NK.double()], dim=1)
+
+        found = self._evaluate(segments, None, Reading(top_k=top_k), taken)
+        return [(rows[:, 0].numpy().astype(np.int64), rows[:, 1].numpy()) for rows in found]
+
     def weights(self) -> LearnerWeights:
         """Full weights under their HF names; every worker must iterate to the end."""
         return LearnerWeights(self.network, self.engine.gathered)
@@ -184,17 +196,23 @@ class Learner:
 
     def _forward(self, segments: Sequence[Segment], reading: Reading) -> Outputs:
         batch = collate(segments, packed=self.config.packing).to(self.device)
-        found = self.engine.forward(*batch.network_inputs(), reading.temperature, reading.entropy)
-        values_N, correct_N, entropy_N = found
-        return Outputs(values_N, correct_N, batch.segment_N, batch.segments, entropy_N)
+        values_N, correct_N, entropy_N, support_NK, likely_NK = self.engine.forward(
+            *batch.network_inputs(), reading.temperature, reading.entropy, batch.support_NK, reading.top_k
+        )
+        return Outputs(values_N, correct_N, batch.segment_N, batch.segments, entropy_N, support_NK, likely_NK)
 
     def _empty_loss(self) -> torch.Tensor:
         """A forward pass without weight: under ZeRO every worker must join every collective."""
         return self._forward([_placeholder()], Reading()).values_N.sum() * 0.0
 
     def _evaluate(
-        self, segments: Sequence[Segment], progress: Callable[[int], None] | None, reading: Reading
+        self,
+        segments: Sequence[Segment],
+        progress: Callable[[int], None] | None,
+        reading: Reading,
+        taken: Callable[[Outputs], torch.Tensor] = lambda outputs: outputs.values_N,
     ) -> list[torch.Tensor]:
+        """``taken`` of each position, one float32 CPU tensor per segment."""
         self.engine.module.eval()
         mine: dict[int, torch.Tensor] = {}
         for indices in self._share([[len(segment.token_ids)] for segment in segments]):
@@ -202,7 +220,7 @@ class Learner:
                 self._forward([_placeholder()], reading)
                 continue
             chosen = [segments[index] for index in indices]
-            values = self._forward(chosen, reading).values_N.float().cpu()
+            values = taken(self._forward(chosen, reading)).float().cpu()
             for index, part in zip(indices, values.split([len(segment.take) for segment in chosen]), strict=True):
                 mine[index] = part
             if progress is not None:
@@ -223,6 +241,4 @@ class Learner:
 
 
 def _placeholder() -> Segment:
-    import numpy as np
-
     return Segment((0, 0), np.array([0]))

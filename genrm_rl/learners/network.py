@@ -53,12 +53,15 @@ class TrainedNetwork(nn.Module):
         lengths: tuple[int, ...] | None,
         temperature: float = 1.0,
         entropy: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        support_NK: torch.Tensor | None = None,
+        top_k: int = 0,
+    ) -> tuple[torch.Tensor | None, ...]:
         """Log-probabilities of the targets at ``temperature``, or scores, at the taken positions [N], in float32.
 
         The second value marks positions whose most likely token is the target; the third is the entropy of the
-        positions' distributions if it is asked for. Both are None for scores. Plain tensors go in and out, because
-        ZeRO-3's hooks look into nothing else.
+        positions' distributions if it is asked for; the fourth are log-probabilities [N, K] of the tokens
+        ``support_NK``, or of the ``top_k`` most likely ones, which are the fifth. What is not asked for is None, and
+        for scores all but the first. Plain tensors go in and out, because ZeRO-3's hooks look into nothing else.
         """
         kwargs: dict[str, Any] = {
             "input_ids": input_ids_RT,
@@ -70,16 +73,19 @@ class TrainedNetwork(nn.Module):
             kwargs["segment_lengths"] = lengths
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
-            return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None
+            return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None
         logits_NV = self._logits(kwargs, take_N)
         if temperature != 1.0:
             logits_NV = logits_NV.float() / temperature
         # Imported late: OpenRLHF's losses pull in DeepSpeed, which the scorer's process has no other use for.
-        from genrm_rl.algorithms.objectives import token_entropy, token_logprobs
+        from genrm_rl.algorithms.objectives import logprobs_at, token_entropy, token_logprobs
 
         correct_N = logits_NV.detach().argmax(-1) == targets_N
         entropy_N = token_entropy(logits_NV.detach()) if entropy else None
-        return token_logprobs(logits_NV, targets_N), correct_N, entropy_N
+        likely_NK = logits_NV.detach().topk(min(top_k, logits_NV.shape[-1]), -1).indices if top_k else None
+        wanted_NK = likely_NK if top_k else support_NK
+        found_NK = None if wanted_NK is None else logprobs_at(logits_NV, wanted_NK)
+        return token_logprobs(logits_NV, targets_N), correct_N, entropy_N, found_NK, likely_NK
 
     def _logits(self, kwargs: dict[str, Any], take_N: torch.Tensor) -> torch.Tensor:
         """Logits [N, V] of the taken positions only: the output head is the dearest layer of a small model."""

@@ -40,10 +40,11 @@ HEAD_KIND: dict[str, str] = {
 @dataclass(frozen=True)
 class Reading:
     """How log-probabilities are read from logits: divided by ``temperature``, with the ``entropy`` of each position or
-    not."""
+    not, and with the ``top_k`` most likely tokens."""
 
     temperature: float = 1.0
     entropy: bool = False
+    top_k: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Outputs:
     """What a forward pass gives at the taken positions: ``values_N`` are log-probabilities or scores (float32).
 
     ``correct_N`` marks positions whose most likely token is the target (None for scores); ``entropy_N`` is there if the
-    reading asks for it.
+    reading asks for it. ``support_NK`` are log-probabilities of the segments' support, or of the ``top_k`` most likely
+    tokens ``likely_NK``.
     """
 
     values_N: torch.Tensor
@@ -59,6 +61,8 @@ class Outputs:
     segment_N: torch.Tensor
     segments: int
     entropy_N: torch.Tensor | None = None
+    support_NK: torch.Tensor | None = None
+    likely_NK: torch.Tensor | None = None
 
 
 class Objective(Protocol):

@@ -26,11 +26,13 @@ class Segment:
     """One sequence and the positions whose output is wanted.
 
     ``take`` holds positions of ``token_ids``. For log-probabilities a position p stands for the prediction of token
-    p + 1; for scores it is the last position.
+    p + 1; for scores it is the last position. ``support`` [len(take), K] are tokens whose log-probabilities are wanted
+    at each of them besides (distillation); all segments of a batch have it, or none.
     """
 
     token_ids: Sequence[int]
     take: np.ndarray
+    support: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class TokenBatch:
     segment_N: torch.Tensor
     segments: int
     tokens: int
+    support_NK: torch.Tensor | None = None
 
     def network_inputs(self) -> tuple[Any, ...]:
         """The arguments of ``TrainedNetwork.forward``, in order."""
@@ -106,7 +109,12 @@ def collate(segments: Sequence[Segment], *, packed: bool, pad_id: int = 0) -> To
         segment_N=torch.from_numpy(np.repeat(np.arange(len(segments)), counts)),
         segments=len(segments),
         tokens=int(lengths.sum()),
+        support_NK=None if segments[0].support is None else torch.from_numpy(_supports(segments)),
     )
+
+
+def _supports(segments: Sequence[Segment]) -> np.ndarray:
+    return np.concatenate([np.asarray(segment.support, dtype=np.int64) for segment in segments])
 
 
 def plan_microbatches(

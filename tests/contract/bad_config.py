@@ -240,6 +240,7 @@ CONFIG_KINDS = (
     no_method,
     unknown_method,
     method_named_twice,
+    verdict_rl_from_a_judge_that_comes_later,
     no_decoding,
     two_test_sets_of_one_name,
     endless_world_source,

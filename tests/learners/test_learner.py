@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.network import load_network
 from genrm_rl.learners.objectives import (
@@ -181,3 +183,20 @@ def test_a_cut_off_checkpoint_is_refused_by_name(tiny_model, float32, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(ModelError, match="model.safetensors"):
         load_network(tmp_path, float32, head="language")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_student_moves_to_what_a_teacher_says_at_its_own_tokens(packed, tiny_model, float32, maker):
+    learner = Learner(tiny_model.path, float32.model_copy(update={"packing": packed}), seed=1)
+    pairs = [(example.input_ids[:8], example.input_ids[8:]) for example in maker.sequences(12)]
+    told = [completion_tokens((*prompt, *prompt), completion) for prompt, completion in pairs]  # another prompt
+    said = learner.most_likely(told, 5)
+    plain = learner.logprobs(told)
+    for (ids_TK, logp_TK), logp_T, segment in zip(said, plain, told, strict=True):
+        assert (np.diff(logp_TK) <= 0).all(), "the likeliest first"
+        target = np.array(segment.token_ids)[segment.take + 1]
+        hit = ids_TK == target[:, None]
+        assert logp_TK[hit] == pytest.approx(logp_T.numpy()[hit.any(-1)], abs=1e-4)
+    examples = [DistilledExample(*pair, *top) for pair, top in zip(pairs, said, strict=True)]
+    rows = [learner.step(examples, SupportDistillation(), learning_rate=1e-3).metrics["kl_teacher"] for _ in range(8)]
+    assert 0 < rows[-1] < 0.5 * rows[0]

@@ -11,7 +11,9 @@ from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 
-METHODS = "[llm_judge, bradley_terry, pairrm, genrm_direct, star_dpo, star_rationalizer_dpo, verdict_rl]"
+METHODS = (
+    "[llm_judge, bradley_terry, pairrm, genrm_direct, star_dpo, star_rationalizer_dpo, verdict_rl, self_distilled]"
+)
 YAML = """
 model: {name: tiny, max_context: 320, dtype: float32}
 judge: {template: compact, max_rationale: 96}
@@ -26,6 +28,7 @@ bootstrap:
   samples_per_order: 4
   gate_pairs: 16
   verdict_rl: {start_from: star_dpo, steps: 2, pairs_per_step: 6, samples_per_order: 3, checkpoint_every: 1}
+  self_distilled: {steps: 1, pairs_per_step: 6, samples_per_order: 1}
 evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8}
 """
 

@@ -28,7 +28,7 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     report = report_of(small_run)
     found = {(row.judge, row.test_set, row.decoding) for row in report.results}
     for test_set in ("id", "family_neutral"):
-        for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo", "verdict_rl"):
+        for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo", "verdict_rl", "self_distilled"):
             assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
         for judge in ("llm_judge_direct", "genrm_direct", "bradley_terry", "pairrm", "longer_answer", "lexical"):
             assert (judge, test_set, "deterministic") in found
@@ -106,7 +106,7 @@ def test_every_publication_is_proved(small_run: Path):
 
 def test_gate_rows_follow_the_rounds(small_run: Path):
     rows = [(row.method, row.iteration) for row in report_of(small_run).learning_curve]
-    methods = ("star_dpo", "star_rationalizer_dpo", "verdict_rl")
+    methods = ("self_distilled", "star_dpo", "star_rationalizer_dpo", "verdict_rl")
     assert rows == [(method, iteration) for method in methods for iteration in (0, 1)]
 
 
@@ -125,6 +125,15 @@ def test_verdict_rl_learns_from_its_own_traces_and_starts_from_the_judge_before(
     manifest = read_manifest(folder / "checkpoint")
     assert manifest["parent"]["version"] == "star_dpo-1" and manifest["trained_tokens"] > 0
     assert not (folder / "state").exists(), "states of a finished training are of no more use"
+
+
+def test_a_self_distilled_judge_learns_under_its_own_prompt_what_it_says_when_told(small_run: Path):
+    folder = small_run / "methods/self_distilled/round1"
+    row = read_json(folder / "steps/00000/metrics.json")
+    assert row["train/kl_teacher"] > 0 and not row["train/empty"]
+    traces = read_traces(folder / "steps/00000/traces/traces.parquet")
+    assert {trace.form for trace in traces} == {"cot"}
+    assert row["train/tokens"] == sum(len(t.prompt_token_ids) + len(t.completion_token_ids) for t in traces)
 
 
 def test_a_finished_run_is_only_read(small_run: Path, small_config):

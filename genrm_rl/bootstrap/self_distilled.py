@@ -1,0 +1,99 @@
+"""A judge that learns from itself when told the answer: on-policy self-distillation (arXiv 2601.18734).
+
+The student writes traces under its own prompt. The teacher is the same judge with the label in its prompt, and with
+what the annotators wrote where the pair has it; at each token of the student's trace it says what it would have written
+next, and the student moves there. Nothing that the teacher writes is learned from, so the hint can't be copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genrm_rl.bootstrap.on_policy import run_on_policy
+from genrm_rl.bootstrap.own_traces import Numbers, by_pair, describe, is_masked, trace_numbers
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import SelfDistilledConfig
+from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.types import Trace
+from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
+from genrm_rl.learners.experience import minibatches
+from genrm_rl.learners.objectives import completion_tokens
+from genrm_rl.learners.skips import Skips
+
+if TYPE_CHECKING:
+    from genrm_rl.learners.group import LearnerGroup
+
+EMPTY = "all traces failed or were late; see the engines' messages"
+
+
+def run_self_distilled(workshop: Workshop, start: Judge) -> Judge:
+    """Train from ``start``'s weights, keep the checkpoint, pass the gate. Raises NothingToLearn if no step had a trace
+    that did not fail."""
+    config = workshop.config.bootstrap.self_distilled
+    models = {"policy": True} | ({"teacher": False} if config.teacher == "start" else {})
+
+    def lesson_of(groups: Mapping[str, LearnerGroup]) -> HintLesson:
+        teacher = groups.get("teacher", groups["policy"])
+        return HintLesson(workshop, config, groups["policy"], teacher, Skips(workshop.config.learner.max_skipped))
+
+    return run_on_policy("self_distilled", workshop, start, config, models, lesson_of, EMPTY)
+
+
+@dataclass
+class HintLesson:
+    """A step towards the teacher on a step's traces."""
+
+    workshop: Workshop
+    config: SelfDistilledConfig
+    policy: LearnerGroup
+    teacher: LearnerGroup
+    skips: Skips
+
+    def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:
+        """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
+        labels, longest = self.workshop.train_labels, self.workshop.encoder.max_tokens("cot")
+        kept = [trace for trace in traces if not is_masked(trace)]
+        skipped, rows = self.skips.total, []
+        parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.workshop.seed}/{step}")
+        for part in parts if kept else []:
+            done = self.policy.step(part, SupportDistillation(), learning_rate=self.config.learning_rate)
+            if self.skips.see(done, f"step {step + 1}: the judge's update"):
+                rows.append({"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics})
+        row = trace_numbers(list(by_pair(traces).values()), labels, longest)
+        means = {f"train/{name}": float(np.mean([each[name] for each in rows])) for name in (rows[0] if rows else ())}
+        tokens = sum(len(trace.prompt_token_ids) + len(trace.completion_token_ids) for trace in kept)
+        return (
+            row
+            | means
+            | {
+                "train/empty": float(not rows),
+                "train/skipped_updates": float(self.skips.total - skipped),
+                "train/tokens": float(tokens),
+            }
+        )
+
+    def examples(self, traces: Sequence[Trace]) -> list[DistilledExample]:
+        """The traces with what the teacher would have written at each of their tokens."""
+        segments = [completion_tokens(self.hinted(trace), trace.completion_token_ids) for trace in traces]
+        said = self.teacher.most_likely(segments, self.config.top_k) if traces else []
+        return [
+            DistilledExample(trace.prompt_token_ids, trace.completion_token_ids, ids_TK, logp_TK)
+            for trace, (ids_TK, logp_TK) in zip(traces, said, strict=True)
+        ]
+
+    def hinted(self, trace: Trace) -> tuple[int, ...]:
+        """The prompt that tells the teacher which answer is better, in the trace's order."""
+        pair = self.workshop.train_by_id[trace.pair_id]
+        swapped = trace.swapped
+        return self.workshop.encoder.prompt_ids(
+            pair.comparison(swapped=swapped), "rationalize", pair.label(swapped=swapped)
+        )
+
+    def describe(self, row: Numbers) -> str:
+        """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
+        kl = [f"KL to the teacher {row['train/kl_teacher']:.4f}"] if "train/kl_teacher" in row else []
+        return ", ".join([*describe(row), *kl])
