@@ -59,8 +59,9 @@ class HintLesson:
         kept = [trace for trace in traces if not is_masked(trace)]
         skipped, rows = self.skips.total, []
         parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.workshop.seed}/{step}")
-        for part in parts if kept else []:
-            done = self.policy.step(part, SupportDistillation(), learning_rate=self.config.learning_rate)
+        rate = self.config.learning_rate * min(1.0, (step + 1) / (self.config.warmup + 1))
+        for part in parts:
+            done = self.policy.step(part, SupportDistillation(), learning_rate=rate)
             if self.skips.see(done, f"step {step + 1}: the judge's update"):
                 rows.append({"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics})
         row = trace_numbers(list(by_pair(traces).values()), labels, longest)

@@ -98,6 +98,7 @@ def policy_settings(config: VerdictRLConfig) -> PPOConfig:
         samples_per_prompt=config.samples_per_order,
         minibatches=config.minibatches,
         learning_rate=config.learning_rate,
+        warmup=config.warmup,
         kl_coefficient=config.kl_coefficient,
     )
 

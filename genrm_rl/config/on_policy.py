@@ -18,6 +18,7 @@ class OnPolicyConfig(Section):
     pairs_per_step: int = setting(32, "training pairs per step, each in both orders", unit="pairs", ge=1)
     samples_per_order: int = setting(4, "traces per pair and order", unit="traces", ge=1)
     learning_rate: float = setting(1e-4, "learning rate", gt=0, le=1)
+    warmup: int = setting(2, "steps with rising learning rate before the full one", unit="steps", ge=0)
     minibatches: int = setting(1, "optimizer steps per step, of about equal numbers of tokens", ge=1)
     checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", free=True, ge=1)
 

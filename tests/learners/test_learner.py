@@ -198,5 +198,5 @@ def test_a_student_moves_to_what_a_teacher_says_at_its_own_tokens(packed, tiny_m
         hit = ids_TK == target[:, None]
         assert logp_TK[hit] == pytest.approx(logp_T.numpy()[hit.any(-1)], abs=1e-4)
     examples = [DistilledExample(*pair, *top) for pair, top in zip(pairs, said, strict=True)]
-    rows = [learner.step(examples, SupportDistillation(), learning_rate=1e-3).metrics["kl_teacher"] for _ in range(8)]
-    assert 0 < rows[-1] < 0.5 * rows[0]
+    rows = [learner.step(examples, SupportDistillation(), learning_rate=2e-5).metrics["kl_teacher"] for _ in range(12)]
+    assert 0 < rows[-1] < 0.7 * rows[0], rows
