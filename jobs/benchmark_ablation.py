@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.bootstrap.summary import LABELS
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.evaluation.costs import mean_cost
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import content_hash
@@ -119,11 +121,10 @@ def write_table(root: Path, runs: dict[str, list[Path]], seeds: list[int]) -> No
         lines += ["", f"## {test_set}", "", *markdown([row for row in rows if row[1][1] == test_set], runs)]
     write_atomic(root / "ablation.md", "\n".join(lines) + "\n")
     table = [
-        {"arm": arm, "judge": suite[0], "set": suite[1], "decoding": suite[2], **as_json(row)}
+        {"arm": arm, "judge": suite[0], "set": suite[1], "decoding": suite[2], **as_json(row, runs[arm])}
         for arm, suite, row in rows
     ]
-    costs = {f"{arm}/{judge}": cost(runs[arm], judge) for arm, judge in {(arm, suite[0]) for arm, suite, _ in rows}}
-    facts = {"machine": where, "versions": versions(), "seeds": seeds, "costs": costs, "rows": table}
+    facts = {"machine": where, "versions": versions(), "seeds": seeds, "rows": table}
     write_json(root / "ablation.json", facts)
 
 
@@ -141,49 +142,32 @@ def markdown(rows: list[tuple[str, Suite, PooledRow]], runs: dict[str, list[Path
             left, right = (100 * bound for bound in row.difference.ci95)
             points = f"{100 * row.difference.difference:+.1f} ({left:+.1f} to {right:+.1f})"
             apart = ", ".join(f"{100 * value:+.1f}" for value in row.difference_by_seed)
-        spent = cost(runs[arm], judge)
         title = TITLES.get((arm, judge), LABELS.get(judge, judge))
         seeds = ", ".join(f"{100 * value:.1f}" for value in row.by_seed)
         lines.append(
             f"| {title} | {decoding} | {100 * row.result.accuracy_strict:.1f} ({low:.1f}-{high:.1f}) | {seeds} "
-            f"| {both} | {points} | {apart} | {thousands(spent['sampled'])} | {thousands(spent['trained'])} | "
-            f"{spent['steps'] or '-'} |"
+            f"| {both} | {points} | {apart} | {costs(runs[arm], judge)} |"
         )
     return lines
 
 
-def cost(paths: list[Path], judge: str) -> dict[str, int | None]:
-    """Mean tokens sampled for and trained on by a method, and its optimizer steps; None for what trains nothing."""
-    found = [spent for path in paths if (spent := spent_by(path, judge)) is not None]
-    if not found:
-        return {"sampled": None, "trained": None, "steps": None}
-    return {name: round(sum(each[name] for each in found) / len(found)) for name in found[0]}
+def costs(paths: list[Path], judge: str) -> str:
+    """Tokens in thousands, and steps, for a table."""
+    spent = mean_cost(paths, judge)
+    if spent is None:
+        return "- | - | -"
+    return f"{spent.sampled_tokens / 1000:.0f} | {spent.trained_tokens / 1000:.0f} | {spent.steps:.0f}"
 
 
-def spent_by(run: Path, judge: str) -> dict[str, int] | None:
-    """What one run's method cost, from the manifests of its stages."""
-    checkpoint = run / f"methods/{judge}/round1/checkpoint"
-    if not checkpoint.is_dir():
-        return None
-    facts = read_manifest(checkpoint)
-    own = facts.get("generated_tokens")
-    if own is None:  # learned from the traces of the base, which several methods share
-        own = read_manifest(run / TRACES)["completion_tokens"]
-    return {"sampled": own, "trained": facts["trained_tokens"], "steps": facts["steps"]}
-
-
-def thousands(tokens: int | None) -> str:
-    """Tokens for a table."""
-    return "-" if tokens is None else f"{tokens / 1000:.0f}"
-
-
-def as_json(row: PooledRow) -> dict[str, Any]:
+def as_json(row: PooledRow, runs: list[Path]) -> dict[str, Any]:
     """All numbers of one row."""
+    spent = mean_cost(runs, row.result.judge)
     return {
         "result": row.result.model_dump(mode="json"),
         "by_seed": list(row.by_seed),
         "difference": row.difference.model_dump(mode="json") if row.difference else None,
         "difference_by_seed": list(row.difference_by_seed),
+        "cost": spent and asdict(spent),
     }
 
 

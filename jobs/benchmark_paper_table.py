@@ -1,4 +1,4 @@
-"""The paper's comparison in the controlled world: 7 methods, 3 seeds, with and without the style cue in training.
+"""The paper's comparison in the controlled world and two methods beside it: 3 seeds, with and without a style cue.
 
     python jobs/benchmark_paper_table.py --root runs/paper_table
 
@@ -17,6 +17,7 @@ from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.bootstrap.summary import LABELS
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.evaluation.costs import mean_cost
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
@@ -43,6 +44,7 @@ def main() -> None:
     arguments, overrides = parser.parse_known_args()
     console = Console()
     tables: dict[str, dict[Suite, PooledRow]] = {}
+    costs: dict[str, list[str]] = {}
     for cue in arguments.cues:
         runs = []
         for seed in arguments.seeds:
@@ -51,7 +53,8 @@ def main() -> None:
             if not arguments.tables_only:
                 run_bootstrap(config, console)
         tables[f"cue {cue:g}"] = pool_runs(runs, baseline=BASELINE, resamples=2000, seed=0)
-    write_tables(arguments.root, tables, arguments.seeds)
+        costs[f"cue {cue:g}"] = cost_table(runs)
+    write_tables(arguments.root, tables, costs, arguments.seeds)
     console.print((arguments.root / "paper_table.md").read_text(encoding="utf-8"), markup=False, highlight=False)
 
 
@@ -70,7 +73,20 @@ def configure(root: Path, cue: float, seed: int, overrides: list[str]) -> RunCon
     return load_config(RunConfig, CONFIG, [*overrides, *cell])
 
 
-def write_tables(root: Path, tables: dict[str, dict[Suite, PooledRow]], seeds: list[int]) -> None:
+def cost_table(runs: list[Path]) -> list[str]:
+    """Tokens in thousands and steps by method, means over the seeds: what makes a comparison a fair one."""
+    lines = ["| judge | tokens sampled | tokens trained on | steps |", "|---|---|---|---|"]
+    for judge, label in LABELS.items():
+        spent = mean_cost(runs, judge)
+        if spent is not None:
+            sampled, trained = spent.sampled_tokens / 1000, spent.trained_tokens / 1000
+            lines.append(f"| {label} | {sampled:.0f} | {trained:.0f} | {spent.steps:.0f} |")
+    return lines
+
+
+def write_tables(
+    root: Path, tables: dict[str, dict[Suite, PooledRow]], costs: dict[str, list[str]], seeds: list[int]
+) -> None:
     """JSON with every number, and Markdown to read."""
     where = machine()
     lines = [
@@ -83,6 +99,7 @@ def write_tables(root: Path, tables: dict[str, dict[Suite, PooledRow]], seeds: l
         PAPER,
     ]
     for title, rows in tables.items():
+        lines += ["", f"## {title}: cost in thousands of tokens", "", *costs[title]]
         for test_set in sorted({suite[1] for suite in rows}):
             lines += [
                 "",

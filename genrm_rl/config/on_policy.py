@@ -39,6 +39,7 @@ class SelfDistilledConfig(OnPolicyConfig):
     """On-policy self-distillation: the teacher is the judge itself with the label in its prompt."""
 
     samples_per_order: int = setting(2, "traces per pair and order", unit="traces", ge=1)
+    learning_rate: float = setting(2e-5, "learning rate", gt=0, le=1)
     teacher: Literal["start", "current"] = setting(
         "current", "weights of the teacher: those that the student started from, or those of the student now"
     )
