@@ -7,6 +7,7 @@ next, and the student moves there. Nothing that the teacher writes is learned fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,10 +24,14 @@ from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.experience import minibatches
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.skips import Skips
+from genrm_rl.preferences.types import Slot
 
 if TYPE_CHECKING:
     from genrm_rl.learners.group import LearnerGroup
 
+OWN_NAMES = re.compile(
+    r"\b(?:answer|response|assistant|argument|model|option)s?\W{0,2}(?:[ab12]|one|two)\b", re.IGNORECASE
+)
 EMPTY = "all traces failed or were late; see the engines' messages"
 
 
@@ -87,14 +92,26 @@ class HintLesson:
         ]
 
     def hinted(self, trace: Trace) -> tuple[int, ...]:
-        """The prompt that tells the teacher which answer is better, in the trace's order."""
-        pair = self.workshop.train_by_id[trace.pair_id]
-        swapped = trace.swapped
-        return self.workshop.encoder.prompt_ids(
-            pair.comparison(swapped=swapped), "rationalize", pair.label(swapped=swapped)
-        )
+        """The prompt that tells the teacher which answer is better, in the trace's order, and the annotators' reasons,
+        of which as many are told, the first ones, as the context holds."""
+        pair, encoder = self.workshop.train_by_id[trace.pair_id], self.workshop.encoder
+        comparison, label = pair.comparison(swapped=trace.swapped), pair.label(swapped=trace.swapped)
+        reasons = told_reasons(pair.rationales, label)
+        for count in reversed(range(len(reasons) + 1)):
+            ids = encoder.prompt_ids(comparison, "rationalize", label, reasons[:count])
+            if len(ids) + encoder.tokens_after("rationalize") <= encoder.max_context:
+                break
+        return ids
 
     def describe(self, row: Numbers) -> str:
         """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
         kl = [f"KL to the teacher {row['train/kl_teacher']:.4f}"] if "train/kl_teacher" in row else []
         return ", ".join([*describe(row), *kl])
+
+
+def told_reasons(rationales: Sequence[str], label: Slot) -> list[str]:
+    """What annotators wrote, with ``[chosen]`` and ``[rejected]`` as the slots that hold these answers. What numbers or
+    names the answers itself is left out: it may mean the other order."""
+    other = "B" if label == "A" else "A"
+    named = [text.replace("[chosen]", label).replace("[rejected]", other) for text in rationales]
+    return [said for said, text in zip(named, rationales, strict=True) if OWN_NAMES.search(text) is None]

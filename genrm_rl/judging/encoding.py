@@ -134,11 +134,13 @@ class JudgeEncoder:
         """Generation limit: one token for the direct form, else rationale, verdict line and end of turn."""
         return 1 if form == "direct" else self.max_rationale + self.verdict_room
 
-    def prompt_ids(self, comparison: Comparison, form: Form, hint: Slot | None = None) -> tuple[int, ...]:
+    def prompt_ids(
+        self, comparison: Comparison, form: Form, hint: Slot | None = None, reasons: Sequence[str] = ()
+    ) -> tuple[int, ...]:
         """Prompt up to where the judge starts to write. For the direct form that is after the verdict marker, so that
         the next token is the verdict. Raises DataError or ModelError for turns that the templates do not take.
         """
-        messages = JudgePrompt(self.family, form).render(self._shown(comparison), hint)
+        messages = JudgePrompt(self.family, form).render(self._shown(comparison), hint, reasons)
         ids = self.chat.conversation_ids(messages, generation=True)
         return ids + self.marker_token_ids if form == "direct" else ids
 

@@ -5,7 +5,7 @@ A changed wording changes :data:`WORDING`, which is part of every prompt hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from genrm_rl.config.rubric import Criterion
 from genrm_rl.preferences.guide import Guide
@@ -24,9 +24,16 @@ Compare both answers with the reference answer.
 [The Start of the Reference Answer]
 {answer}
 [The End of the Reference Answer]"""
+_REASONS = """
+
+[The Start of the Reasons]
+People who compared both answers gave these reasons.
+{reasons}
+[The End of the Reasons]"""
+_REASONS_INLINE = " (reasons: {reasons})"
 _RUBRIC_INLINE, _REFERENCE_INLINE = " (criteria: {criteria})", " (reference answer: {answer})"
 _CHOICES = " (from worst to best: {choices})"
-WORDING = content_hash(_RUBRIC, _REFERENCE, _RUBRIC_INLINE, _REFERENCE_INLINE, _CHOICES)
+WORDING = content_hash(_RUBRIC, _REFERENCE, _RUBRIC_INLINE, _REFERENCE_INLINE, _CHOICES, _REASONS, _REASONS_INLINE)
 
 
 def guided(question: str, guide: Guide, harmless: Callable[[str], str], *, inline: bool) -> str:
@@ -41,6 +48,14 @@ def guided(question: str, guide: Guide, harmless: Callable[[str], str], *, inlin
     if guide.known_answer is not None:
         question += reference.format(answer=harmless(guide.known_answer))
     return question
+
+
+def reasoned(question: str, reasons: Sequence[str], harmless: Callable[[str], str], *, inline: bool) -> str:
+    """``question`` with what people said about the answers behind it: for a judge that is told the label."""
+    if not reasons:
+        return question
+    said = ("; " if inline else "\n").join(f"- {harmless(each)}" for each in reasons)
+    return question + (_REASONS_INLINE if inline else _REASONS).format(reasons=said)
 
 
 def _line(criterion: Criterion) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genrm_rl.errors import DataError
-from genrm_rl.judging.guidance import guided
+from genrm_rl.judging.guidance import guided, reasoned
 from genrm_rl.judging.templates import FORMS, GRAMMARS, TEMPLATES, Family, Template
 from genrm_rl.judging.types import Form
 from genrm_rl.judging.verdicts import VerdictGrammar
@@ -43,25 +43,29 @@ class JudgePrompt:
         """Hash of texts, version and verdict grammar; recorded with everything that the prompt produced."""
         return self.template.hash
 
-    def render(self, comparison: Comparison, hint: Slot | None = None) -> list[ChatMessage]:
+    def render(
+        self, comparison: Comparison, hint: Slot | None = None, reasons: Sequence[str] = ()
+    ) -> list[ChatMessage]:
         """Messages (``role``, ``content``) ending in a user turn; the comparison's guide is shown as it is.
 
-        ``hint`` names the better slot and belongs to the ``rationalize`` form alone (ValueError otherwise). Raises
+        ``hint`` names the better slot and belongs to the ``rationalize`` form alone (ValueError otherwise), and so do
+        ``reasons``, in which people say why it is better. Raises
         DataError when the compact family is given anything but a single user turn.
         """
-        if (hint is not None) != (self.form == "rationalize"):
+        if (hint is not None) != (self.form == "rationalize") or (reasons and hint is None):
             raise ValueError(
                 f"The form `{self.form}` {'needs' if hint is None else 'takes no'} hint about the better answer."
             )
-        fields = self._fields(comparison) | ({} if hint is None else {"hint": hint})
+        fields = self._fields(comparison, reasons) | ({} if hint is None else {"hint": hint})
         user = {"role": "user", "content": self.template.user.format(**fields)}
         return [{"role": "system", "content": self.template.system}, user] if self.template.system else [user]
 
-    def _fields(self, comparison: Comparison) -> dict[str, str]:
+    def _fields(self, comparison: Comparison, reasons: Sequence[str]) -> dict[str, str]:
         inline = self.family == "compact"
         harmless = one_line if inline else defuse
+        question = guided(self._question(comparison), comparison.guide, harmless, inline=inline)
         return {
-            "question": guided(self._question(comparison), comparison.guide, harmless, inline=inline),
+            "question": reasoned(question, reasons, harmless, inline=inline),
             "a": harmless(comparison.response_a),
             "b": harmless(comparison.response_b),
         }

@@ -1,6 +1,8 @@
-"""KL over a support, and who may start from whom."""
+"""KL over a support, and what the teacher is told."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ import torch
 
 from genrm_rl.algorithms.distillation import support_kl
 from genrm_rl.algorithms.objectives import logprobs_at
+from genrm_rl.bootstrap.self_distilled import HintLesson, told_reasons
+from genrm_rl.config import SelfDistilledConfig
+from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.learners.packing import Segment, collate
+from genrm_rl.models import load_tokenizer
+from genrm_rl.preferences.types import PreferencePair
 
 TEACHER, STUDENT = (torch.randn(6, 30, generator=torch.Generator().manual_seed(i)) * 3 for i in (1, 2))
 
@@ -51,3 +59,20 @@ def test_supports_keep_the_order_of_the_taken_positions(packed: bool) -> None:
     ]
     assert collate(segments, packed=packed).support_NK.tolist() == [[7, 8], [9, 10], [11, 12]]
     assert collate([Segment((5, 6), np.array([0]))], packed=packed).support_NK is None
+
+
+def test_the_teacher_is_told_the_reasons_in_the_order_that_it_sees(tiny_model) -> None:
+    """A reason that names the answers by itself may mean the other order, and what does not fit is left out."""
+    said = ("[chosen] is right.", "@Response 2 is better", "Answer A is wrong", "better grammar", "[rejected] is rude")
+    assert told_reasons(said, "B") == ["B is right.", "better grammar", "A is rude"]
+    encoder = JudgeEncoder(load_tokenizer(tiny_model.path), "compact", max_context=320, max_rationale=96)
+    pair = PreferencePair.create("add 1 2", "3", "4", rationales=(*said, "[chosen] is right " * 40))
+    trace = Trace("t", pair.id, True, "cot", "", "", Verdict.PREFERS_A, None, (), (), "stop", "b", 1.0, 1.0, 0, 0)
+    workshop = SimpleNamespace(train_by_id={pair.id: pair}, encoder=encoder)
+    lesson = HintLesson(workshop, SelfDistilledConfig(), None, None, None)  # type: ignore[arg-type]
+    text = encoder.chat.decode(lesson.hinted(trace))
+    slot = pair.label(swapped=True)
+    assert f"why {slot}" in text and f"{slot} is right." in text and "rude" in text
+    assert "Response 2" not in text and text.count("is right") == 1
+    plain = encoder.prompt_ids(pair.comparison(swapped=True), "cot")
+    assert "right" not in encoder.chat.decode(plain), "nothing of it in the student's prompt"
