@@ -38,10 +38,9 @@ from genrm_rl.rewards.types import Rule
 from genrm_rl.runtime.run_directory import machine
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
-from genrm_rl.serving.app import judge_to_serve
 from genrm_rl.serving.contracts import compare
 from genrm_rl.serving.faulty_replica import FaultAudit, FaultyReplica, audit_judgments, audit_rewards
-from genrm_rl.serving.judge_apps import served_judge
+from genrm_rl.serving.judge_apps import judge_to_serve, served_judge
 from genrm_rl.serving.judge_replica import Votes
 
 CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"

@@ -36,7 +36,8 @@ from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
-from genrm_rl.serving.app import judge_to_serve, running_service
+from genrm_rl.serving.app import running_service
+from genrm_rl.serving.judge_apps import judge_to_serve
 
 CONFIG = Path(__file__).parent / "configs" / "serve_tiny.yaml"
 

@@ -164,6 +164,6 @@ def check_judge(config: AlignConfig) -> None:
     """Raise GenRMError if the judge that this job would serve does not exist."""
     if config.reward.source == "service" and config.reward.url is None:
         from genrm_rl.config.serving import ServeConfig
-        from genrm_rl.serving.app import judge_to_serve
+        from genrm_rl.serving.judge_apps import judge_to_serve
 
         judge_to_serve(ServeConfig(model=config.judge_model, judge=config.judge, serving=config.serving))

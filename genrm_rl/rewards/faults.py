@@ -11,13 +11,14 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 from genrm_rl.preferences.types import as_messages, content_hash
+from genrm_rl.rewards.loopback import LoopbackServer
 
 # What a caller gets instead of the truth. The first five break the connection or the protocol below JSON.
 FAULTS = (
@@ -25,7 +26,6 @@ FAULTS = (
     "reward_and_mask", "unknown_mask", "no_judgment", "huge", "half_a_judgment", "version_409", "version_200", "masked",
     "engine_failed",
 )  # fmt: skip
-POLL = 0.05  # seconds until the server notices that it should stop
 GroupKey = tuple[str, tuple[str, ...]]  # prompt id, responses
 
 
@@ -56,7 +56,7 @@ class Truth:
             self.from_one_order += bool(judgment["p_a"] is not None and judgment["votes"] and silent)
 
 
-class FaultyProxy:
+class FaultyProxy(LoopbackServer):
     """Listens on a free loopback port; a share ``rate`` of the calls of ``/v1/rewards`` gets a seeded fault."""
 
     def __init__(self, url: str, *, rate: float, seed: int, late_seconds: float) -> None:
@@ -66,19 +66,12 @@ class FaultyProxy:
         self._random = random.Random(f"faults/{seed}")
         self._lock = threading.Lock()
         self._upstream = httpx.Client(base_url=url, timeout=600)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> FaultyProxy:
-        threading.Thread(target=self._server.serve_forever, args=(POLL,), name="faulty-proxy", daemon=True).start()
-        return self
+        super().__init__(_handler(self))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
         self._upstream.close()
 
     def forward(self, method: str, path: str, body: bytes) -> httpx.Response:

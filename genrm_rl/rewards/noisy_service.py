@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 
 from genrm_rl.preferences.types import as_messages, content_hash
+from genrm_rl.rewards.loopback import LoopbackServer
 from genrm_rl.rewards.noisy import NoisyJudge
 from genrm_rl.rewards.rules import canonical_order, next_matches, score, spread
 from genrm_rl.rewards.types import REFERENCE, Mask, Rule
 
-POLL = 0.05  # seconds until the server notices that it should stop
 VERSION = "noisy-verifier"
 
 
-class NoisyService:
+class NoisyService(LoopbackServer):
     """Answers ``/healthz`` and ``/v1/rewards`` on a free loopback port; the quality of an answer is ``scale`` where
     ``verify(question, answer)``, else 0. What it says about two answers follows from their texts and ``seed``."""
 
@@ -28,19 +27,7 @@ class NoisyService:
         self.judge, self.verify, self.scale, self.seed = judge, verify, scale, seed
         self.comparisons = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> NoisyService:
-        threading.Thread(target=self._server.serve_forever, args=(POLL,), name="noisy-service", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
         """What ``/v1/rewards`` answers."""

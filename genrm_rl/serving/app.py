@@ -21,23 +21,14 @@ from ray.serve.exceptions import RayServeException
 from genrm_rl.config.serving import LOOPBACK, ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, JudgeFailure
 from genrm_rl.judging.judge import Judge
-from genrm_rl.learners.judge_checkpoint import judge_in
-from genrm_rl.models import resolve_model
-from genrm_rl.serving.judge_apps import APP, served_judge, start_judge
+from genrm_rl.serving.ingress import RewardService
+from genrm_rl.serving.judge_apps import APP, reason_of, served_judge, start_judge
 from genrm_rl.serving.proxy import threshold
 
 INGRESS = "Ingress"
 GRACE = 5.0  # seconds that answers may need beyond their deadline
 HANDED_OVER_SECONDS = 1.0  # in which the proxy sends the last answers on
 _log = logging.getLogger(__name__)
-
-
-def judge_to_serve(config: ServeConfig) -> Judge:
-    """The judge that ``serving.checkpoint`` names. Raises ModelError if there is no finished one."""
-    serving = config.serving
-    if serving.checkpoint == "base":
-        return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", serving.form)
-    return judge_in(serving.checkpoint, config.model, serving.form, untrained="base")
 
 
 def token_of(config: ServeConfig) -> str:
@@ -114,7 +105,7 @@ def drain(serving: ServingConfig, name: str = APP) -> None:
         if accepted:
             time.sleep(HANDED_OVER_SECONDS)
     except (RayError, RayServeException, TimeoutError) as problem:
-        _log.warning("the service ends with calls unanswered: %s", _reason(problem))
+        _log.warning("the service ends with calls unanswered: %s", reason_of(problem))
 
 
 def deploy(config: ServeConfig, judge: Judge, token: str, name: str = APP, route_prefix: str = "/") -> None:
@@ -122,8 +113,6 @@ def deploy(config: ServeConfig, judge: Judge, token: str, name: str = APP, route
 
     Raises JudgeFailure if the judge does not start, within ``rollout.startup_deadline`` or at all.
     """
-    from genrm_rl.serving.ingress import RewardService
-
     log = config.serving.log_path  # absolute: Ray's workers stand in another folder
     serving = config.serving.model_copy(update={"log_path": log and str(Path(log).expanduser().resolve())})
     config = config.model_copy(update={"serving": serving})
@@ -145,10 +134,4 @@ def deploy(config: ServeConfig, judge: Judge, token: str, name: str = APP, route
             f"judge {judge.version} did not answer within {seconds:g} s (rollout.startup_deadline)"
         ) from None
     except (RayError, RayServeException, RuntimeError) as problem:
-        raise JudgeFailure(f"judge {judge.version} did not start: {_reason(problem)}") from problem
-
-
-def _reason(problem: BaseException) -> str:
-    """The last line of what Ray raised, which is the error itself below its traceback."""
-    *_, reason = type(problem).__name__, *str(problem).strip().splitlines()
-    return reason
+        raise JudgeFailure(f"judge {judge.version} did not start: {reason_of(problem)}") from problem

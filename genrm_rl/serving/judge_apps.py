@@ -16,6 +16,8 @@ from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.judging.judge import Judge
+from genrm_rl.learners.judge_checkpoint import judge_in
+from genrm_rl.models import resolve_model
 from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
@@ -27,6 +29,14 @@ DEPLOYMENT = "Judge"
 CONSTRUCTIONS = 3  # of a replica that fails as it starts; then the judge has failed to start
 BATCH = 16  # comparisons of one call to a replica at most, fewer with more votes
 STARTED = (ApplicationStatus.RUNNING, ApplicationStatus.UNHEALTHY)
+
+
+def judge_to_serve(config: ServeConfig) -> Judge:
+    """The judge that ``serving.checkpoint`` names. Raises ModelError if there is no finished one."""
+    serving = config.serving
+    if serving.checkpoint == "base":
+        return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", serving.form)
+    return judge_in(serving.checkpoint, config.model, serving.form, untrained="base")
 
 
 def served_judge(config: ServeConfig, judge: Judge) -> ServedJudge:
@@ -55,6 +65,12 @@ def start_judge(config: ServeConfig, served: ServedJudge, service: str) -> str:
         judge_handle(name).ready.remote().result(timeout_s=config.rollout.startup_deadline)
         undo.pop_all()
     return name
+
+
+def reason_of(problem: BaseException) -> str:
+    """The last line of what Ray raised, which is the error itself below its traceback."""
+    *_, reason = type(problem).__name__, *str(problem).strip().splitlines()
+    return reason
 
 
 def judge_apps(service: str) -> list[str]:

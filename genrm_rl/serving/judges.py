@@ -29,9 +29,17 @@ from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
-from genrm_rl.serving.app import judge_to_serve
 from genrm_rl.serving.contracts import Judged
-from genrm_rl.serving.judge_apps import BATCH, judge_apps, judge_handle, replicas_up, served_judge, start_judge
+from genrm_rl.serving.judge_apps import (
+    BATCH,
+    judge_apps,
+    judge_handle,
+    judge_to_serve,
+    reason_of,
+    replicas_up,
+    served_judge,
+    start_judge,
+)
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
 from genrm_rl.serving.refusals import later
 
@@ -204,9 +212,9 @@ class Judges:
         try:
             app = await asyncio.to_thread(start_judge, self._config, served, self._service)
         except (RayError, RayServeException, RuntimeError, TimeoutError) as problem:
-            *_, reason = type(problem).__name__, *str(problem).strip().splitlines()
             raise HTTPException(
-                503, f"judge {served.version} did not start ({reason}); {self.current.version} is still served"
+                503,
+                f"judge {served.version} did not start ({reason_of(problem)}); {self.current.version} is still served",
             ) from problem
         finally:
             self.starting = None
