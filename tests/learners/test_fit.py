@@ -108,6 +108,7 @@ def watched_closely(monkeypatch):
     monkeypatch.setattr("genrm_rl.learners.fit.PROGRESS_INTERVAL", 0.02)
 
 
+@pytest.mark.drill
 @pytest.mark.usefixtures("watched_closely")
 def test_a_killed_worker_resumes_from_its_checkpoint(undisturbed, spec):
     output = spec.output_dir.with_name("killed")
@@ -127,6 +128,7 @@ def test_a_killed_worker_resumes_from_its_checkpoint(undisturbed, spec):
     assert_same_weights(result, undisturbed)
 
 
+@pytest.mark.drill
 @pytest.mark.usefixtures("watched_closely")
 def test_an_interrupted_driver_continues_the_same_fit_with_less_memory(undisturbed, spec, tiny_model):
     """What a killed driver leaves behind is a state directory; a new call takes it up, also with half the microbatch,

@@ -127,6 +127,7 @@ def test_the_page_and_the_numbers_are_there(ppo_run):
     assert "Hacking probes" in page and "<script" not in page
 
 
+@pytest.mark.drill
 def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
     """As after a kill in the second step, for want of memory: its answers are on disk, its update is not, and it goes
     on with half the microbatch."""
@@ -151,6 +152,7 @@ def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):
     assert is_complete(run / "policy")
 
 
+@pytest.mark.drill
 def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on(folder, judge):
     words = ("--ppo.advantage", "dr_grpo", "--ppo.staleness", "1", "--ppo.steps", "3", "--evaluation.probes", "0")
     words += ("--ppo.refills", "2")
@@ -178,6 +180,7 @@ def test_one_step_off_learns_from_the_weights_before_and_a_second_judge_looks_on
     assert measured["win_rate"] == pytest.approx(measured["proxy_win_rate"])
 
 
+@pytest.mark.drill
 def test_lost_rewards_stop_the_run_and_are_asked_for_again(folder, judge):
     """A deadline that no judge can keep; then one that it can."""
     words = ("--ppo.advantage", "dr_grpo", "--ppo.steps", "1", "--evaluation.probes", "0", "--reward.url", judge)

@@ -74,6 +74,7 @@ def found(reply: dict) -> dict[str, float]:
     return {each["id"]: -1.0 if each["p_a"] is None else each["p_a"] for each in reply["judgments"]}
 
 
+@pytest.mark.drill
 def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, served_again: None) -> None:
     known = {"base": probabilities(client, "base")}
     stop = threading.Event()
@@ -109,6 +110,7 @@ def test_the_judge_changes_under_load(client: httpx.Client, checkpoint: Path, se
     assert len(judge_apps(APP)) == 1
 
 
+@pytest.mark.drill
 def test_a_judge_that_does_not_start_changes_nothing(client: httpx.Client, checkpoint: Path, tmp_path: Path) -> None:
     broken = tmp_path / "methods" / "broken" / "round1" / "checkpoint"
     shutil.copytree(checkpoint, broken)
