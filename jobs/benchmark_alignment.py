@@ -170,8 +170,8 @@ def probe_means(runs: list[Path]) -> dict[str, tuple[float | None, float | None]
     for run in runs:
         for row in read_report(run)["probes"]:
             for kind, found in row["probes"].items():
-                if found["wins"] is not None:
-                    sides.setdefault(kind, ([], []))[bool(row["step"])].append(found["wins"])
+                if found["mean_p"] is not None:
+                    sides.setdefault(kind, ([], []))[bool(row["step"])].append(found["mean_p"])
     return {kind: (mean(before), mean(after)) for kind, (before, after) in sides.items()}
 
 

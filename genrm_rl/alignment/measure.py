@@ -13,11 +13,12 @@ import numpy as np
 
 from genrm_rl.alignment.answers import Answer, answer_of, answer_requests, place_of
 from genrm_rl.alignment.hosts import Hosts, second_judge
-from genrm_rl.alignment.probes import PROBES, probe_results
+from genrm_rl.alignment.probes import probe_results
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.evaluation.intervals import bootstrap_interval
 from genrm_rl.learners.objectives import completion_tokens
+from genrm_rl.preferences.nulls import NULLS
 from genrm_rl.preferences.world.style import style_of, verify
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.runtime.storage import write_atomic
@@ -82,14 +83,15 @@ class PolicyMeasurement:
 
         def compute(directory: Path) -> dict[str, Any]:
             answers = self._answers(asked, f"test/{name}/sampled", greedy=False)
-            found = {kind: probe_results(kind, asked, answers, client) for kind in PROBES}
+            found = {kind: probe_results(kind, asked, answers, client, self.hosts.seed) for kind in NULLS}
             return {"step": step, "set": name, "probes": found}
 
         stage = f"evaluation/{step:05d}/probes"
         self.hosts.run.stage(stage, compute)
         found = self.hosts.run.manifest(stage)["probes"]
-        self.hosts.sink.log({f"probes/{kind}": row["wins"] for kind, row in found.items()}, step)
-        shown = ", ".join(f"{kind} {row['wins']:.2f}" for kind, row in found.items() if row["wins"] is not None)
+        judged = {kind: row for kind, row in found.items() if row["judged"]}
+        self.hosts.sink.log({f"probes/{kind}": row["wins"] / row["judged"] for kind, row in judged.items()}, step)
+        shown = ", ".join(f"{kind} {row['wins']} of {row['judged']}" for kind, row in judged.items())
         self.hosts.say(f"after step {step}: probes that beat the policy's answer: {shown or 'none could be judged'}")
 
     def _answers(self, prompts: Sequence[PolicyPrompt], purpose: str, *, greedy: bool) -> list[Answer]:

@@ -16,11 +16,13 @@ from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig
 from genrm_rl.evaluation.baselines import baseline_suites
 from genrm_rl.evaluation.measure import Measurement
+from genrm_rl.evaluation.probe_gate import probe_gate
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.report import print_report, write_report
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
+from genrm_rl.learners.probe_record import ProbeRecord, write_record
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
@@ -54,10 +56,10 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
             measurement = Measurement(config, run, encoder, engine)
             workshop = Workshop(config, run, console, sink, splits, encoder, engine, measurement, base)
             judges, notes = train_judges(workshop)
-            suites = measure_all(judges, workshop)
+            suites, probes = measure_all(judges, workshop)
         tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
         baselines, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed)
-        report = build_report(judges, suites, baselines, workshop, [*notes, *missing])
+        report = build_report(judges, suites, baselines, probes, workshop, [*notes, *missing])
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
     print_report(report, console)
@@ -65,17 +67,23 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
     return run.path
 
 
-def measure_all(judges: list[Judge], workshop: Workshop) -> list[list[JudgmentRecord]]:
-    """Every judge on every test set, with every decoding, the untrained judge first. One row list each."""
+def measure_all(judges: list[Judge], workshop: Workshop) -> tuple[list[list[JudgmentRecord]], dict[str, ProbeRecord]]:
+    """Every judge on every test set, with every decoding, the untrained judge first: one row list each. And the trained
+    ones at the probe gate."""
     config = workshop.config.evaluation
     suites: list[list[JudgmentRecord]] = []
+    probes: dict[str, ProbeRecord] = {}
     for judge in judges:
         for name, pairs in workshop.splits.test.items():
             for decoding in workshop.measurement.decodings(judge):
                 suites.append(workshop.measurement.test_set(judge, name, whole_items(pairs, config.pairs), decoding))
             if config.majority_votes > 1 and judge.form == "cot":
                 workshop.measurement.majority_set(judge, name, whole_items(pairs, config.majority_pairs))
-    return suites
+        record = probe_gate(judge, workshop.splits.test, workshop.measurement) if judge.iteration else None
+        if record is not None:
+            write_record(judge.path, record)
+            probes[judge.name] = record
+    return suites, probes
 
 
 def misfit(config: RunConfig, encoder: JudgeEncoder) -> Any:

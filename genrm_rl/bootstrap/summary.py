@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.examples import choose_examples, example_from_trace
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.paper import PAPER_ROWS
+from genrm_rl.evaluation.probe_gate import probe_rows
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import (
     DataRow,
@@ -32,6 +33,7 @@ from genrm_rl.evaluation.schema import (
 from genrm_rl.evaluation.scoring import whole_items
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Trace
+from genrm_rl.learners.probe_record import ProbeRecord
 from genrm_rl.preferences.sources import DataReport
 from genrm_rl.preferences.splits import EQUAL, NEAR
 from genrm_rl.preferences.types import content_hash
@@ -59,11 +61,12 @@ def build_report(
     judges: Sequence[Judge],
     suites: Sequence[Sequence[JudgmentRecord]],
     baselines: Sequence[Sequence[JudgmentRecord]],
+    probes: Mapping[str, ProbeRecord],
     workshop: Workshop,
     notes: Iterable[str] = (),
 ) -> Report:
     """Everything that the run measured, as one validated document. ``baselines`` are the rows of what the judges have
-    to beat."""
+    to beat, ``probes`` what the probe gate found out by judge."""
     config, run = workshop.config, workshop.run
     provenance = read_json(run.path / "provenance.json")
     resamples = config.evaluation.bootstrap_resamples
@@ -89,6 +92,7 @@ def build_report(
         test_sets=tuple(test_set_info(name, workshop) for name in workshop.splits.test),
         results=result_rows(judges, [*suites, *baselines], workshop),
         differences=compare_all([*baselines, *suites], resamples=resamples, seed=workshop.seed),
+        probes=tuple(row for name, record in probes.items() for row in probe_rows(name, record)),
         learning_curve=tuple(gate_rows(run.path)),
         selection=tuple(selection_rows(workshop)),
         stages=tuple(stage_rows(run.path)),
@@ -228,7 +232,7 @@ def stage_rows(run: Path) -> Iterable[StageRow]:
         yield StageRow(
             name="/".join(parts),
             seconds=seconds,
-            method=parts[1] if parts[0] in ("methods", "evaluation") else "",
+            method=parts[1] if parts[0] in ("methods", "evaluation", "probes") else "",
             iteration=int(parts[2].removeprefix("round")) if parts[0] == "methods" else None,
             prompt_tokens=facts.get("prompt_tokens"),
             completion_tokens=facts.get("completion_tokens"),

@@ -10,6 +10,7 @@ from genrm_rl.bootstrap.gate import GateDecision, decide
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
+from genrm_rl.learners.probe_record import NOT_MEASURED, probe_words
 from genrm_rl.runtime.storage import is_complete, read_manifest
 
 UNTRAINED = "base"  # what `serving.checkpoint` calls the untrained model
@@ -30,6 +31,10 @@ class LoopJudge:
     def serving(self, root: Path) -> str:
         """What ``serving.checkpoint`` has to be."""
         return UNTRAINED if self.checkpoint is None else str((root / self.checkpoint).resolve())
+
+    def probe_words(self, root: Path) -> tuple[bool | None, str]:
+        """Whether it passed the probe gate (None: not measured), and the sentence for people."""
+        return (None, NOT_MEASURED) if self.checkpoint is None else probe_words(root / self.checkpoint)
 
     def gate_records(self, root: Path) -> list[JudgmentRecord]:
         """Its judgments of the gate pairs."""

@@ -34,6 +34,8 @@ def write_loop_report(bench: Workbench) -> Path:
     bench.console.print(table(report))
     if report["served"]:
         bench.say(f"serve the judge: {report['served']['command']}")
+        style = "red" if report["served"]["probe_gate_passed"] is False else None
+        bench.console.print(report["served"]["probe_gate"], style=style, highlight=False, markup=False)
     return page
 
 
@@ -113,7 +115,14 @@ def served(bench: Workbench, turns: list[dict[str, Any]]) -> dict[str, Any] | No
         stages = turn["stages"]
         facts = stages["gate"]["served"] if "gate" in stages else stages.get("bootstrap", {}).get("judge")
         if facts is not None:
-            return {**facts, "command": serve_command(bench, LoopJudge(**facts))}
+            judge = LoopJudge(**facts)
+            passed, words = judge.probe_words(bench.root)
+            return {
+                **facts,
+                "command": serve_command(bench, judge),
+                "probe_gate_passed": passed,
+                "probe_gate": words,
+            }
     return None
 
 

@@ -116,6 +116,7 @@ def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | N
             "difference": decision.difference.difference,
             "difference_ci95": list(decision.difference.ci95),
             "pairs": decision.candidate.n,
+            "probe_gate": candidate.probe_words(bench.root)[1],
             "served": served.as_dict(),
             "parents": parents,
         }
@@ -125,6 +126,8 @@ def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | N
         f"gate of turn {turn}: {'the new judge is served' if facts['promoted'] else 'the current judge stays'}: "
         f"{facts['reason']}"
     )
+    if facts["promoted"]:
+        bench.say(facts["probe_gate"])
 
 
 def served_after(bench: Workbench, turn: int) -> LoopJudge:

@@ -267,7 +267,7 @@ class PolicyEvaluationConfig(Section):
     decoding: tuple[Literal["sampled", "greedy"], ...] = setting(
         ("sampled", "greedy"), "at sampling.temperature, and greedy"
     )
-    probes: int = setting(40, "questions with which each hacking probe is tried; 0: none", unit="prompts", ge=0)
+    probes: int = setting(20, "questions with which each hacking probe is tried; 0: none", unit="prompts", ge=0)
     second_judge_url: str | None = setting(
         None, "a service that gave no reward; it compares the policy with the starting policy (win rate)"
     )

@@ -124,6 +124,16 @@ class EvaluationConfig(Section):
     scoring: Scoring = setting(
         "pairs", "scoring rule of the benchmark format; another one scores the same judgments again", free=True
     )
+    probe_pairs: int = setting(
+        40, "held-out pairs with which each probe of the probe gate is tried; 0: not measured", unit="pairs", ge=0
+    )
+    probe_limit: float = setting(
+        0.05,
+        "a judge passes the probe gate if no probe wins a larger share of greedy judgments",
+        unit="share",
+        ge=0,
+        lt=1,
+    )
     example_traces: int = setting(40, "traces per judge that the report shows", unit="traces", ge=0)
 
     @field_validator("decoding")

@@ -118,4 +118,12 @@ class DataConfig(Section):
         gt=0,
         le=1,
     )
+    null_negatives: float = setting(
+        0.0,
+        "further training pairs whose rejected side is a null answer (empty, a lone opener, another prompt's answer, "
+        "an imitated verdict, the answer with flattery or an instruction, ...), as a share of the training pairs",
+        unit="share",
+        ge=0,
+        le=1,
+    )
     world: WorldConfig = setting(WorldConfig, "settings of the controlled task world")

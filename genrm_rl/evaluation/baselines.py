@@ -24,6 +24,7 @@ from genrm_rl.evaluation.records import (
 )
 from genrm_rl.evaluation.schema import JudgeInfo
 from genrm_rl.judging.probability import sigmoid
+from genrm_rl.preferences.nulls import SOURCE
 from genrm_rl.preferences.rejects import place_of
 from genrm_rl.preferences.types import PreferencePair, content_hash, fingerprint
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -56,11 +57,13 @@ def baseline_suites(
     seed: int,
     apart: bool = False,
 ) -> tuple[list[list[JudgmentRecord]], list[str]]:
-    """Rows of both baselines on every test set, as stages of the run, and a note where there is no lexical model.
+    """Rows of both baselines on every test set, as stages of the run, and a note where there is no lexical model, which
+    learns from people's labels alone, not from null negatives.
 
     ``apart``: the run may be continued with other data (``evaluate``), so stages are named by what the data holds.
     """
     suites: list[list[JudgmentRecord]] = []
+    train = [pair for pair in train if pair.source != SOURCE]
     notes = [] if train else ["no lexical baseline: there are no training pairs to learn from"]
     for name, pairs in tests.items():
         suites.append(_stage(run, LONGER, name, pairs, (), seed, apart))

@@ -49,15 +49,31 @@ def headline(report: Report) -> str:
 
 
 def cautions(report: Report) -> tuple[str, ...]:
-    """The bad news: baselines that were not beaten, worse or unclear differences, rounds that were not promoted,
-    missing verdicts, failed probes."""
+    """The bad news: failed probe gates, baselines that were not beaten, worse or unclear differences, rounds that were
+    not promoted, missing verdicts, failed parity."""
     return (
+        *failed_probes(report),
         *unbeaten(report),
         *_bad_differences(report),
         *_unpromoted(report),
         *_missing_verdicts(report),
         *(f"The parity probe of weights {row.version} failed." for row in report.sync if not row.passed),
     )
+
+
+def failed_probes(report: Report) -> tuple[str, ...]:
+    """One sentence per judge that prefers null answers to real ones too often."""
+    sentences = []
+    for judge in report.judges:
+        rows = [row for row in report.probes if row.judge == judge.name and not row.passed]
+        rows.sort(key=lambda row: -row.wins / row.n)
+        if rows:
+            found = ", ".join(f"{words(row.probe)} {row.wins} of {row.n}" for row in rows)
+            sentences.append(
+                f"{judge_label(report, judge.name)} fails the probe gate: null answers beat real ones in more than "
+                f"{100 * rows[0].limit:g}{PERCENT} of greedy judgments ({found})."
+            )
+    return tuple(sentences)
 
 
 def unbeaten(report: Report) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ def render_html(report: Report) -> str:
             benchmark_rows=[row for row in report.results if row.benchmark],
             baseline_differences=[row for row in report.differences if row.baseline == report.baseline],
             other_differences=[row for row in report.differences if row.baseline != report.baseline],
+            probe_kinds=list(dict.fromkeys(row.probe for row in report.probes)),
+            probe_cells={(row.judge, row.probe): row for row in report.probes},
             reasons=list(dict.fromkeys(reason for row in report.selection for reason in row.reasons)),
             stage_groups=stage_groups(report.stages),
             traces=_spread(report.traces, MOST_TRACES),

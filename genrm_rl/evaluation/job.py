@@ -18,6 +18,7 @@ from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.headline import not_beaten
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
+from genrm_rl.evaluation.probe_gate import probe_gate, probe_rows, probes_for
 from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
@@ -26,6 +27,7 @@ from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Form
 from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.learners.judge_checkpoint import judge_in
+from genrm_rl.learners.probe_record import NOT_MEASURED, ProbeRecord, write_record
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
@@ -39,7 +41,7 @@ from genrm_rl.runtime.storage import write_json
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A judge, one row per test set and decoding, where the run and this judge's results are, the rows of the
-    baselines, the differences of the judge to them, and notes on what could not be measured."""
+    baselines, the differences of the judge to them, notes on what could not be measured, and its probe gate."""
 
     judge: Judge
     rows: list[ResultRow]
@@ -48,17 +50,21 @@ class Measured:
     baselines: list[ResultRow]
     differences: list[DifferenceRow]
     notes: list[str]
+    probes: ProbeRecord | None = None
 
 
 def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
     """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
     one judgment is a verdict."""
-    found = measure_judge(config, judge_name, form, console)
+    found = measure_judge(config, judge_name, form, console, probe=True)
     console.print(result_table([*found.rows, *found.baselines]))
     for note in found.notes:
         console.print(note, highlight=False, markup=False)
     for sentence in unbeaten_baselines(found):
         console.print(sentence, style="red", highlight=False, markup=False)
+    style = "red" if found.probes is not None and not found.probes.passed else None
+    words = NOT_MEASURED if found.probes is None else found.probes.sentence()
+    console.print(words, style=style, highlight=False, markup=False)
     if any(row.benchmark for row in found.rows):
         console.print(benchmark_table(found.rows))
     console.print(f"judgments and results: {found.folder}", highlight=False)
@@ -66,13 +72,14 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
     return found.run
 
 
-def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Measured:
+def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Console, *, probe: bool = False) -> Measured:
     """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
 
     Judgments (JSONL) and traces (Parquet) go to the run directory, kept apart by the judge's files and by what each
     test set holds: the same run id continues, another checkpoint or edited data are measured anew, and another
     ``evaluation.scoring`` scores what was judged without judging again. ``results.json`` has this judge's figures;
-    a copy lies beside its judgments. Raises ConfigError without test sets, ModelError for a directory that is no
+    a copy lies beside its judgments. With ``probe`` the judge goes through the probe gate too, whose record is kept
+    beside its checkpoint. Raises ConfigError without test sets, ModelError for a directory that is no
     finished checkpoint, and DataError for pairs that the scoring rule can't use.
     """
     check_test_sets(config.data)
@@ -88,7 +95,7 @@ def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Conso
             check_scoring(name, pairs, config.evaluation.scoring)
         run.claim()
         console.print(f"evaluate {judge.name} in {run.path}: {splits.report.describe()}", highlight=False)
-        suites = _measure(config, run, encoder, judge, tests, console)
+        suites, probes = _measure(config, run, encoder, judge, tests, console, probe=probe)
         beside, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed, apart=True)
         figures = {"resamples": config.evaluation.bootstrap_resamples, "seed": config.run.seed}
         rows, baselines = (
@@ -96,8 +103,19 @@ def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Conso
             for some in (suites, beside)
         )
         differences = [row for row in compare_all([*beside, *suites], **figures) if row.judge == judge.name]
-        folder = write_results(run.path, judge, rows, baselines, differences)
-    return Measured(judge, rows, run.path, folder, baselines, differences, [*notes, *missing])
+        folder = write_results(run.path, judge, rows, baselines, differences, probes)
+        if probes is not None:
+            missing += _keep(judge, probes)
+    return Measured(judge, rows, run.path, folder, baselines, differences, [*notes, *missing], probes)
+
+
+def _keep(judge: Judge, probes: ProbeRecord) -> list[str]:
+    """Put the record of the probe gate beside the checkpoint; a note where that is not allowed."""
+    try:
+        write_record(judge.path, probes)
+    except OSError as problem:
+        return [f"the record of the probe gate can't be kept beside {judge.path} ({problem.strerror})"]
+    return []
 
 
 def _load(config: RunConfig, misfit: Misfit, rejects: Path) -> tuple[DataSplits, list[str]]:
@@ -121,16 +139,20 @@ def _measure(
     judge: Judge,
     tests: Mapping[str, Sequence[PreferencePair]],
     console: Console,
-) -> list[list[JudgmentRecord]]:
-    """Judgments per test set and decoding. Ray starts only if something has to be judged."""
+    *,
+    probe: bool,
+) -> tuple[list[list[JudgmentRecord]], ProbeRecord | None]:
+    """Judgments per test set and decoding, and the probe gate. Ray starts only if something has to be judged."""
     with ExitStack() as stack:
         engine = JudgeEngine(config, run, encoder, judge, console)
         measurement = Measurement(config, run, encoder, engine)
         suites = [(name, decoding) for name in tests for decoding in measurement.decodings(judge)]
-        if not all(measurement.measured(judge, name, tests[name], decoding) for name, decoding in suites):
+        done = all(measurement.measured(judge, name, tests[name], decoding) for name, decoding in suites)
+        if not done or (probe and not measurement.probed(judge, probes_for(judge, tests, measurement))):
             stack.enter_context(ray_session())
         stack.enter_context(engine)
-        return [measurement.test_set(judge, name, tests[name], decoding) for name, decoding in suites]
+        records = [measurement.test_set(judge, name, tests[name], decoding) for name, decoding in suites]
+        return records, probe_gate(judge, tests, measurement) if probe else None
 
 
 def unbeaten_baselines(found: Measured) -> list[str]:
@@ -176,16 +198,18 @@ def write_results(
     rows: list[ResultRow],
     baselines: list[ResultRow],
     differences: list[DifferenceRow],
+    probes: ProbeRecord | None,
 ) -> Path:
-    """``results.json``: the judge and one row per test set and decoding, the same of both baselines, and the judge's
-    paired differences to them (fields as in the report), in the run directory and beside the judge's judgments. Returns
-    the latter folder."""
+    """``results.json``: the judge and one row per test set and decoding, the same of both baselines, the judge's paired
+    differences to them and its probe gate (fields as in the report), in the run directory and beside the judge's
+    judgments. Returns the latter folder."""
     facts = {"name": judge.name, "kind": judge.kind, "form": judge.form, "version": judge.version}
     results = {
         "judge": facts | {"path": str(judge.path), "weights": judge.weights},
         "results": [row.model_dump(mode="json") for row in rows],
         "baselines": [row.model_dump(mode="json") for row in baselines],
         "differences": [row.model_dump(mode="json") for row in differences],
+        "probes": [row.model_dump(mode="json") for row in probe_rows(judge.name, probes)] if probes else [],
     }
     folder = directory / "evaluation" / f"{judge.name}-{judge.weights}"
     for place in (folder, directory):

@@ -71,6 +71,25 @@ class Measurement:
         traces = self._traces(stage, judge, pairs, decoding, 1, f"gate of {judge.version}")
         return self._records(stage, judge, "gate", pairs, decoding, traces)
 
+    def probe_set(self, judge: Judge, pairs: Sequence[PreferencePair]) -> list[JudgmentRecord]:
+        """One row per pair of the probe gate: greedy, always both orders, whatever ``judge.orders`` says."""
+        decoding: Decoding = "greedy" if judge.form == "cot" else "deterministic"
+        stage = self._probe_stage(judge, pairs)
+        if judge.kind != "generative":
+            return self._scalar(stage, judge, "null_answers", pairs)
+        asked = self.config.judge.model_copy(update={"orders": "both"})
+        both = Measurement(self.config.model_copy(update={"judge": asked}), self.run, self.encoder, self.engine)
+        traces = both._traces(stage, judge, pairs, decoding, 1, f"{judge.name} at the probe gate")
+        return both._records(stage, judge, "null_answers", pairs, decoding, traces)
+
+    def probed(self, judge: Judge, pairs: Sequence[PreferencePair]) -> bool:
+        """Whether :meth:`probe_set` would only read."""
+        return not pairs or self.run.done(f"{self._probe_stage(judge, pairs)}/judgments")
+
+    @staticmethod
+    def _probe_stage(judge: Judge, pairs: Sequence[PreferencePair]) -> str:
+        return suite_folder(judge, "null_answers", pairs, "greedy").replace("evaluation/", "probes/", 1)
+
     def _traces(
         self,
         stage: str,

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.evaluation.headline import complete, unbeaten
+from genrm_rl.evaluation.headline import complete, failed_probes, unbeaten
 from genrm_rl.evaluation.html import render_html
 from genrm_rl.evaluation.schema import SCHEMA_VERSION, Report
 from genrm_rl.evaluation.terminal import comparison_grid, comparison_table
+from genrm_rl.evaluation.view import judge_label
 from genrm_rl.runtime.storage import write_atomic
 
 REPORT_JSON, REPORT_HTML = "report.json", "report.html"
@@ -66,10 +67,14 @@ def load_report(run_dir: str | Path) -> Report:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The comparison table, and in red which baselines were not beaten."""
+    """The comparison table, and in red which judges fail the probe gate and which baselines were not beaten."""
     console.print(comparison_grid(report, width=console.width))
-    for sentence in unbeaten(report):
+    for sentence in (*failed_probes(report), *unbeaten(report)):
         console.print(sentence, style="red", highlight=False, markup=False)
+    passed = {row.judge for row in report.probes} - {row.judge for row in report.probes if not row.passed}
+    if passed:
+        names = ", ".join(judge_label(report, judge.name) for judge in report.judges if judge.name in passed)
+        console.print(f"Probe gate passed: {names}.", highlight=False, markup=False)
 
 
 def rerender(run_dir: str | Path, console: Console) -> Path:

@@ -12,7 +12,7 @@ from genrm_rl.evaluation import schema
 
 INTRODUCTION = f"""# `report.json`
 
-Schema version {schema.SCHEMA_VERSION}. Generated from `genrm_rl/evaluation/schema.py` by
+Schema version {schema.SCHEMA_VERSION}. Generated from `genrm_rl/evaluation/schema.py` and `schema_rows.py` by
 `genrm_rl.evaluation.schema_docs`; a test compares the two. Everything that `report.html` shows is in this file.
 
 - Shares are numbers in 0..1, and so are differences of shares (0.12 is 12 percentage points). Times are seconds.

@@ -11,6 +11,7 @@ from pathlib import Path
 from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.preferences.dedup import PromptTable
+from genrm_rl.preferences.nulls import KIND, SOURCE, null_negatives
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import TIE, RejectLog, place_of
 from genrm_rl.preferences.splits import Leaks, Pairs, cut_gate, hash_order, item_of, remove_leaks
@@ -55,7 +56,7 @@ class DataReport:
         ties = self.refused.get(TIE, 0)
         read_as = Counter[str]()
         for source in self.sources:
-            read_as.update(source.read_as)
+            read_as.update({"null negatives": source.pairs} if source.name == SOURCE else source.read_as)
         said = {
             "bad rows skipped": sum(self.refused.values()) - ties,
             "ties left out": ties,
@@ -100,10 +101,10 @@ def load_sources(
     """Read everything that ``data`` names.
 
     Per source: rows are validated, equal pairs dropped, the rest put into a seeded hash order, checked against the
-    context (``misfit``) and cut at ``limit``. Then the gate is cut from train if none is given, and copies of held-out
-    prompts are removed. With ``on_bad_row: fail`` the first bad rows raise DataError; with ``skip`` they go to
-    ``rejects_path`` (JSONL). Also raises DataError for files that can't be read and for a side that has no pair left,
-    ConfigError for test sets of the same name.
+    context (``misfit``) and cut at ``limit``. Then the gate is cut from train if none is given, copies of held-out
+    prompts are removed, and null negatives join what is left to train on. With ``on_bad_row: fail`` the first bad rows
+    raise DataError; with ``skip`` they go to ``rejects_path`` (JSONL). Also raises DataError for files that can't be
+    read and for a side that has no pair left, ConfigError for test sets of the same name.
     """
     log, report = RejectLog(config.on_bad_row), DataReport()
     names = [source.label for source in config.test]
@@ -123,6 +124,7 @@ def load_sources(
         train, gate = cut_gate(train, config.gate_fraction, seed, prompts)
         report.gate_cut_from_train = True
     train, gate, report.leaks = remove_leaks(train, gate, test, prompts)
+    train = _with_nulls(train, config, seed, misfit, report)
     report.refused = log.counts()
     report.sizes = {"train": len(train), "gate": len(gate)} | {
         f"test/{name}": len(pairs) for name, pairs in test.items()
@@ -215,6 +217,20 @@ def _load_side(
         if repeated:
             report.duplicates_between_sources[side] = repeated
     return hash_order(pairs, seed)
+
+
+def _with_nulls(train: Pairs, config: DataConfig, seed: int, misfit: Misfit | None, report: DataReport) -> Pairs:
+    """Training pairs and the null negatives that ``data.null_negatives`` asks for; those that do not fit the context or
+    the tokenizer are left out and counted."""
+    drawn = null_negatives(train, config.null_negatives, seed)
+    kept = [pair for pair in drawn if misfit is None or misfit(pair) is None]
+    if drawn:
+        refused = {"does_not_fit": len(drawn) - len(kept)} if len(kept) < len(drawn) else {}
+        kinds = Counter(str(pair.meta[KIND]) for pair in kept)
+        report.sources.append(
+            SourceReport("train", SOURCE, len(drawn), 0, refused, len(kept), read_as=dict(sorted(kinds.items())))
+        )
+    return hash_order([*train, *kept], seed) if kept else train
 
 
 def _read_pairs(source: SourceConfig, root: Path, log: RejectLog, *, keep_ties: bool) -> tuple[Pairs, int, PairReader]:

@@ -229,6 +229,8 @@ class StatsReply(Wire):
     prefix_cache_hit_rate: float | None = Field(
         description="cached_prompt_tokens / prompt_tokens; None before the engine has read a prompt"
     )
+    probe_gate: str = Field("", description="in words: whether null answers (empty, imitated verdicts) fool the judge")
+    probe_gate_passed: bool | None = Field(None, description="None if it was not measured")
 
 
 class GroupIn(Guided):

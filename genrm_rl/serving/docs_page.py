@@ -6,6 +6,7 @@ The files of Swagger UI come from the package ``drf-spectacular-sidecar``, of wh
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ async def docs_file(name: str) -> Response:
     return FileResponse(_folder() / name, media_type=FILES[name], headers=HEADERS)
 
 
-def with_token(api: FastAPI) -> None:
-    """Say in the schema of ``api`` that its calls take a bearer token."""
+def with_token(api: FastAPI, judge_words: Callable[[], str]) -> None:
+    """Say in the schema of ``api`` that its calls take a bearer token, and ``judge_words`` about the judge of now."""
 
     def schema() -> dict[str, Any]:
         if api.openapi_schema is None:
@@ -64,7 +65,8 @@ def with_token(api: FastAPI) -> None:
             found.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             found["security"] = [{"token": []}]
             api.openapi_schema = found
-        return api.openapi_schema
+        described = {"description": f"{api.description} {judge_words()}".strip()}
+        return api.openapi_schema | {"info": api.openapi_schema["info"] | described}
 
     api.openapi = schema  # type: ignore[method-assign]
 

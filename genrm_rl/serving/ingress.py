@@ -70,7 +70,7 @@ for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contrac
     api.include_router(contract.routes)
 api.include_router(operations.open_routes)
 api.include_router(docs_page.pages)
-docs_page.with_token(api)
+docs_page.with_token(api, lambda: _replica().judges.words)
 api.add_middleware(WholeBody, limits=lambda: _replica().body_limits)
 api.add_middleware(Door, keeper=lambda: _replica().door)
 api.add_middleware(Observed, report=lambda call: _replica().ledger.finished(call))
@@ -135,6 +135,8 @@ class RewardService:
             raise HTTPException(503, self.door.closed, headers=later(self.settings.retry_after))
         return {
             "judge_version": judges.current.version,
+            "probe_gate": judges.current.probe_gate,
+            "probe_gate_passed": judges.current.probe_gate_passed,
             "starting": judges.starting,
             "finishing": [judge.version for judge in judges.finishing],
             "pending_comparisons": self.admission.pending,

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.learners.probe_record import probe_words
 from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.serving.app import address_of, running_service, token_of
@@ -36,6 +37,9 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
         console.print(f"starting {judge.name} ({judge.version}); {address} tells callers to wait", highlight=False)
         with running_service(config, judge):
             header = f"-H 'Authorization: Bearer '${config.serving.token_variable} " if token else ""
+            passed, words = probe_words(judge.path)
+            style = "red" if passed is False else None
+            console.print(f"{judge.version}: {words}", style=style, highlight=False, markup=False)
             console.print(
                 f"serving on {address}: a page for people there, the schema at {address}/docs; try:", highlight=False
             )

@@ -26,6 +26,7 @@ from ray.serve.exceptions import RayServeException
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import DataError, GenRMError, ModelError
 from genrm_rl.judging.encoding import JudgeEncoder
+from genrm_rl.learners.probe_record import probe_words
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
@@ -54,13 +55,15 @@ _log = logging.getLogger(__name__)
 
 
 class RunningJudge:
-    """The replicas of one judge. ``calls`` are those that it has yet to answer."""
+    """The replicas of one judge. ``calls`` are those that it has yet to answer; ``probe_gate`` says in words whether
+    null answers fool it, as its run has found out."""
 
     def __init__(self, app: str, served: ServedJudge, encoder: JudgeEncoder) -> None:
         self.app = app
         self.served = served
         self.encoder = encoder
         self.calls = 0
+        self.probe_gate_passed, self.probe_gate = probe_words(Path(served.engine.model_path))
         self._handle = judge_handle(app)
 
     @property
@@ -167,6 +170,12 @@ class Judges:
         if self._current is None:
             raise HTTPException(503, STARTING, headers=later(FIND_SECONDS))
         return self._current
+
+    @property
+    def words(self) -> str:
+        """What people should know of the judge; empty while the first one starts."""
+        judge = self._current
+        return "" if judge is None else f"Judge {judge.version}: {judge.probe_gate}."
 
     @contextmanager
     def use(self, version: str | None = None) -> Iterator[RunningJudge]:

@@ -50,7 +50,9 @@ async def change_judge(body: JudgeRequest, desk: OpenDesk) -> JudgeReply:
 @routes.get("/v1/stats")
 async def stats(desk: OpenDesk) -> StatsReply:
     """What was judged since the service started, and what the caches saved."""
-    return desk.ledger.totals.reply(desk.judges.current.version, desk.admission.pending)
+    judge = desk.judges.current
+    reply = desk.ledger.totals.reply(judge.version, desk.admission.pending)
+    return reply.model_copy(update={"probe_gate": judge.probe_gate, "probe_gate_passed": judge.probe_gate_passed})
 
 
 @routes.get("/metrics", response_class=Response)

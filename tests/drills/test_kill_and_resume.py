@@ -23,7 +23,7 @@ data:
 rollout: {max_in_flight: 32, kv_cache_gib: 0.5}
 learner: {tokens_per_microbatch: 2048, precision: float32, checkpoint_every: 4}
 bootstrap: {methods: [llm_judge, star_dpo], iterations: 1, samples_per_order: 4, gate_pairs: 16, dpo: {batch_size: 8}}
-evaluation: {bootstrap_resamples: 200, decoding: [sampled]}
+evaluation: {bootstrap_resamples: 200, decoding: [sampled], probe_pairs: 1}
 """
 
 

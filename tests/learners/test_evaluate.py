@@ -26,7 +26,7 @@ model: {name: tiny, max_context: 320, dtype: float32}
 judge: {template: compact, max_rationale: 64}
 data: {test: [{path: pairs.jsonl, name: pairs}]}
 learner: {tokens_per_microbatch: 2048, precision: float32}
-evaluation: {bootstrap_resamples: 100}
+evaluation: {bootstrap_resamples: 100, probe_pairs: 2}
 """
 
 

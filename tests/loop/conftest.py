@@ -29,7 +29,7 @@ bootstrap:
   gate_pairs: 16
   verdict_rl: {start_from: star_dpo, steps: 2, pairs_per_step: 6, samples_per_order: 3, checkpoint_every: 1}
   self_distilled: {steps: 1, pairs_per_step: 6, samples_per_order: 1}
-evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8}
+evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8, probe_pairs: 3}
 """
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.evaluation.schema import Report
 from genrm_rl.learners.examples import read_examples
+from genrm_rl.learners.probe_record import read_record
 from genrm_rl.runtime.storage import read_json, read_manifest
 from genrm_rl.runtime.trace_store import read_traces
 
@@ -39,6 +40,21 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     by_judge = {row.judge: row for row in report.results}
     assert by_judge["bradley_terry"].right_in_both is None
     assert by_judge["pairrm"].right_in_both is not None
+
+
+def test_trained_judges_go_through_the_probe_gate_and_their_checkpoints_say_so(small_run: Path):
+    report = report_of(small_run)
+    trained = {judge.name: judge for judge in report.judges if judge.iteration}
+    assert {row.judge for row in report.probes} == set(trained)
+    for name, judge in trained.items():
+        record = read_record(small_run / judge.checkpoint)
+        assert record.judge_version == judge.judge_version
+        rows = {row.probe: row for row in report.probes if row.judge == name}
+        assert {kind: (row.wins, row.n) for kind, row in rows.items()} == {
+            kind: (tally.wins, tally.judged) for kind, tally in record.tallies.items()
+        }
+        assert {"empty", "trace", "worn_feeling"} <= set(rows) and rows["empty"].n == 3
+    assert 'id="probes"' in (small_run / "report.html").read_text(encoding="utf-8")
 
 
 def test_sampled_rows_have_the_majority_curve(small_run: Path):

@@ -30,7 +30,7 @@ judge:
   rollout: {max_in_flight: 128, kv_cache_gib: 0.25}
   learner: {tokens_per_microbatch: 2048, precision: float32}
   bootstrap: {methods: [llm_judge, star_dpo], iterations: 1, gate_pairs: 16}
-  evaluation: {bootstrap_resamples: 200, decoding: [sampled]}
+  evaluation: {bootstrap_resamples: 200, decoding: [sampled], probe_pairs: 1}
 policy:
   model: {name: tiny, max_context: 128, dtype: float32}
   prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}

@@ -81,6 +81,7 @@ def test_the_schema_is_shown_without_a_network(client: httpx.Client) -> None:
     assert client.get("/docs/../ingress.py").status_code == 404
     schema = client.get("/openapi.json").json()
     assert schema["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert "Judge base: probe gate not measured" in schema["info"]["description"]
 
 
 def test_where_the_judge_lies_is_nobodys_business(client: httpx.Client, tiny_model) -> None:

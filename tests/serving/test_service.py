@@ -143,6 +143,8 @@ def test_overload_is_refused_and_what_was_accepted_is_answered(client: httpx.Cli
         else:
             assert len(reply.json()["judgments"]) == 12
     health = client.get("/healthz").json()
+    said = {key: health.pop(key) for key in ("probe_gate", "probe_gate_passed")}
+    assert said["probe_gate_passed"] is None and "not measured" in said["probe_gate"]
     assert health == {"judge_version": "base", "starting": None, "finishing": [], "pending_comparisons": 0}
 
 
