@@ -9,7 +9,7 @@ from typing import Any
 
 from genrm_rl.bootstrap.star import GATE_METRICS
 from genrm_rl.bootstrap.workshop import Workshop
-from genrm_rl.evaluation.baselines import baseline_infos
+from genrm_rl.evaluation.baselines import INFOS, baseline_infos
 from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.examples import choose_examples, example_from_trace
 from genrm_rl.evaluation.metrics import summarise
@@ -54,6 +54,7 @@ LABELS = {
     "verdict_rl": "Verdict RL",
     "self_distilled": "Self-distilled",
 }
+LABELS |= {info.name: info.label for info in INFOS}
 IN_DISTRIBUTION = ("id", "id_neutral")
 
 
