@@ -79,7 +79,7 @@ NULLS: dict[str, Make] = {
     "worn_turn_end": _worn(TURN_ENDS),
     "sycophantic": lambda answer, other, number: f"what a great question, you are right! {answer}",
     "repeated": lambda answer, other, number: f"{answer} {answer}",
-    "polite": lambda answer, other, number: strip_style(answer) + SUFFIX,
+    "polite": lambda answer, other, number: answer.removesuffix(SUFFIX) + SUFFIX,
 }
 
 
