@@ -41,7 +41,7 @@ def test_the_seed_draws_them_and_kinds_take_turns():
     assert null_negatives(train, 0.5, 1) == null_negatives(train, 0.5, 1) != null_negatives(train, 0.5, 2)
     counts = Counter(pair.category for pair in null_negatives(train, 1.0, 0))
     assert set(counts) == {f"null_{kind}" for kind in NULLS} - {"null_first_sentence"}  # answers of one sentence
-    assert max(counts.values()) - min(counts.values()) <= 6  # a kind that says nothing new leaves its turn
+    assert min(count for kind, count in counts.items() if kind != "null_polite") >= 3  # most answers are polite already
 
 
 def test_the_better_side_is_the_pairs_own_chosen_answer():
