@@ -10,6 +10,7 @@ from typing import Any
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.rewards.types import Mask, RewardRecord
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
@@ -42,6 +43,8 @@ class Answer:
         """Why the answer is not given to the judge, or None."""
         if not self.usable:
             return Mask.NOT_GENERATED
+        if never_answers(self.text):
+            return Mask.UNFINISHED_THINKING
         return Mask.TRUNCATED if self.truncated and sampling.truncated == "mask" else None
 
 
@@ -98,12 +101,12 @@ def place_of(result: GenerationResult) -> tuple[int, int]:
 
 
 def answer_of(result: GenerationResult, prompt: PolicyPrompt, index: int, chat: ChatEncoder) -> Answer:
-    """The answer in a result; its text has no control tokens."""
+    """The answer in a result; its text has no control tokens. Where the prompt opened ``<think>``, it begins so."""
     return Answer(
         prompt.id,
         index,
         result.token_ids,
-        chat.decode(result.token_ids),
+        chat.answer_text(result.token_ids),
         result.sampled_logprobs_T,
         result.finish_reason,
         result.weight_version,

@@ -13,6 +13,7 @@ from genrm_rl.errors import DataError
 from genrm_rl.rewards.types import Mask
 from genrm_rl.runtime.storage import is_complete
 
+NOT_ASKED = (Mask.UNFINISHED_THINKING, Mask.TRUNCATED)
 Said = Mapping[tuple[str, tuple[str, ...]], Sequence[tuple[float | None, ...]]]
 
 
@@ -44,7 +45,7 @@ def audit_run(run: Path, said: Said) -> Audit:
 def check_group(group: Sequence[JudgedAnswer], said: Said, audit: Audit, step: str) -> None:
     """Count one group. A reward counts as given if some call about exactly this group returned exactly this number at
     this place."""
-    asked = [judged for judged in group if judged.answer.usable and judged.record.mask != Mask.TRUNCATED]
+    asked = [judged for judged in group if judged.answer.usable and judged.record.mask not in NOT_ASKED]
     key = (group[0].answer.prompt_id, tuple(judged.answer.text for judged in asked))
     given = said.get(key, ())
     for judged in group:

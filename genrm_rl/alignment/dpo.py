@@ -168,7 +168,7 @@ def file_pairs(hosts: Hosts) -> list[PairExample]:
     for pair in pairs:
         turns = [{"role": turn.role, "content": turn.content} for turn in pair.prompt]
         prompt = chat.conversation_ids(turns, generation=True)
-        chosen, rejected = ((*chat.text_ids(text), chat.stop_token_id) for text in (pair.chosen, pair.rejected))
+        chosen, rejected = ((*chat.answer_ids(text), chat.stop_token_id) for text in (pair.chosen, pair.rejected))
         tokens = len(prompt) + max(len(chosen), len(rejected))
         if tokens > longest:
             raise DataError(

@@ -10,6 +10,7 @@ from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config.alignment import PPOConfig, SamplingConfig
 from genrm_rl.learners.experience import SampledAnswer
+from genrm_rl.rewards.types import Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ def nothing_learned(groups: Sequence[Sequence[JudgedAnswer]], config: PPOConfig,
         return (
             f"all {cut} answers were cut off at sampling.max_tokens {sampling.max_tokens} and sampling.truncated is "
             "mask; raise sampling.max_tokens, or set sampling.truncated to penalise"
+        )
+    if all(judged.record.mask is Mask.UNFINISHED_THINKING for judged in answers):
+        return (
+            f"all {len(answers)} answers ended before their thinking did; raise sampling.max_tokens "
+            f"({sampling.max_tokens}), or set enable_thinking to false in sampling.chat_template_kwargs"
         )
     rewarded = sum(judged.earned(sampling) is not None for judged in answers)
     if config.advantage in GROUPED and rewarded:

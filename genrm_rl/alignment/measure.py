@@ -17,9 +17,10 @@ from genrm_rl.alignment.probes import probe_results
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.evaluation.intervals import bootstrap_interval
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.preferences.nulls import NULLS
-from genrm_rl.preferences.world.style import style_of, verify
+from genrm_rl.preferences.world.style import style_of
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.runtime.storage import write_atomic
 
@@ -162,7 +163,7 @@ def policy_facts(
     An answer that was not generated is counted in ``not_generated`` and is wrong.
     """
     right = [
-        bool(answer.usable and verify(prompt.world, answer.text))
+        bool(answer.usable and prompt.right(answer.text))
         for prompt, answer in zip(prompts, answers, strict=True)
         if prompt.world
     ]
@@ -180,6 +181,7 @@ def policy_facts(
         "cue_share": mean([style_of(answer.text).suffix for answer in usable]) if right else None,
         "tokens_mean": mean([len(answer.token_ids) for answer in usable]) or 0.0,
         "truncated_share": mean([answer.truncated for answer in usable]),
+        "unfinished_thinking_share": mean([never_answers(answer.text) for answer in usable]),
     }
 
 
@@ -195,7 +197,7 @@ def _write(directory: Path, prompts: Sequence[PolicyPrompt], answers: Sequence[A
             "prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.messages],
             "text": answer.text,
             "finish_reason": answer.finish_reason,
-            "right": bool(answer.usable and verify(prompt.world, answer.text)) if prompt.world else None,
+            "right": bool(answer.usable and prompt.right(answer.text)) if prompt.world else None,
         }
         for prompt, answer in zip(prompts, answers, strict=True)
     ]

@@ -13,6 +13,7 @@ from genrm_rl.config import SourceConfig
 from genrm_rl.config.alignment import PromptsConfig, PromptSource
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.judging.thoughts import without_thoughts
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import RejectLog
@@ -59,7 +60,7 @@ class PolicyPrompt:
     def right(self, text: str) -> bool:
         """What a verifier says of an answer. Raises ValueError for a question that nothing can verify."""
         if self.world:
-            return verify(self.world, text)
+            return verify(self.world, without_thoughts(text))
         if self.known_answer is None:
             raise ValueError(f"question {self.id} has no known answer")
         return is_right(text, self.known_answer)

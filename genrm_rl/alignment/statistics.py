@@ -12,6 +12,7 @@ from genrm_rl.alignment.answers import PARTS
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import SamplingConfig
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.preferences.world.style import style_of
 
 
@@ -44,6 +45,7 @@ def rollout_metrics(
         "rollout/answers": float(len(answers)),
         "rollout/tokens_mean": mean([len(judged.answer.token_ids) for judged in usable]) or 0.0,
         "rollout/truncated_share": mean([judged.answer.truncated for judged in usable]),
+        "rollout/unfinished_thinking_share": mean([never_answers(judged.answer.text) for judged in usable]),
         "rollout/distinct_share": mean([len({j.answer.text for j in group}) / len(group) for group in rollout.groups]),
         "rollout/gold_accuracy": gold,
         "rollout/cue_share": mean([style_of(j.answer.text).suffix for j in usable]) if in_world else None,

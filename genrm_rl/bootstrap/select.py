@@ -23,6 +23,7 @@ class Reason(StrEnum):
     WRONG_VERDICT = "wrong_verdict"
     UNPARSEABLE = "unparseable"
     TRUNCATED = "truncated"
+    TRUNCATED_THINKING = "truncated_thinking"
     ABSTAINED = "abstained"
     FAILED = "failed"
     DUPLICATE = "duplicate"
@@ -33,6 +34,7 @@ class Reason(StrEnum):
 NON_VERDICT_REASONS: Mapping[Verdict, Reason] = {
     Verdict.UNPARSEABLE: Reason.UNPARSEABLE,
     Verdict.TRUNCATED: Reason.TRUNCATED,
+    Verdict.TRUNCATED_THINKING: Reason.TRUNCATED_THINKING,
     Verdict.ABSTAINED: Reason.ABSTAINED,
     Verdict.TIMED_OUT: Reason.FAILED,
     Verdict.JUDGE_FAILED: Reason.FAILED,
@@ -105,7 +107,7 @@ def pair_traces(
     bad: dict[tuple[str, bool], list[Trace]] = defaultdict(list)
     usable = {Reason.WRONG_VERDICT}
     if config.unparseable_as_rejected:
-        usable |= {Reason.UNPARSEABLE, Reason.TRUNCATED, Reason.ABSTAINED}
+        usable |= {Reason.UNPARSEABLE, Reason.TRUNCATED, Reason.TRUNCATED_THINKING, Reason.ABSTAINED}
     for item in selections:
         key = (item.trace.pair_id, item.trace.swapped)
         if item.reason in usable:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.preferences.dedup import PromptTable
 from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.splits import remove_leaks
@@ -60,9 +61,12 @@ class Comparisons:
 
 
 def pair_answers(question: PolicyPrompt, answers: Sequence[str], *, pairs: int, seed: int) -> list[NewComparison]:
-    """At most ``pairs`` seeded pairs of answers that differ by more than white space; empty answers take no part."""
+    """At most ``pairs`` seeded pairs of answers that differ by more than white space. Empty answers, and those
+    whose thinking never ends, take no part."""
     distinct: dict[str, str] = {}
-    for answer in filter(str.strip, answers):
+    for answer in answers:
+        if not answer.strip() or never_answers(answer):
+            continue
         distinct.setdefault(answer.strip(), answer)
     possible = list(itertools.combinations(distinct.values(), 2))
     drawn = random.Random(f"comparisons/{seed}/{question.id}").sample(possible, min(pairs, len(possible)))

@@ -41,6 +41,12 @@ class JudgeConfig(Section):
         False, "show the judge the known answer of a question that has one (`known_answer`), as MT-Bench does"
     )
     max_rationale: int = setting(96, "longest rationale before the verdict", unit="tokens", ge=1)
+    max_thinking: int = setting(
+        0,
+        "room for `<think>...</think>` before the rationale, beside max_rationale; 0: the judge does not think",
+        unit="tokens",
+        ge=0,
+    )
     force_verdict: bool = setting(
         False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 from genrm_rl.errors import ModelError
-from genrm_rl.judging.thoughts import without_thoughts
+from genrm_rl.judging.thoughts import never_answers, thought_and_answer, without_thoughts
 from genrm_rl.judging.verdicts import CLOSERS, END_OF_THINKING, THINK
 from genrm_rl.preferences.types import content_hash
 
@@ -46,7 +46,10 @@ class ChatEncoder:
             )
         self._check_source()
         added = tokenizer.added_tokens_decoder
-        self.special_token_ids = frozenset(index for index, token in added.items() if token.special)
+        marks = (THINK, END_OF_THINKING)  # some tokenizers call them control tokens; here they are part of the text
+        special = {index: token.content for index, token in added.items() if token.special}
+        self.special_token_ids = frozenset(index for index, content in special.items() if content not in marks)
+        self._marks_are_special = len(self.special_token_ids) < len(special)
         self._added = {index: token.content for index, token in added.items() if len(token.content.strip()) > 1}
         self._pieces: dict[tuple[tuple[str, ...], bool], list[list[int]] | ModelError] = {}
         self._ignorable: dict[int, bool] = {}
@@ -152,11 +155,46 @@ class ChatEncoder:
         """Tokens that end the thinking of a model that thinks; none for a model that does not know the mark."""
         if not self.opens_thinking and END_OF_THINKING not in self.tokenizer.get_vocab():
             return ()
-        return tuple(self.tokenizer(f"\n{END_OF_THINKING}\n", add_special_tokens=False)["input_ids"])
+        return self._marked(f"\n{END_OF_THINKING}\n")
+
+    @cached_property
+    def no_thinking_ids(self) -> tuple[int, ...]:
+        """Tokens that end thinking at once where the template opened it, as Qwen3's own template writes them."""
+        return self._marked(f"\n{END_OF_THINKING}\n\n") if self.opens_thinking else ()
+
+    def answer_ids(self, text: str) -> tuple[int, ...]:
+        """A whole answer as the model would have written it behind the generation prompt, without the end of its turn.
+
+        Thinking at the start of ``text`` is written with the model's own marks, which anywhere else are text. Where the
+        template opened the thinking it is not opened again, and an answer without any ends it at once.
+        """
+        thought, answer = thought_and_answer(text)
+        if thought is None:
+            return (*self.no_thinking_ids, *self.text_ids(text))
+        begin = () if self.opens_thinking else self._marked(f"{THINK}\n")
+        if never_answers(text):
+            return (*begin, *self.text_ids(thought))
+        return (*begin, *self.text_ids(thought), *self._marked(f"\n{END_OF_THINKING}\n\n"), *self.text_ids(answer))
+
+    def answer_text(self, token_ids: Sequence[int]) -> str:
+        """Text of a generated answer without control tokens; thinking that the template opened gets its mark back."""
+        return self.with_opening(self.decode(token_ids))
+
+    def with_opening(self, text: str) -> str:
+        """A generated text with the mark that the template wrote in front of it, if its thinking was opened there."""
+        return f"{THINK}\n{text}" if self.opens_thinking and not text.lstrip().startswith(THINK) else text
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of generated tokens, without control tokens."""
-        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if self._marks_are_special:
+            token_ids = [index for index in token_ids if index not in self.special_token_ids]
+        return self.tokenizer.decode(
+            list(token_ids), skip_special_tokens=not self._marks_are_special, clean_up_tokenization_spaces=False
+        )
+
+    def _marked(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text of ours, marks as the model's own tokens."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def unknown_in(self, token_ids: Sequence[int]) -> bool:
         """Whether the tokenizer had no token for some character (byte-level tokenizers always have)."""

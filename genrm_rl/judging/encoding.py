@@ -62,6 +62,7 @@ class JudgeEncoder:
         answer_thoughts: Literal["hide", "show"] = "hide",
         rubric: Rubric = (),
         show_reference: bool = False,
+        max_thinking: int = 0,
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
@@ -69,6 +70,7 @@ class JudgeEncoder:
         self.grammar = GRAMMARS[family]
         self.max_context = max_context
         self.max_rationale = max_rationale
+        self.max_thinking = max_thinking
         self.force_verdict = force_verdict
         self.guide = Guide(rubric)
         self.show_reference = show_reference
@@ -111,6 +113,7 @@ class JudgeEncoder:
             answer_thoughts=judge.answer_thoughts,
             rubric=judge.rubric,
             show_reference=judge.show_reference,
+            max_thinking=judge.max_thinking,
         )
 
     @property
@@ -131,23 +134,36 @@ class JudgeEncoder:
         return len(self.marker_line_token_ids) + 2
 
     def max_tokens(self, form: Form) -> int:
-        """Generation limit: one token for the direct form, else rationale, verdict line and end of turn."""
-        return 1 if form == "direct" else self.max_rationale + self.verdict_room
+        """Generation limit: one token for the direct form, else thinking, rationale, verdict line and end of turn.
+
+        Raises ModelError for a template that begins to think where no room for that was given.
+        """
+        if form == "direct":
+            return 1
+        if self.chat.opens_thinking and not self.max_thinking:
+            raise ModelError(
+                f"The chat template of {self.chat.tokenizer.name_or_path or 'the model'} begins every judgment inside "
+                "<think>, and judge.max_thinking is 0; give it room to think, e.g. --judge.max-thinking 1024"
+            )
+        return self.max_thinking + self.max_rationale + self.verdict_room
 
     def prompt_ids(
         self, comparison: Comparison, form: Form, hint: Slot | None = None, reasons: Sequence[str] = ()
     ) -> tuple[int, ...]:
         """Prompt up to where the judge starts to write. For the direct form that is after the verdict marker, so that
-        the next token is the verdict. Raises DataError or ModelError for turns that the templates do not take.
+        the next token is the verdict; thinking that the chat template opened is ended before it. Raises DataError or
+        ModelError for turns that the templates do not take.
         """
         messages = JudgePrompt(self.family, form).render(self._shown(comparison), hint, reasons)
         ids = self.chat.conversation_ids(messages, generation=True)
-        return ids + self.marker_token_ids if form == "direct" else ids
+        return ids + self.chat.no_thinking_ids + self.marker_token_ids if form == "direct" else ids
 
     def completion_ids(self, rationale: str, slot: Slot) -> tuple[int, ...]:
-        """A written judgment: rationale, verdict line, end of turn."""
-        before = (*self.chat.text_ids(rationale), *self.marker_line_token_ids) if rationale else self.marker_token_ids
-        return (*before, self.verdict_token_id(slot), self.stop_token_id)
+        """A written judgment: rationale, verdict line, end of turn. ``<think>...</think>`` at the start of the
+        rationale is thinking; without it, thinking that the chat template opened is ended first."""
+        said = self.chat.answer_ids(rationale)
+        marker = self.marker_line_token_ids if rationale else self.marker_token_ids
+        return (*said, *marker, self.verdict_token_id(slot), self.stop_token_id)
 
     def verdict_token_id(self, slot: Slot) -> int:
         """The one token of the slot's letter."""

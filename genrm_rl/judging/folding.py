@@ -124,6 +124,11 @@ def tie_of_equals(pair_id: str) -> Judgment:
     return Judgment(pair_id, Verdict.ABSTAINED, 0.5, None, None, None, 0, tie=True)
 
 
+def no_answer(pair_id: str) -> Judgment:
+    """The judgment of two answers of which one never ends its thinking: nobody has to be asked, and nobody has won."""
+    return Judgment(pair_id, Verdict.NO_ANSWER, None, None, None, None, 0)
+
+
 def _order(asked: Sequence[Trace]) -> OrderVerdict:
     """What the traces of one order say, of which there is at least one."""
     votes = [trace for trace in asked if trace.verdict.is_verdict]

@@ -174,7 +174,7 @@ def forced_request(asked: JudgeRequest, result: GenerationResult, encoder: Judge
         return None
     text = encoder.chat.decode(result.token_ids)
     verdict = _parse(asked, text, result.finish_reason, encoder).verdict
-    if verdict not in (Verdict.UNPARSEABLE, Verdict.TRUNCATED):
+    if verdict not in (Verdict.UNPARSEABLE, Verdict.TRUNCATED, Verdict.TRUNCATED_THINKING):
         return None
     if all(contradicts(text, slot, encoder.grammar) for slot in ("A", "B")):
         return None

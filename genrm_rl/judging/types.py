@@ -15,7 +15,9 @@ Form = Literal["direct", "cot", "rationalize"]
 class Verdict(StrEnum):
     """What one judgment came to. Anything but the first two is a named non-verdict, never a number.
 
-    ``ONE_ORDER`` is said of judgments only, never of one trace: one order gave a verdict and the other none.
+    ``TRUNCATED`` and ``TRUNCATED_THINKING``: the length limit came before the verdict, behind or inside the thinking.
+    Two are said of judgments only, never of one trace: ``ONE_ORDER`` (one order gave a verdict and the other none) and
+    ``NO_ANSWER`` (an answer whose thinking never ends, so that there was nothing to judge).
     """
 
     PREFERS_A = "prefers_a"
@@ -23,9 +25,11 @@ class Verdict(StrEnum):
     ABSTAINED = "abstained"
     UNPARSEABLE = "unparseable"
     TRUNCATED = "truncated"
+    TRUNCATED_THINKING = "truncated_thinking"
     TIMED_OUT = "timed_out"
     JUDGE_FAILED = "judge_failed"
     ONE_ORDER = "one_order"
+    NO_ANSWER = "no_answer"
 
     @property
     def slot(self) -> Slot | None:

@@ -5,7 +5,8 @@ order:
 
 1. ``failed`` and ``deadline`` are JUDGE_FAILED and TIMED_OUT, whatever text came with them.
 2. Thinking (``<think>`` at the start of the text, or opened by the chat template) is not spoken: only what follows
-   ``</think>`` is read, and thinking that does not end says nothing.
+   ``</think>`` is read. Thinking that does not end is TRUNCATED_THINKING if generation ended at its length limit, else
+   UNPARSEABLE.
 3. ASCII blanks and line breaks at the end of the text are dropped. What follows the last line feed is the *last line*;
    ASCII blanks around it are dropped. No other character is forgiven (no Unicode spaces, no look-alike letters, no
    other case).
@@ -116,7 +117,7 @@ def parse_verdict(
         return ParsedVerdict(Verdict.TIMED_OUT, text)
     nothing = ParsedVerdict(Verdict.TRUNCATED if finish_reason == "length" else Verdict.UNPARSEABLE, text)
     if is_thinking(text, thinking):
-        return nothing
+        return nothing if finish_reason != "length" else ParsedVerdict(Verdict.TRUNCATED_THINKING, text)
     thought, spoken = _thought_and_spoken(text, thinking)
     before, found, last_line = spoken.rstrip(_BLANKS + "\n").rpartition("\n")
     slot, rationale, context = grammar.read_line(last_line), before, _ECHO

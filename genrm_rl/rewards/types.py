@@ -27,11 +27,12 @@ class Mask(StrEnum):
     UNREADABLE = "unreadable"  # what the service sent, as often as a client may ask, is not its contract
     NO_REFERENCE = "no_reference"  # the rule compares with a reference answer, and the question has none
     NOT_GENERATED = "not_generated"  # the policy's engine failed, there is no answer to judge
+    UNFINISHED_THINKING = "unfinished_thinking"  # the answer never ends its thinking, so there is nothing to judge
     TRUNCATED = "truncated"  # the answer was cut off at the length limit, and such answers are not judged
 
 
 # Nobody was asked for these rewards, so none of them was lost on the way.
-NOT_LOST = frozenset({Mask.ALONE, Mask.NOT_GENERATED, Mask.TRUNCATED, Mask.NO_REFERENCE})
+NOT_LOST = frozenset({Mask.ALONE, Mask.NOT_GENERATED, Mask.UNFINISHED_THINKING, Mask.TRUNCATED, Mask.NO_REFERENCE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from fastapi.exceptions import ValidationException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from genrm_rl.config.rubric import Rubric, read_rubric
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
@@ -239,6 +240,11 @@ class GroupIn(Guided):
     prompt: Prompt
     responses: list[Text] = Field(min_length=1)
     reference: Text | None = None
+
+    @property
+    def answers(self) -> list[str]:
+        """The responses in which there is something to judge."""
+        return [text for text in self.responses if not never_answers(text)]
 
 
 class RewardsRequest(Ask):

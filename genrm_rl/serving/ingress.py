@@ -54,7 +54,7 @@ from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
 from genrm_rl.serving.refusals import later
 from genrm_rl.serving.replica_port import close_replica_port
-from genrm_rl.serving.replies import earned, json_reply
+from genrm_rl.serving.replies import earned, json_reply, with_unfinished
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
 RESPONSES_PER_COMPARISON = 8  # of all groups of a call together; equal responses are many and cost no comparison
@@ -212,9 +212,10 @@ class RewardService:
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _places(self, group: GroupIn) -> tuple[list[list[int]], dict[int, str]]:
-        """Canonical places of a group, and the text at each, the reference answer included."""
-        places = canonical_order(group.responses, self._seed)
-        texts = {place: group.responses[indices[0]] for place, indices in enumerate(places)}
+        """Canonical places of a group's answers, and the text at each, the reference answer included."""
+        answers = group.answers
+        places = canonical_order(answers, self._seed)
+        texts = {place: answers[indices[0]] for place, indices in enumerate(places)}
         return places, texts | {REFERENCE: group.reference or ""}
 
     def _first_rounds(self, body: RewardsRequest) -> list[Comparison]:
@@ -222,7 +223,7 @@ class RewardService:
         shown = []
         for group in body.groups:
             places, texts = self._places(group)
-            matches = next_matches(body.rule, len(places), {})
+            matches = next_matches(body.rule, len(places), {}) if places else []
             shown += [compare(group.prompt, texts[a], texts[b], group.guide) for a, b in matches]
         return shown
 
@@ -245,7 +246,7 @@ class RewardService:
         responses = sum(len(group.responses) for group in body.groups)
         if len(body.groups) > most:
             raise HTTPException(413, f"the call has {len(body.groups)} groups and the service takes {most}")
-        needed = sum(comparisons(body.rule, len(set(group.responses))) for group in body.groups)
+        needed = sum(comparisons(body.rule, len(set(group.answers))) for group in body.groups)
         self.admission.check(needed)
         if responses > RESPONSES_PER_COMPARISON * most:
             raise HTTPException(
@@ -262,6 +263,8 @@ class RewardService:
         judged: dict[str, JudgmentOut],
     ) -> list[RewardOut]:
         places, texts = await self.aside(self._places, group)
+        if not places:
+            return await self._rewarded(with_unfinished(group, []))
         outcomes: dict[tuple[int, int], float | None] = {}
         behind: dict[int, list[str]] = {place: [] for place in texts}
         while matches := next_matches(body.rule, len(places), outcomes):
@@ -276,6 +279,10 @@ class RewardService:
                 for place in match:
                     behind[place].append(judgment.pair_id)
         rewards = await self.aside(earned, body.rule, places, outcomes, behind, judged)
+        return await self._rewarded(with_unfinished(group, rewards))
+
+    async def _rewarded(self, rewards: list[RewardOut]) -> list[RewardOut]:
+        """A group's rewards, on their way out."""
         await self.aside(self.ledger.rewarded, rewards)
         return rewards
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from genrm_rl.config import JudgeConfig
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.folding import fold, tie_of_equals
+from genrm_rl.judging.folding import fold, no_answer, tie_of_equals
 from genrm_rl.judging.judge import JudgeKind
 from genrm_rl.judging.requests import (
     JudgeRequest,
@@ -26,6 +26,7 @@ from genrm_rl.judging.requests import (
 )
 from genrm_rl.judging.scalar import scalar_sequences
 from genrm_rl.judging.stopping import next_rounds, rounds_of
+from genrm_rl.judging.thoughts import lacks_answer
 from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison, content_hash
@@ -154,6 +155,8 @@ class JudgeReplica:
         return replace(result, weight_version=self._served.version)
 
     async def _judge(self, comparison: Comparison, votes: Votes, expires: float) -> Judged:
+        if lacks_answer(comparison):
+            return Judged(no_answer(comparison.pair_id), False, Cost(), self._served.version)
         if self._encoder.indistinct(comparison, self._served.form):
             return Judged(tie_of_equals(comparison.pair_id), False, Cost(), self._served.version)
         exact = votes.greedy or self._served.form == "direct"

@@ -19,7 +19,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.requests import derive_seed
+from genrm_rl.judging.thoughts import thought_and_answer
 from genrm_rl.preferences.types import Role, content_hash
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Text, one_sentence
@@ -96,6 +98,9 @@ class ChatRequest(BaseModel):
     n: int | None = Field(None, ge=1, description="at most serving.max_votes")
     stop: Stop | None = None
     seed: int | None = Field(None, description="the same seed and messages give the same answer; default 0")
+    chat_template_kwargs: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments of the chat template, over those of judge.chat_template_kwargs"
+    )
     stream: JsonValue = None
 
     @model_validator(mode="after")
@@ -112,7 +117,8 @@ class ChatAnswer(BaseModel):
     """The judge's message."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str = Field(description="what follows the thinking; empty if that was cut off")
+    reasoning_content: str | None = Field(None, description="the thinking, without its marks")
     refusal: None = None
 
 
@@ -170,7 +176,8 @@ async def models(desk: OpenDesk) -> ModelList:
 async def chat_completions(body: ChatRequest, desk: OpenDesk) -> ChatReply:
     """The judge's model answers a conversation."""
     with desk.judges.use() as judge:
-        requests = await desk.aside(_requests, body, judge, desk.settings)
+        chat = await desk.aside(_chat, body, judge)
+        requests = await desk.aside(_requests, body, judge, chat, desk.settings)
         results = await desk.generate(judge, requests)
     for result in results:
         if result.finish_reason == "deadline":
@@ -182,19 +189,33 @@ async def chat_completions(body: ChatRequest, desk: OpenDesk) -> ChatReply:
         id=f"chatcmpl-{uuid.uuid4().hex}",
         created=int(time.time()),
         model=results[0].weight_version,
-        choices=[_choice(index, result) for index, result in enumerate(results)],
+        choices=[_choice(index, result, chat) for index, result in enumerate(results)],
         usage=Usage(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written),
     )
 
 
-def _choice(index: int, result: GenerationResult) -> Choice:
+def _choice(index: int, result: GenerationResult, chat: ChatEncoder) -> Choice:
     finish: Literal["stop", "length"] = "length" if result.finish_reason == "length" else "stop"
-    return Choice(index=index, message=ChatAnswer(content=result.text), finish_reason=finish)
+    thought, answer = thought_and_answer(chat.with_opening(result.text))
+    return Choice(index=index, message=ChatAnswer(content=answer, reasoning_content=thought), finish_reason=finish)
 
 
-def _requests(body: ChatRequest, judge: RunningJudge, settings: ServingConfig) -> list[GenerationRequest]:
+def _chat(body: ChatRequest, judge: RunningJudge) -> ChatEncoder:
+    """The judge's own chat template, with the arguments of this call. Raises HTTPException for unknown ones."""
+    own = judge.encoder.chat
+    if not body.chat_template_kwargs:
+        return own
+    try:
+        return ChatEncoder(own.tokenizer, judge.served.judge.chat_template_kwargs | body.chat_template_kwargs)
+    except ModelError as problem:
+        raise HTTPException(422, f"chat_template_kwargs: {judge.without_paths(problem)}") from None
+
+
+def _requests(
+    body: ChatRequest, judge: RunningJudge, chat: ChatEncoder, settings: ServingConfig
+) -> list[GenerationRequest]:
     """One request per choice. Raises HTTPException for what the judge can't do."""
-    served, chat = judge.served, judge.encoder.chat
+    served = judge.served
     if served.kind != "generative":
         raise HTTPException(
             404, f"model: the served judge {served.version} is a {served.kind} model and writes no text"

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import Response
 
+from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.judging.types import Verdict
 from genrm_rl.rewards.rules import score, spread
 from genrm_rl.rewards.types import Mask, Rule
-from genrm_rl.serving.contracts import JudgmentOut, RewardOut, Wire
+from genrm_rl.serving.contracts import GroupIn, JudgmentOut, RewardOut, Wire
 
 
 def json_reply(reply: Wire) -> Response:
@@ -36,6 +37,13 @@ def earned(
         )
         for index, value in enumerate(scores)
     ]
+
+
+def with_unfinished(group: GroupIn, found: Sequence[RewardOut]) -> list[RewardOut]:
+    """One entry per response: those of its answers, in order, and the mask of responses whose thinking never ends."""
+    left = iter(found)
+    masked = RewardOut(reward=None, mask=Mask.UNFINISHED_THINKING, judgments=[])
+    return [masked if never_answers(text) else next(left) for text in group.responses]
 
 
 def _mask(mask: Mask, behind: Sequence[str], judged: Mapping[str, JudgmentOut]) -> Mask:

@@ -11,8 +11,9 @@ from pathlib import Path
 from ray import serve
 
 from genrm_rl.config import LearnerConfig
-from genrm_rl.judging.folding import tie_of_equals
+from genrm_rl.judging.folding import no_answer, tie_of_equals
 from genrm_rl.judging.scalar import scalar_judgment, scalar_sequences
+from genrm_rl.judging.thoughts import lacks_answer
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.types import EngineReport
@@ -61,6 +62,8 @@ class ScalarReplica:
 
     async def _judge(self, comparison: Comparison, expires: float) -> Judged:
         kind, version = self._served.kind, self._served.version
+        if lacks_answer(comparison):
+            return Judged(no_answer(comparison.pair_id), False, Cost(), version)
         if comparison.response_a == comparison.response_b:
             return Judged(tie_of_equals(comparison.pair_id), False, Cost(), version)
         pair = scalar_sequences(kind, comparison, self._encoder)

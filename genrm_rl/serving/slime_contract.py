@@ -31,5 +31,7 @@ async def remote_rm(body: SlimeSample, desk: OpenDesk) -> float:
     """slime's ``--rm-url``: samples of one prompt are gathered and judged against each other."""
     label = body.label if isinstance(body.label, str) else None
     reference = reference_for(desk.settings.cohort_rule, label, "label")
-    question: Question = desk.policy.question(body.prompt) if isinstance(body.prompt, str) else tuple(body.prompt)
-    return reward_or_424(await desk.reward_in_cohort(question, desk.policy.answer(body.response), reference))
+    written = body.prompt if isinstance(body.prompt, str) else None
+    question: Question = desk.policy.question(written) if written is not None else tuple(body.prompt)
+    answer = desk.policy.answer(body.response, written)
+    return reward_or_424(await desk.reward_in_cohort(question, answer, reference))

@@ -61,6 +61,7 @@ OUTPUT_KINDS = {
     "a control token inside the text": BadOutput(Verdict.UNPARSEABLE, GOOD, control_token=True),
     "a direct answer that is no letter": BadOutput(Verdict.UNPARSEABLE, "x", "length", form="direct"),
     "cut off at the length limit": BadOutput(Verdict.TRUNCATED, "1 and 2 is", "length"),
+    "cut off while it thinks": BadOutput(Verdict.TRUNCATED_THINKING, "<think>\n1 and 2 is 3\nverdict: A", "length"),
     "a refusal to choose": BadOutput(Verdict.ABSTAINED, "both say 3\nverdict: tie"),
     "too late": BadOutput(Verdict.TIMED_OUT, GOOD, "deadline"),
     "a failed engine": BadOutput(Verdict.JUDGE_FAILED, GOOD, "failed"),

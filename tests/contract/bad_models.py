@@ -96,6 +96,14 @@ def argument_that_the_chat_template_does_not_have(folder: Path) -> BadInput:
     return BadInput(words, ("The chat template of", "`enable_thinking`"), "take it out of chat_template_kwargs")
 
 
+def chat_template_that_thinks_without_room(folder: Path) -> BadInput:
+    model = copy_model(folder)
+    template = (model / "chat_template.jinja").read_text(encoding="utf-8")
+    opening = "{% if add_generation_prompt %}<think>\n{% endif %}"
+    (model / "chat_template.jinja").write_text(template.rstrip("\n") + opening, encoding="utf-8")
+    return BadInput(with_model(model), ("begins every judgment inside <think>",), "--judge.max-thinking 1024")
+
+
 def code_of_its_own(folder: Path) -> BadInput:
     model = copy_model(folder)
     change_json(model / "config.json", auto_map={"AutoModelForCausalLM": "modeling_evil.Model"})
@@ -223,6 +231,7 @@ MODEL_KINDS = (
     chat_template_that_does_not_parse,
     chat_template_that_raises,
     argument_that_the_chat_template_does_not_have,
+    chat_template_that_thinks_without_room,
     code_of_its_own,
     model_config_that_is_not_json,
     architecture_that_is_not_known,

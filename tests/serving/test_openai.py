@@ -52,6 +52,12 @@ def test_control_tokens_in_a_message_are_text(chat: openai.OpenAI) -> None:
     assert armed.usage.prompt_tokens > plain.usage.prompt_tokens + 3
 
 
+def test_an_argument_that_the_template_does_not_ask_for_is_refused(chat: openai.OpenAI) -> None:
+    body = {"chat_template_kwargs": {"enable_thinking": False}}
+    with pytest.raises(openai.UnprocessableEntityError, match="does not ask for `enable_thinking`"):
+        chat.chat.completions.create(model="base", messages=[{"role": "user", "content": "x"}], extra_body=body)
+
+
 def test_streaming_is_refused_in_words(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="this service does not stream"):
         chat.chat.completions.create(model="base", messages=[{"role": "user", "content": "x"}], stream=True)

@@ -101,6 +101,19 @@ def test_other_rules(client: httpx.Client, rule: str) -> None:
     assert len(rewards) == 4 and all((each["reward"] is None) != (each["mask"] is None) for each in rewards)
 
 
+def test_an_answer_that_never_ends_its_thinking_is_no_answer(client: httpx.Client) -> None:
+    endless = "<think>\n12 or 11"
+    with_it, alone = GROUP | {"responses": [endless, *GROUP["responses"]]}, GROUP | {"responses": [endless, endless]}
+    reply = post(client, "/v1/rewards", groups=[with_it, alone, GROUP], rule="knockout", greedy=True).json()
+    unfinished = {"reward": None, "mask": "unfinished_thinking", "judgments": []}
+    assert reply["groups"] == [[unfinished, *reply["groups"][2]], [unfinished, unfinished], reply["groups"][2]]
+    whole = PAIR | {"response_a": f"<think>\nhm\n</think>\n\n{PAIR['response_a']}"}
+    pairs = [PAIR | {"response_b": endless}, whole, PAIR]
+    missing, thought, plain = post(client, "/v1/judgments", comparisons=pairs, greedy=True).json()["judgments"]
+    assert (missing["verdict"], missing["p_a"], missing["tie"], missing["votes"]) == ("no_answer", None, False, 0)
+    assert thought["p_a"] == plain["p_a"], "what was thought is not judged"
+
+
 def test_what_is_late_is_masked(client: httpx.Client) -> None:
     group = GROUP | {"prompt": "add 8 9 1"}
     reply = post(client, "/v1/rewards", groups=[group], deadline_seconds=0.001).json()

@@ -189,7 +189,8 @@ def test_thinking_that_was_cut_off_is_ended_before_the_verdict_is_asked_for() ->
         "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
-    encoder = JudgeEncoder(tokenizer, "mt_bench", max_context=2048, max_rationale=40, force_verdict=True)
+    settings = {"max_context": 2048, "max_rationale": 20, "max_thinking": 20, "force_verdict": True}
+    encoder = JudgeEncoder(tokenizer, "mt_bench", **settings)
     assert (
         encoder.chat.opens_thinking and encoder.tokens_after("cot") > encoder.max_tokens("cot") + encoder.verdict_room
     )
@@ -197,7 +198,7 @@ def test_thinking_that_was_cut_off_is_ended_before_the_verdict_is_asked_for() ->
     tokens = tuple(encoder.chat.text_ids("B looks fine.\nVerdict: B"))
     rows = ((-1.0,) * 4,) * len(tokens)
     cut = GenerationResult(asked.request_id, tokens, "", "length", rows, "v")
-    assert trace_from_result(asked, cut, encoder).verdict is Verdict.TRUNCATED, "a draft is no verdict"
+    assert trace_from_result(asked, cut, encoder).verdict is Verdict.TRUNCATED_THINKING, "no verdict is drafted"
     follow_up = forced_request(asked, cut, encoder)
     assert encoder.chat.decode(follow_up.request.prompt_token_ids).endswith("Verdict: B\n</think>\n\nVerdict:")
     said = GenerationResult(

@@ -125,7 +125,7 @@ def test_only_what_follows_the_thinking_is_read() -> None:
             thought.removeprefix("<think>\n")[:5] if thinking else "<think>"
         )
     for text, thinking in (("<think>\nhm\nVerdict: B", False), ("hm\nVerdict: B", True)):
-        assert parse_verdict(text, "length", MT_BENCH, thinking=thinking).verdict is Verdict.TRUNCATED
+        assert parse_verdict(text, "length", MT_BENCH, thinking=thinking).verdict is Verdict.TRUNCATED_THINKING
         assert parse_verdict(text, "stop", MT_BENCH, thinking=thinking).verdict is Verdict.UNPARSEABLE
     assert parse_verdict(f"{thought}\n", "stop", MT_BENCH).verdict is Verdict.UNPARSEABLE
     quoted = "Verdict: B\nIt wrote </think>\nVerdict: A"
