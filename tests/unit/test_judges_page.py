@@ -12,6 +12,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.judging.types import Verdict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "judges.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
@@ -28,3 +29,8 @@ def test_every_example_of_settings_is_loaded(tmp_path: Path, example: str) -> No
 def test_every_setting_of_the_section_that_the_page_names_exists() -> None:
     fields = JOBS[0].model_fields["judge"].annotation.model_fields
     assert {name for name in re.findall(r"`judge\.(\w+)`", PAGE)} <= set(fields)
+
+
+def test_the_page_of_the_service_has_words_for_every_verdict() -> None:
+    page = (Path(__file__).parents[2] / "genrm_rl/serving/page.html").read_text(encoding="utf-8")
+    assert all(f"{verdict}:" in page for verdict in Verdict)

@@ -20,7 +20,8 @@ Completion = str | Sequence[Mapping[str, Any]]
 class GenRMReward:
     """Rewards from the served judge; completions of equal prompts in a batch are judged against each other.
 
-    Under ``log_odds`` and ``reference`` the data set's column ``reference_column`` holds the reference answers. Raises
+    Under ``log_odds`` and ``reference`` the data set's column ``reference_column`` holds the reference answers.
+    ``thinking_opened`` says that the policy's chat template writes ``<think>`` at the end of the prompt. Raises
     JudgeFailure (so that training stops) if the service can't be used; masked rewards are None.
     """
 
@@ -35,11 +36,13 @@ class GenRMReward:
         greedy: bool = False,
         judge_version: str | None = None,
         reference_column: str = "reference",
+        thinking_opened: bool = False,
         token: str | None = None,
         deadline: float = 120.0,
     ) -> None:
         self._service = JudgeService(url, token, deadline)
         self._ask = {"rule": rule, "votes": votes, "greedy": greedy, "judge_version": judge_version}
+        self._opening = "<think>\n" if thinking_opened else ""
         self._reference = reference_column if rule in AGAINST_REFERENCE else None
 
     def __call__(
@@ -53,7 +56,9 @@ class GenRMReward:
         for index, (prompt, reference) in enumerate(zip(prompts, references, strict=True)):
             members.setdefault((json.dumps(_plain(prompt)), reference), []).append(index)
         groups = [
-            Group(_plain(prompts[indices[0]]), [_text(completions[index]) for index in indices], reference)
+            Group(
+                _plain(prompts[indices[0]]), [self._opening + _text(completions[index]) for index in indices], reference
+            )
             for (_, reference), indices in members.items()
         ]
         rewards: list[float | None] = [None] * len(prompts)
