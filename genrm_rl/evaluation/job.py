@@ -180,7 +180,7 @@ def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> No
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in rows[0].non_verdicts.items())
     raise JudgeFailure(
         f"{judge} gave no verdict at all ({kinds}), so these figures say nothing about it; read what it wrote in "
-        f"{directory}, and choose another judge.template, a longer judge.max_rationale, or "
+        f"{directory}, and choose another judge.template, a longer judge.max_rationale or judge.max_thinking, or "
         "judge.force_verdict true"
     )
 
