@@ -51,6 +51,36 @@ def sft_loss(logp_N: torch.Tensor, *, total_tokens: float, dp_size: int) -> torc
     return losses().sft(token_level_loss=True)(logp_N[None], ones_1N, dp_size=dp_size, batch_num_tokens=total_tokens)
 
 
+def verdict_loss(
+    right_B2: torch.Tensor,
+    wrong_B2: torch.Tensor,
+    *,
+    folded_margin: float,
+    label_smoothing: float,
+    total_pairs: float,
+    dp_size: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A pair's verdict in both orders: ``1 - folded_margin`` parts of Eq. 7 and ``folded_margin`` parts of the folded
+    margin's logistic loss, mean over the global batch's pairs.
+
+    ``right_B2`` and ``wrong_B2`` are log-probabilities of the right and the wrong letter in the two orders. Eq. 7 is
+    the mean of the orders' negative log-likelihoods. The folded margin is half the sum of both orders' log-odds for the
+    right letter: what speaks for a letter whatever the answers are cancels in it. Label smoothing e mixes in the other
+    letter with weight e. Returns the loss and the folded margin of each pair (nats), detached, shape [B].
+    """
+    margin_B = (right_B2 - wrong_B2).mean(1)
+    likelihood = -((1 - label_smoothing) * right_B2 + label_smoothing * wrong_B2).mean()
+    folded = bradley_terry_loss(
+        margin_B,
+        torch.zeros_like(margin_B),
+        label_smoothing=label_smoothing,
+        total_pairs=total_pairs,
+        dp_size=dp_size,
+    )
+    likelihood = _share(likelihood, margin_B, total_pairs, dp_size)
+    return (1 - folded_margin) * likelihood + folded_margin * folded, margin_B.detach()
+
+
 def dpo_loss(
     chosen_B: torch.Tensor,
     rejected_B: torch.Tensor,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
-from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample
+from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
 from genrm_rl.preferences.types import Comparison, PreferencePair
 
 Pairs = Mapping[str, PreferencePair]
@@ -48,17 +48,15 @@ def dpo_examples(trace_pairs: Sequence[TracePair], pairs: Pairs, encoder: JudgeE
     return examples
 
 
-def direct_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[SequenceExample]:
-    """One verdict token per pair and order (Eq. 7)."""
+def direct_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[VerdictExample]:
+    """The place of the verdict in both orders of every pair (Eq. 7) whose answers the judge is shown as two."""
     examples = []
     for pair in pairs:
-        for swapped in (False, True):
-            encoded = encoder.direct_example(pair.comparison(swapped=swapped), pair.label(swapped=swapped))
-            examples.append(
-                SequenceExample.from_token(
-                    encoded.prompt_token_ids, encoded.completion_token_ids, 0, f"{pair.id}-{swapped:d}"
-                )
-            )
+        if encoder.indistinct(pair.comparison(), "direct"):
+            continue
+        shown = pair.comparison(swapped=pair.label() == "B")  # the chosen answer as A
+        orders = (encoder.prompt_ids(each, "direct") for each in (shown, shown.swap()))
+        examples.append(VerdictExample(*orders, encoder.verdict_token_ids, pair.id))
     return examples
 
 

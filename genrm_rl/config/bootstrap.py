@@ -71,7 +71,7 @@ class BootstrapConfig(Section):
     dpo: FitConfig = setting(
         lambda: FitConfig(learning_rate=1e-4, epochs=1, batch_size=32, nll_coefficient=0.1), "STaR-DPO fits"
     )
-    direct: FitConfig = setting(lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=64), "direct GenRM (Eq. 7)")
+    direct: FitConfig = setting(lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "direct GenRM (Eq. 7)")
     bradley_terry: FitConfig = setting(lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "Bradley-Terry")
     pairrm: FitConfig = setting(
         lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "PairRM-style classifier"

@@ -25,7 +25,10 @@ class ModelConfig(Section):
 class JudgeConfig(Section):
     """How the judge is asked and how its verdicts are folded."""
 
-    template: Literal["compact", "mt_bench"] = setting("compact", "prompt family; `mt_bench` for any chat model")
+    template: Literal["compact", "mt_bench", "chat_compact"] = setting(
+        "compact",
+        "prompt family; for any chat model `mt_bench`, or `chat_compact`: at most 40 tokens beside the texts",
+    )
     chat_template_kwargs: dict[str, bool | int | float | str] = setting(
         dict, "arguments of the model's chat template, e.g. {enable_thinking: false}"
     )
@@ -195,16 +198,21 @@ class FitConfig(Section):
     learning_rate: float = setting(1e-4, "peak learning rate", gt=0)
     epochs: float = setting(1.0, "passes over the examples", unit="epochs", gt=0)
     batch_size: int = setting(
-        32, "examples per optimizer step over all workers (pairs for DPO, BT and PairRM)", unit="examples", ge=1
+        32, "examples per optimizer step over all workers (pairs for DPO, direct and BT)", unit="examples", ge=1
     )
     beta: float = setting(0.1, "DPO temperature; the paper uses 1.0, neighbours 0.1", gt=0)
-    label_smoothing: float = setting(0.0, "DPO / BT label smoothing", ge=0, lt=0.5)
+    label_smoothing: float = setting(0.0, "label smoothing of DPO, direct, BT and PairRM", ge=0, lt=0.5)
+    folded_margin: float = setting(
+        0.0, "share of the folded margin's logistic loss in direct GenRM; the rest is Eq. 7", unit="share", ge=0, le=1
+    )
     nll_coefficient: float = setting(0.0, "weight of the NLL anchor on the chosen trace in DPO", ge=0)
 
     def unused_by(self, objective: str) -> str | None:
         """The setting that is not 0 although the loss of ``objective`` has no such term, if there is one."""
-        if self.label_smoothing and objective in ("sft", "direct"):
+        if self.label_smoothing and objective == "sft":
             return "label_smoothing"
+        if self.folded_margin and objective != "direct":
+            return "folded_margin"
         return "nll_coefficient" if self.nll_coefficient and objective != "dpo" else None
 
     @model_validator(mode="after")

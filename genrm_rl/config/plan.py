@@ -97,7 +97,7 @@ def _on_policy(config: RunConfig, method: Method, train_pairs: int) -> PlannedRo
 
 
 def _single_fit(config: RunConfig, method: Method, train_pairs: int) -> PlannedRound:
-    examples = train_pairs if method == "bradley_terry" else 2 * train_pairs
+    examples = 2 * train_pairs if method == "pairrm" else train_pairs
     return _row(config, method, 1, train_pairs, 0, examples)
 
 

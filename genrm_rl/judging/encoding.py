@@ -184,10 +184,6 @@ class JudgeEncoder:
             return EncodedExample(prompt, trace.completion_token_ids)
         return EncodedExample(prompt, self.chat.ends_turn(trace.completion_token_ids))
 
-    def direct_example(self, comparison: Comparison, slot: Slot) -> EncodedExample:
-        """Direct GenRM (arXiv 2410.12832, Eq. 7): the verdict token is the whole completion."""
-        return EncodedExample(self.prompt_ids(comparison, "direct"), (self.verdict_token_id(slot),))
-
     def written_example(self, comparison: Comparison, rationale: str, slot: Slot) -> EncodedExample:
         """A rationale that somebody else wrote (a person, a stronger judge) as a chain-of-thought example."""
         return EncodedExample(self.prompt_ids(comparison, "cot"), self.completion_ids(rationale, slot))

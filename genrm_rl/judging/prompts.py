@@ -19,6 +19,7 @@ SHOWN_ROLES = 8  # of a long conversation, in an error
 # An answer must not be able to close its own block: its copies of our delimiters lose their opening bracket.
 _DELIMITER = re.compile(r"\[(?=The (?:Start|End) of )", re.IGNORECASE)
 _LINE_BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_LINE_BREAK = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class JudgePrompt:
         return [{"role": "system", "content": self.template.system}, user] if self.template.system else [user]
 
     def _fields(self, comparison: Comparison, reasons: Sequence[str]) -> dict[str, str]:
-        inline = self.family == "compact"
-        harmless = one_line if inline else defuse
+        inline = self.family != "mt_bench"
+        harmless = {"compact": one_line, "chat_compact": indent, "mt_bench": defuse}[self.family]
         question = guided(self._question(comparison), comparison.guide, harmless, inline=inline)
         return {
             "question": reasoned(question, reasons, harmless, inline=inline),
@@ -71,8 +72,10 @@ class JudgePrompt:
         }
 
     def _question(self, comparison: Comparison) -> str:
-        if self.family != "compact":
+        if self.family == "mt_bench":
             return conversation_block(comparison.prompt)
+        if self.family == "chat_compact":
+            return "\n".join(f"{turn.role.capitalize()}: {indent(turn.content)}" for turn in comparison.prompt)
         if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
             roles = [turn.role for turn in comparison.prompt]
             shown = ", ".join(roles[:SHOWN_ROLES] + ["..."] * (len(roles) > SHOWN_ROLES))
@@ -110,3 +113,9 @@ def defuse(text: str) -> str:
 def one_line(text: str) -> str:
     """``text`` without line breaks: the compact format is one field a line, so a break could fake the next field."""
     return _LINE_BREAKS.sub(" ", text)
+
+
+def indent(text: str) -> str:
+    """``text`` with a blank after every line break: what begins a line without one is a field of the short format, so
+    no text can begin the next field. In byte-level vocabularies the blank joins the next word and costs no token."""
+    return _LINE_BREAK.sub("\n ", text)

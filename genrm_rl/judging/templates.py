@@ -1,8 +1,10 @@
-"""The words that judges are asked with: two template families times three forms, each with a version.
+"""The words that judges are asked with: three template families times three forms, each with a version.
 
 ``mt_bench`` follows the pairwise judge prompt of MT-Bench (Zheng et al. 2023) with the tie option removed, as arXiv
 2410.12832 describes its prompts: named criteria, a warning against position, length and name bias, and a fixed verdict
-line at the end. ``compact`` is the one-line-per-field format that the shipped tiny model was pre-trained on.
+line at the end. ``chat_compact`` asks a chat model the same in at most 40 tokens around the conversation and the two
+answers: a small model learns from what it reads, and of a short pair ``mt_bench`` is nearly all that it reads.
+``compact`` is the one-line-per-field format that the shipped tiny model was pre-trained on.
 
 A changed text is a new version: manifests of sampled traces record a hash of it and of the model's chat template.
 """
@@ -16,13 +18,14 @@ from genrm_rl.judging.types import Form
 from genrm_rl.judging.verdicts import VerdictGrammar
 from genrm_rl.preferences.types import content_hash
 
-Family = Literal["compact", "mt_bench"]
+Family = Literal["compact", "mt_bench", "chat_compact"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 FORMS: tuple[Form, ...] = get_args(Form)
 
 GRAMMARS: dict[Family, VerdictGrammar] = {
     "compact": VerdictGrammar(marker="verdict: ", letters=("A", "B")),
     "mt_bench": VerdictGrammar(marker="Verdict:", letters=(" A", " B"), free=True),
+    "chat_compact": VerdictGrammar(marker="Better:", letters=(" A", " B"), free=True),
 }
 
 
@@ -75,6 +78,7 @@ _SHOWN = """{question}
 [The End of Assistant B's Answer]
 
 """
+_FIELDS = "{question}\nA: {a}\nB: {b}"
 
 _TEMPLATES = (
     Template("compact", "direct", 1, "", "pick {question}\nA: {a}\nB: {b}"),
@@ -100,6 +104,15 @@ _TEMPLATES = (
         1,
         _CRITERIA + _AGAINST_BIAS + _TOLD + _VERDICT_LAST,
         _SHOWN + "The answer of Assistant {hint} is better. Why? " + _COMPARE + _VERDICT_LAST,
+    ),
+    Template("chat_compact", "direct", 1, "Which is better?", _FIELDS),
+    Template("chat_compact", "cot", 1, "Compare the answers. Last line: Better: A or Better: B", _FIELDS),
+    Template(
+        "chat_compact",
+        "rationalize",
+        1,
+        "Explain.",
+        _FIELDS + "\nWhy is {hint} better? End with `Better: {hint}`.",
     ),
 )
 TEMPLATES: dict[tuple[Family, Form], Template] = {(entry.family, entry.form): entry for entry in _TEMPLATES}

@@ -3,7 +3,8 @@
 One file holds examples of one kind. Columns are plain lists and integers, so the files can be opened with ``datasets``
 or pandas. The objectives that read each kind:
 
-- :class:`SequenceExample`: ``sft`` (rationale and verdict) and ``direct`` (the verdict token only).
+- :class:`SequenceExample`: ``sft`` (rationale and verdict).
+- :class:`VerdictExample`: ``direct`` (one pair in both orders, the verdict token only).
 - :class:`PairExample`: ``dpo`` (two judgments of one prompt) and ``bradley_terry`` (two answers to one prompt).
 - :class:`LabeledExample`: ``pairrm`` (both answers in one prompt; does A win?).
 """
@@ -32,13 +33,16 @@ class SequenceExample:
         """Loss on every completion token (Eq. 8: rationale and verdict with equal weight)."""
         return cls((*prompt, *completion), (0,) * len(prompt) + (1,) * len(completion), id)
 
-    @classmethod
-    def from_token(cls, prompt: Sequence[int], completion: Sequence[int], index: int, id: str = "") -> SequenceExample:
-        """Loss on ``completion[index]`` alone (Eq. 7: the verdict token); tokens after it are dropped."""
-        if not 0 <= index < len(completion):
-            raise ValueError(f"index {index} is outside a completion of {len(completion)} tokens")
-        kept = tuple(completion[: index + 1])
-        return cls((*prompt, *kept), (0,) * (len(prompt) + index) + (1,), id)
+
+@dataclass(frozen=True)
+class VerdictExample:
+    """One pair in both orders, each up to where the verdict's letter is written: ``ab_ids`` with the preferred answer
+    as A, ``ba_ids`` with it as B. ``letter_ids`` are the tokens of A and B."""
+
+    ab_ids: tuple[int, ...]
+    ba_ids: tuple[int, ...]
+    letter_ids: tuple[int, ...]
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,10 @@ class LabeledExample:
     id: str = ""
 
 
-Example: TypeAlias = SequenceExample | PairExample | LabeledExample
-KINDS: dict[str, type[SequenceExample] | type[PairExample] | type[LabeledExample]] = {
+Example: TypeAlias = SequenceExample | VerdictExample | PairExample | LabeledExample
+KINDS: dict[str, type[SequenceExample] | type[VerdictExample] | type[PairExample] | type[LabeledExample]] = {
     "sequence": SequenceExample,
+    "verdict": VerdictExample,
     "pair": PairExample,
     "labeled": LabeledExample,
 }
@@ -80,6 +85,8 @@ def sequences(example: Example) -> tuple[tuple[int, ...], ...]:
     """The one or two token sequences that a forward pass must see for this example."""
     if isinstance(example, PairExample):
         return example.chosen_ids, example.rejected_ids
+    if isinstance(example, VerdictExample):
+        return example.ab_ids, example.ba_ids
     return (example.input_ids,)
 
 
@@ -108,6 +115,11 @@ def check_example(example: Example) -> None:
                 raise ValueError(f"{name}_prompt_length is {prompt}, but must be between 1 and {len(ids) - 1}")
         if example.chosen_ids == example.rejected_ids:
             raise ValueError("has equal chosen and rejected sequences")
+    elif isinstance(example, VerdictExample):
+        if len(example.letter_ids) != 2 or example.letter_ids[0] == example.letter_ids[1]:
+            raise ValueError(f"has the letters {list(example.letter_ids)}, but must have one token for A and one for B")
+        if example.ab_ids == example.ba_ids:
+            raise ValueError("has two equal orders")
     elif example.label not in (0, 1):
         raise ValueError(f"label is {example.label}, but must be 0 or 1")
 

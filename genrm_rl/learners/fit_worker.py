@@ -88,6 +88,7 @@ class FitRun:
             beta=spec.fit.beta,
             label_smoothing=spec.fit.label_smoothing,
             nll_coefficient=spec.fit.nll_coefficient,
+            folded_margin=spec.fit.folded_margin,
         )
         first = self._restore(learner)
         skips = Skips(spec.learner.max_skipped)

@@ -197,7 +197,12 @@ class Learner:
     def _forward(self, segments: Sequence[Segment], reading: Reading) -> Outputs:
         batch = collate(segments, packed=self.config.packing).to(self.device)
         values_N, correct_N, entropy_N, support_NK, likely_NK = self.engine.forward(
-            *batch.network_inputs(), reading.temperature, reading.entropy, batch.support_NK, reading.top_k
+            *batch.network_inputs(),
+            reading.temperature,
+            reading.entropy,
+            batch.support_NK,
+            reading.top_k,
+            reading.exact,
         )
         return Outputs(values_N, correct_N, batch.segment_N, batch.segments, entropy_N, support_NK, likely_NK)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,13 +57,15 @@ class TrainedNetwork(nn.Module):
         entropy: bool = False,
         support_NK: torch.Tensor | None = None,
         top_k: int = 0,
+        exact: bool = False,
     ) -> tuple[torch.Tensor | None, ...]:
         """Log-probabilities of the targets at ``temperature``, or scores, at the taken positions [N], in float32.
 
         The second value marks positions whose most likely token is the target; the third is the entropy of the
         positions' distributions if it is asked for; the fourth are log-probabilities [N, K] of the tokens
         ``support_NK``, or of the ``top_k`` most likely ones, which are the fifth. What is not asked for is None, and
-        for scores all but the first. Plain tensors go in and out, because ZeRO-3's hooks look into nothing else.
+        for scores all but the first. ``exact`` computes the logits themselves in float32. Plain tensors go in and out,
+        because ZeRO-3's hooks look into nothing else.
         """
         kwargs: dict[str, Any] = {
             "input_ids": input_ids_RT,
@@ -74,7 +78,8 @@ class TrainedNetwork(nn.Module):
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
             return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None
-        logits_NV = self._logits(kwargs, take_N)
+        with self._exact_head() if exact else nullcontext():
+            logits_NV = self._logits(kwargs, take_N)
         if temperature != 1.0:
             logits_NV = logits_NV.float() / temperature
         # Imported late: OpenRLHF's losses pull in DeepSpeed, which the scorer's process has no other use for.
@@ -86,6 +91,18 @@ class TrainedNetwork(nn.Module):
         wanted_NK = likely_NK if top_k else support_NK
         found_NK = None if wanted_NK is None else logprobs_at(logits_NV, wanted_NK)
         return token_logprobs(logits_NV, targets_N), correct_N, entropy_N, found_NK, likely_NK
+
+    @contextmanager
+    def _exact_head(self) -> Iterator[None]:
+        """Inside, the output head multiplies in float32. It stays the module that ZeRO-3 gathers the weights for."""
+        head = self.language.get_output_embeddings()
+        plain = head.forward
+        bias = None if head.bias is None else head.bias.float()
+        head.forward = lambda hidden: F.linear(hidden.float(), head.weight.float(), bias)
+        try:
+            yield
+        finally:
+            head.forward = plain
 
     def _logits(self, kwargs: dict[str, Any], take_N: torch.Tensor) -> torch.Tensor:
         """Logits [N, V] of the taken positions only: the output head is the dearest layer of a small model."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from genrm_rl.errors import DataError
-from genrm_rl.learners.examples import KINDS, Example, LabeledExample, PairExample, SequenceExample
+from genrm_rl.learners.examples import KINDS, Example, LabeledExample, PairExample, SequenceExample, VerdictExample
 from genrm_rl.learners.packing import Segment
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ObjectiveKind = Literal["sft", "direct", "dpo", "bradley_terry", "pairrm"]
 EXAMPLE_KIND: dict[str, str] = {
     "sft": "sequence",
-    "direct": "sequence",
+    "direct": "verdict",
     "dpo": "pair",
     "bradley_terry": "pair",
     "pairrm": "labeled",
@@ -39,12 +39,14 @@ HEAD_KIND: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How log-probabilities are read from logits: divided by ``temperature``, with the ``entropy`` of each position or
-    not, and with the ``top_k`` most likely tokens."""
+    """How log-probabilities are read: from logits divided by ``temperature``, with the ``entropy`` of each position or
+    not, and with the ``top_k`` most likely tokens; ``exact``: from logits in float32, whatever the weights' format (two
+    letters' bfloat16 logits near 20 differ in steps of 1/8)."""
 
     temperature: float = 1.0
     entropy: bool = False
     top_k: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class ReferencedPair:
 
 @dataclass(frozen=True)
 class SupervisedTokens:
-    """``sft`` and ``direct``: cross-entropy on the masked-in tokens."""
+    """``sft``: cross-entropy on the masked-in tokens."""
 
     reading = Reading()
 
@@ -123,6 +125,48 @@ class SupervisedTokens:
 
         loss = sft_loss(outputs.values_N, total_tokens=totals["target_tokens"], dp_size=dp_size)
         return loss, {"token_accuracy": outputs.correct_N.float().sum()}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """``direct``: both letters at the place of the verdict, in both orders of a pair."""
+
+    folded_margin: float = 0.0
+    label_smoothing: float = 0.0
+
+    reading = Reading(exact=True)
+
+    def segments(self, example: VerdictExample) -> list[Segment]:
+        a, b = example.letter_ids
+        orders = ((example.ab_ids, (a, b)), (example.ba_ids, (b, a)))  # the right letter first
+        return [Segment(ids, np.array([len(ids) - 1]), np.array([letters])) for ids, letters in orders]
+
+    def totals(self, batch: Sequence[VerdictExample]) -> dict[str, float]:
+        return {"examples": len(batch), "orders": 2 * len(batch)}
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        return {"accuracy": "examples", "margin": "examples", "right_in_both": "examples", "right_by_order": "orders"}
+
+    def loss(self, outputs: Outputs, examples: Sequence[VerdictExample], totals: dict[str, float], dp_size: int):
+        from genrm_rl.algorithms.objectives import verdict_loss
+
+        right_B2, wrong_B2 = outputs.support_NK.view(-1, 2, 2).unbind(-1)
+        loss, margin_B = verdict_loss(
+            right_B2,
+            wrong_B2,
+            folded_margin=self.folded_margin,
+            label_smoothing=self.label_smoothing,
+            total_pairs=totals["examples"],
+            dp_size=dp_size,
+        )
+        right = right_B2 > wrong_B2
+        return loss, {
+            "accuracy": (margin_B > 0).float().sum(),
+            "margin": margin_B.sum(),
+            "right_in_both": right.all(1).float().sum(),
+            "right_by_order": right.float().sum(),
+        }
 
 
 @dataclass(frozen=True)
@@ -263,10 +307,14 @@ def completion_tokens(prompt: Sequence[int], completion: Sequence[int]) -> Segme
     return Segment((*prompt, *completion), np.arange(len(prompt) - 1, len(prompt) + len(completion) - 1))
 
 
-def build_objective(kind: ObjectiveKind, *, beta: float, label_smoothing: float, nll_coefficient: float) -> Objective:
+def build_objective(
+    kind: ObjectiveKind, *, beta: float, label_smoothing: float, nll_coefficient: float, folded_margin: float = 0.0
+) -> Objective:
     """The objective of a supervised fit."""
-    if kind in ("sft", "direct"):
+    if kind == "sft":
         return SupervisedTokens()
+    if kind == "direct":
+        return Verdicts(folded_margin, label_smoothing)
     if kind == "dpo":
         return DirectPreference(beta, label_smoothing, nll_coefficient)
     if kind == "bradley_terry":
@@ -282,13 +330,6 @@ def check_objective_fits(kind: ObjectiveKind, examples: Sequence[Example], where
     if not isinstance(examples[0], expected):
         found = type(examples[0]).__name__
         raise DataError(f"{where} holds {found} rows, but objective {kind} reads {expected.__name__} rows")
-    if kind == "direct":
-        for index, example in enumerate(examples):
-            if sum(example.loss_mask) != 1:
-                raise DataError(
-                    f"{where}: example {index} ({example.id or 'no id'}) has {sum(example.loss_mask)} target tokens; "
-                    "objective direct takes its loss on the verdict token alone (SequenceExample.from_token)"
-                )
 
 
 def _last(token_ids: Sequence[int]) -> Segment:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from genrm_rl.config.model import LearnerConfig
-from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample
+from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
 
 FLOAT32 = LearnerConfig(precision="float32", cpus_per_worker=1, tokens_per_microbatch=600, warmup_ratio=0.0)
 GOOD, BAD = 40, 50  # token ids that the examples reward and punish
@@ -30,9 +30,12 @@ class Maker:
             for i in range(count)
         ]
 
-    def verdicts(self, count: int) -> list[SequenceExample]:
-        """One target token."""
-        return [SequenceExample.from_token(self.ids(4, 30), (GOOD, BAD), 0, f"v{i}") for i in range(count)]
+    def verdicts(self, count: int) -> list[VerdictExample]:
+        """Whether it is GOOD or BAD that stands before the other says which letter is right (80 or 81)."""
+        return [
+            VerdictExample((*ids, GOOD, BAD), (*ids, BAD, GOOD), (80, 81), f"v{i}")
+            for i, ids in enumerate(self.ids(4, 30) for _ in range(count))
+        ]
 
     def pairs(self, count: int) -> list[PairExample]:
         """GOOD tokens are preferred to BAD ones."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from genrm_rl.errors import DataError
-from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, read_examples, write_examples
+from genrm_rl.learners.examples import (
+    LabeledExample,
+    PairExample,
+    SequenceExample,
+    VerdictExample,
+    read_examples,
+    write_examples,
+)
 from genrm_rl.learners.objectives import check_objective_fits
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 
@@ -26,6 +33,8 @@ def test_round_trip(kind, maker, tmp_path):
         (SequenceExample((1, 2, 3), (0, 1), "x"), "2 mask entries"),
         (PairExample((1, 2), 2, (1, 3), 1, "x"), "chosen_prompt_length is 2"),
         (PairExample((1, 2), 1, (1, 2), 1, "x"), "equal chosen and rejected"),
+        (VerdictExample((1, 2), (2, 1), (3, 3), "x"), "one token for A and one for B"),
+        (VerdictExample((1, 2), (1, 2), (3, 4), "x"), "two equal orders"),
         (LabeledExample((1, 2), 2, "x"), "label is 2"),
         (LabeledExample((1,), 1, "x"), "fewer than two tokens"),
     ],
@@ -45,8 +54,8 @@ def test_no_examples_and_mixed_examples_are_refused(maker, tmp_path):
 def test_a_file_of_another_kind_is_refused(maker, tmp_path):
     with pytest.raises(DataError, match="reads PairExample rows"):
         check_objective_fits("dpo", maker.sequences(2), "there")
-    with pytest.raises(DataError, match="verdict token alone"):
-        check_objective_fits("direct", [SequenceExample.from_completion((1, 2), (3, 4), "x")], "there")
+    with pytest.raises(DataError, match="objective direct reads VerdictExample rows"):
+        check_objective_fits("direct", maker.sequences(1), "there")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="broken.parquet is not a readable Parquet file"):
         read_examples(tmp_path / "broken.parquet")

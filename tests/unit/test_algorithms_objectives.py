@@ -60,6 +60,36 @@ def test_the_pair_classifier_is_binary_cross_entropy(smoothing):
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(("share", "smoothing"), [(0.0, 0.0), (0.0, 0.1), (1.0, 0.0), (0.8, 0.1)])
+def test_the_verdict_loss_is_equation_7_and_the_folded_margin(share, smoothing):
+    logits_B2V = torch.randn(5, 2, 7)
+    right, wrong = logits_B2V.log_softmax(-1)[..., 3], logits_B2V.log_softmax(-1)[..., 4]
+    likelihood = -((1 - smoothing) * right + smoothing * wrong).mean()
+    folded = (logits_B2V[..., 3] - logits_B2V[..., 4]).sum(1) / 2
+    logistic = ((1 - smoothing) * F.softplus(-folded) + smoothing * F.softplus(folded)).mean()
+    expected = (1 - share) * likelihood + share * logistic
+    options = {"folded_margin": share, "label_smoothing": smoothing, "total_pairs": 5}
+    loss, margin = objectives.verdict_loss(right, wrong, dp_size=1, **options)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(margin, folded, atol=1e-6)
+    parts = [objectives.verdict_loss(right[cut], wrong[cut], dp_size=2, **options)[0] for cut in ([0], [1, 2, 3, 4])]
+    assert (sum(parts) / 2).item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_what_speaks_for_a_letter_whatever_the_answers_are_cancels_in_the_folded_margin():
+    right_B2, wrong_B2 = torch.randn(4, 2), torch.randn(4, 2)
+    bias = torch.tensor([3.0, -3.0])  # for A: in the other order B is the right letter
+    options = {"label_smoothing": 0.0, "total_pairs": 4, "dp_size": 1}
+    plain, biased = (
+        [objectives.verdict_loss(right, wrong_B2, folded_margin=share, **options)[0].item() for share in (1.0, 0.0)]
+        for right in (right_B2, right_B2 + bias)
+    )
+    assert biased[0] == pytest.approx(plain[0], rel=1e-5)
+    right_B2 = right_B2.requires_grad_()
+    objectives.verdict_loss(right_B2 + bias, wrong_B2, folded_margin=1.0, **options)[0].backward()
+    assert torch.allclose(right_B2.grad[:, 0], right_B2.grad[:, 1]), "no push to one letter"
+
+
 def test_token_log_probabilities_are_exact_in_bfloat16_input():
     logits, targets = torch.randn(7, 11).bfloat16(), torch.randint(0, 11, (7,))
     expected = F.log_softmax(logits.float(), -1)[torch.arange(7), targets]

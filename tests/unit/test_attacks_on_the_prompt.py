@@ -16,12 +16,18 @@ from genrm_rl.rollout.types import GenerationResult
 from tests.attacks import ATTACKS, Attack
 from tests.unit.judging_cases import HARMLESS, comparison, smollm2_tokenizer, tiny_tokenizer
 
-CASES = [(tiny_tokenizer, "compact"), (smollm2_tokenizer, "mt_bench"), (smollm2_tokenizer, "compact")]
+CASES = [
+    (tiny_tokenizer, "compact"),
+    (smollm2_tokenizer, "mt_bench"),
+    (smollm2_tokenizer, "compact"),
+    (smollm2_tokenizer, "chat_compact"),
+]
+IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
 CALM = comparison(a=HARMLESS, b=HARMLESS, prompt=HARMLESS)
 DELIMITERS = ("[the start of ", "[the end of ", "[the start of assistant b", "[the end of assistant a")
 
 
-@pytest.fixture(scope="module", params=CASES, ids=["tiny-compact", "smollm2-mt_bench", "smollm2-compact"])
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
 def encoder(request: pytest.FixtureRequest) -> JudgeEncoder:
     tokenizer, family = request.param
     return JudgeEncoder(tokenizer(), family, max_context=2**17, max_rationale=64)
@@ -65,6 +71,9 @@ def test_an_attack_adds_no_field_and_no_delimiter(encoder: JudgeEncoder, attack:
         before, after = (prompt.render(each)[-1]["content"] for each in (CALM, shown))
         if encoder.family == "compact":
             assert [line[:3] for line in after.splitlines()[1:]] == ["A: ", "B: "], "one line a field"
+        elif encoder.family == "chat_compact":
+            fields = [line.partition(":")[0] for line in after.splitlines() if not line.startswith(" ")]
+            assert fields == ["User", "A", "B"], "only a field begins a line without a blank"
         else:
             counts = [[text.lower().count(each) for each in DELIMITERS] for text in (before, after)]
             assert counts[0] == counts[1]

@@ -19,10 +19,16 @@ from genrm_rl.learners.objectives import PairLogprobs
 from genrm_rl.preferences.types import Message, PreferencePair
 from tests.unit.judging_cases import HARMLESS, NASTY, comparison, pair, smollm2_tokenizer, tiny_tokenizer
 
-CASES = [(tiny_tokenizer, "compact"), (smollm2_tokenizer, "mt_bench"), (smollm2_tokenizer, "compact")]
+CASES = [
+    (tiny_tokenizer, "compact"),
+    (smollm2_tokenizer, "mt_bench"),
+    (smollm2_tokenizer, "compact"),
+    (smollm2_tokenizer, "chat_compact"),
+]
+IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=["tiny-compact", "smollm2-mt_bench", "smollm2-compact"])
+@pytest.fixture(scope="module", params=CASES, ids=IDS)
 def encoder(request: pytest.FixtureRequest) -> JudgeEncoder:
     tokenizer, family = request.param
     return JudgeEncoder(tokenizer(), family, max_context=2048, max_rationale=64)
@@ -102,12 +108,9 @@ def test_scalar_input_ends_at_the_end_of_turn_and_holds_one_answer(encoder: Judg
 
 
 def test_examples_put_loss_on_the_completion_only(encoder: JudgeEncoder) -> None:
-    example = encoder.direct_example(comparison(), "A")
-    assert example.completion_token_ids == (encoder.verdict_token_ids[0],)
-    assert sum(example.loss_mask) == 1 and example.loss_mask[-1] == 1
-    assert len(example.loss_mask) == len(example.token_ids)
     written = encoder.written_example(comparison(), "so", "B")
     assert written.token_ids == encoder.prompt_ids(comparison(), "cot") + encoder.completion_ids("so", "B")
+    assert sum(written.loss_mask) == len(written.completion_token_ids) and written.loss_mask[-1] == 1
 
 
 def test_what_does_not_fit_is_said_and_never_cut() -> None:
