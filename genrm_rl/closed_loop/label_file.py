@@ -97,5 +97,6 @@ def _row(comparison: NewComparison) -> dict[str, Any]:
         "prompt": prompt[0].content if len(prompt) == 1 else turns,
         "answer_a": answer_a,
         "answer_b": answer_b,
+        **comparison.pair.guide.plain(),  # what the judge is told, a person should know
         "label": "",
     }

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.closed_loop.comparisons import NewComparison, pair_answers, usable_comparisons
-from genrm_rl.preferences.sources import DataReport, DataSplits
+from genrm_rl.closed_loop.label_file import write_label_file
+from genrm_rl.closed_loop.preferences import _comparison, _comparison_row, _pair_row
+from genrm_rl.closed_loop.settings import next_judge_settings
+from genrm_rl.config.loading import load_config
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.config.rubric import read_rubric
+from genrm_rl.preferences.guide import Guide
+from genrm_rl.preferences.sources import DataReport, DataSplits, load_source
 from genrm_rl.preferences.types import PreferencePair, as_messages
 
+QUICKSTART = Path(__file__).resolve().parents[2] / "jobs/configs/quickstart.yaml"
 QUESTION = PolicyPrompt("q1", as_messages("add 1 2"), (1, 2), world="add 1 2")
 
 
@@ -78,3 +90,24 @@ def test_without_leaks_nothing_is_counted(threshold):
     found = [new("a fresh question", "1", "2")]
     result = usable_comparisons(found, splits_with([], []), {}, fits, threshold)
     assert result.kept == found and result.left_out == {}
+
+
+def test_what_a_judge_was_told_goes_on_with_the_pair_to_the_next_judge(tmp_path):
+    """Question, comparison, label file, labelled pair, and the pair as the next bootstrap reads it."""
+    own = read_rubric(["be short"])
+    question = replace(QUESTION, guide=Guide(own), known_answer="3")  # the answer is known and was not shown
+    endless = "<think>\n3 or"
+    (found,) = pair_answers(question, ["3", endless, "4"], pairs=4, seed=0)
+    assert set(found.answers) == {"3", "4"}, "an answer that never ends its thinking is none"
+    kept = _comparison(_comparison_row(found))
+    assert (kept.id, kept.answers, kept.pair.guide) == (found.id, found.answers, Guide(own, "3"))
+    write_label_file(tmp_path / "label_me.jsonl", [found], "human", "again")
+    shown = json.loads((tmp_path / "label_me.jsonl").read_text())
+    assert shown["rubric"][0]["description"] == "be short" and shown["known_answer"] == "3"
+    pair = found.labelled("a", "human")
+    bare = PreferencePair.create("add 2 2", "4", "5")
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(_pair_row(each)) + "\n" for each in (pair, bare)))
+    loop = load_config(LoopConfig, QUICKSTART)
+    settings = next_judge_settings(loop, tmp_path, "turn2/judge", {"turn 1": "pairs.jsonl"})
+    again, _ = load_source(settings.data.train[-1], settings.data, 0)
+    assert {each.id: each.guide for each in again} == {pair.id: Guide(own, "3"), bare.id: Guide()}
