@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -23,11 +23,12 @@ from genrm_rl.config.loading import describe, load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import ConfigError, GenRMError
-from genrm_rl.judging.types import Form
+from genrm_rl.judging.types import Asked
+from genrm_rl.rewards.types import Rule
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
-RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "align", "loop")
+RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "best-of", "align", "loop")
 CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 EPILOG = (
@@ -48,7 +49,7 @@ ConfigOption = Annotated[
     list[Path] | None,
     typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
 ]
-FormOption = Annotated[str, typer.Option(help="how a generative judge is asked: `cot` or `direct`")]
+FormOption = Annotated[str, typer.Option(help="how a language model judges: `cot`, `direct`, or `points`")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
 Rejudge = Annotated[
@@ -62,10 +63,10 @@ def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
     return load_config(RunConfig, path, context.args)
 
 
-def known_form(form: str) -> Form:
+def known_form(form: str) -> Asked:
     """Raises ConfigError for what is no way to ask a judge."""
-    if form not in ("cot", "direct"):
-        raise ConfigError(f"--form {form} is not a way to ask a judge; choose cot or direct")
+    if form not in get_args(Asked):
+        raise ConfigError(f"--form {form} is not a way to ask a judge; choose cot, direct or points")
     return form  # type: ignore[return-value]
 
 
@@ -128,6 +129,30 @@ def benchmark(
     if dry_run:
         return print_plan(settings)
     run_benchmark(settings, suite, judge, known_form(form), console)
+
+
+@app.command("best-of", context_settings=OVERRIDES, epilog=EPILOG)
+def best_of(
+    context: typer.Context,
+    judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
+    path: Annotated[Path, typer.Option(help="file of prompts, each with a list of `responses`")],
+    rule: Annotated[
+        str, typer.Option(help="as of /v1/rewards; empty: points if the judge gives them, else round_robin")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="where to write the winners, besides the run directory")] = None,
+    config: ConfigOption = None,
+    form: FormOption = "cot",
+    dry_run: DryRun = False,
+) -> None:
+    """Choose the best of n answers to every prompt of a file. The same command goes on after a kill."""
+    from genrm_rl.evaluation.choosing import best_of_config, choose_best
+
+    settings, asked = best_of_config(judge, path, config, context.args), known_form(form)
+    if rule not in ("", *get_args(Rule)):
+        raise ConfigError(f"--rule {rule} is no rule; choose one of {', '.join(get_args(Rule))}")
+    if dry_run:
+        return console.print(settings_table(settings))
+    choose_best(settings, judge, asked, rule or None, out, console)  # type: ignore[arg-type]
 
 
 @app.command()

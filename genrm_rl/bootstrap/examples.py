@@ -70,6 +70,16 @@ def bradley_terry_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncode
     return examples
 
 
+def points_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[PairExample]:
+    """Chosen and rejected answer, each in a prompt that asks for its points alone."""
+    examples = []
+    for pair in pairs:
+        shown = pair.comparison(swapped=pair.label() == "B")  # the chosen answer first
+        chosen, rejected = encoder.point_ids(shown), encoder.point_ids(shown.swap())
+        examples.append(PairExample(chosen, 1, rejected, 1, pair.id))
+    return examples
+
+
 def pairrm_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[LabeledExample]:
     """Both answers in one sequence, in both orders; does A win?"""
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples
+from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples, points_examples
 from genrm_rl.bootstrap.self_distilled import run_self_distilled
 from genrm_rl.bootstrap.star import NothingToLearn, run_star
 from genrm_rl.bootstrap.verdict_rl import run_verdict_rl
@@ -46,6 +46,8 @@ def train_judge(method: Method, workshop: Workshop, before: Sequence[Judge] = ()
         return [run_self_distilled(workshop, judge_to_start(method, workshop, before))]
     if method == "genrm_direct":
         return [fit_direct(workshop)]
+    if method == "genrm_points":
+        return [fit_points(workshop)]
     return [fit_reward_model(method, workshop)]
 
 
@@ -69,6 +71,17 @@ def fit_direct(workshop: Workshop) -> Judge:
         "methods/genrm_direct/round1/checkpoint", "genrm_direct", "direct", file, workshop.base
     )
     return Judge("genrm_direct", "generative", checkpoint, "genrm_direct-1", "direct", 1)
+
+
+def fit_points(workshop: Workshop) -> Judge:
+    """GenRM that rates each answer by itself: Bradley-Terry on the difference of expected points (Eq. 1-2)."""
+    points, words = workshop.encoder.points, workshop.encoder.scale.hash
+    examples = points_examples(workshop.splits.train, workshop.encoder)
+    file = workshop.examples_stage("methods/genrm_points/round1/examples", list(examples), {"prompt_hash": words})
+    checkpoint = workshop.fit_stage(
+        "methods/genrm_points/round1/checkpoint", "genrm_points", "points", file, workshop.base, points=points
+    )
+    return Judge("genrm_points", "points", checkpoint, "genrm_points-1", None, 1)
 
 
 def fit_reward_model(method: Method, workshop: Workshop) -> Judge:

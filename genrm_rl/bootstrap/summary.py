@@ -40,13 +40,14 @@ from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.storage import MARKER, is_complete, read_json, read_manifest
 from genrm_rl.runtime.trace_store import read_traces
 
-KINDS = {"bradley_terry": "scalar", "pairrm": "pair_classifier"}
+KINDS = {"bradley_terry": "scalar", "pairrm": "pair_classifier", "points": "scalar"}
 LABELS = {
     "llm_judge": "LLM judge (untrained)",
     "llm_judge_direct": "LLM judge, no reasoning",
     "bradley_terry": "Bradley-Terry",
     "pairrm": "PairRM",
     "genrm_direct": "GenRM (no reasoning)",
+    "genrm_points": "GenRM by points",
     "star_sft": "STaR-SFT",
     "star_dpo": "STaR-DPO",
     "star_rationalizer": "STaR-Rationalizer",

@@ -13,6 +13,7 @@ from genrm_rl.config.plan import fit_of
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.examples import Example, file_hash, write_examples
 from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
@@ -63,9 +64,18 @@ class Workshop:
 
         return self.run.stage(stage, compute) / "examples.parquet"
 
-    def fit_stage(self, stage: str, method: Method, objective: str, examples: Path, start: Judge) -> Path:
+    def fit_stage(
+        self,
+        stage: str,
+        method: Method,
+        objective: str,
+        examples: Path,
+        start: Judge,
+        *,
+        points: PointTokens | None = None,
+    ) -> Path:
         """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker
-        included).
+        included). ``points`` are the numbers of the objective of that name.
 
         The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
         """
@@ -88,6 +98,7 @@ class Workshop:
                     config_hash=self.run.hash,
                     data_hashes={examples.name: file_hash(examples)},
                     name=name,
+                    points=points,
                 )
             )
             for row in result.history:

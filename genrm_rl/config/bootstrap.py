@@ -13,7 +13,7 @@ from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelCo
 from genrm_rl.config.on_policy import OnPolicyConfig, SelfDistilledConfig, VerdictRLConfig
 
 Method = Literal[
-    "llm_judge", "bradley_terry", "pairrm", "genrm_direct",
+    "llm_judge", "bradley_terry", "pairrm", "genrm_direct", "genrm_points",
     "star_sft", "star_dpo", "star_rationalizer", "star_rationalizer_dpo", "verdict_rl", "self_distilled",
 ]  # fmt: skip
 Scoring = Literal[
@@ -76,6 +76,9 @@ class BootstrapConfig(Section):
     pairrm: FitConfig = setting(
         lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "PairRM-style classifier"
     )
+    points: FitConfig = setting(
+        lambda: FitConfig(learning_rate=3e-4, epochs=2, batch_size=32), "GenRM by points, each answer by itself"
+    )
 
     verdict_rl: VerdictRLConfig = setting(VerdictRLConfig, "RL on verdicts")
     self_distilled: SelfDistilledConfig = setting(SelfDistilledConfig, "self-distillation with the label as a hint")
@@ -104,7 +107,7 @@ class BootstrapConfig(Section):
 
     @model_validator(mode="after")
     def _only_what_the_loss_has(self) -> BootstrapConfig:
-        for objective in ("sft", "dpo", "direct", "bradley_terry", "pairrm"):
+        for objective in ("sft", "dpo", "direct", "bradley_terry", "pairrm", "points"):
             unused = getattr(self, objective).unused_by(objective)
             if unused:
                 raise ValueError(f"{objective}.{unused} would change nothing, that loss has no such term; set it to 0")

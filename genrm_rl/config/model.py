@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.rubric import Rubric
 
+MOST_POINTS = 1000
 PLACEMENT_DEADLINE = 1800.0  # cloud nodes with GPUs take minutes to come and to be set up
 
 
@@ -50,6 +51,10 @@ class JudgeConfig(Section):
         unit="tokens",
         ge=0,
     )
+    scale: str = setting(
+        "1-9",
+        "numbers, worst to best, of a judge that rates each answer by itself (form points, method genrm_points)",
+    )
     force_verdict: bool = setting(
         False, "ask for the verdict line when a rationale ended, or was cut off, without one (small models forget it)"
     )
@@ -66,6 +71,14 @@ class JudgeConfig(Section):
     )
     temperature: float = setting(1.0, "sampling temperature; the paper uses 1.0", ge=0.0, le=5.0)
     top_p: float = setting(0.95, "nucleus; the paper uses 0.95", gt=0.0, le=1.0)
+
+    @field_validator("scale")
+    @classmethod
+    def _is_a_range(cls, value: str) -> str:
+        low, dash, high = value.partition("-")
+        if not (dash and low.isdecimal() and high.isdecimal() and int(low) < int(high) < MOST_POINTS):
+            raise ValueError(f"{value!r} is no scale; write the worst and the best number, e.g. 1-9")
+        return value
 
 
 class RolloutConfig(Section):

@@ -61,6 +61,7 @@ def fit_of(config: RunConfig, method: Method) -> FitConfig:
         "genrm_direct": config.bootstrap.direct,
         "bradley_terry": config.bootstrap.bradley_terry,
         "pairrm": config.bootstrap.pairrm,
+        "genrm_points": config.bootstrap.points,
     }
     return fits[method]
 

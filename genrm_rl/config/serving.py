@@ -17,8 +17,8 @@ class ServingConfig(Section):
     """The service around the judge."""
 
     checkpoint: str = setting("base", "checkpoint directory of a run, or `base` for the untrained model")
-    form: Literal["cot", "direct"] = setting(
-        "cot", "a generative judge's verdict with or without a rationale before it"
+    form: Literal["cot", "direct", "points"] = setting(
+        "cot", "how a language model judges: a rationale and a verdict, the verdict alone, or points for each answer"
     )
     host: str = setting("127.0.0.1", "address to bind; anything but loopback needs a token", free=True)
     port: int = setting(8000, "HTTP port", free=True, ge=1, le=65535)

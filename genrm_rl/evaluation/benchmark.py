@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.console import Console
 
 from genrm_rl.config import RunConfig
-from genrm_rl.config.loading import load_config
 from genrm_rl.errors import ConfigError
 from genrm_rl.evaluation import suites
-from genrm_rl.evaluation.job import Measured, benchmark_table, measure_judge, refuse_silence, result_table
+from genrm_rl.evaluation.job import (
+    Measured,
+    benchmark_table,
+    measure_judge,
+    refuse_silence,
+    result_table,
+    unbeaten_baselines,
+)
+from genrm_rl.evaluation.preset import preset_config
 from genrm_rl.evaluation.suites import SUITES, Suite
-from genrm_rl.judging.types import Form
-from genrm_rl.runtime.run_directory import config_hash
+from genrm_rl.judging.types import Asked
 from genrm_rl.runtime.storage import write_json
 
 EVERY_PAIR = 10**9
-OF_THE_JUDGE = ("model", "judge", "rollout", "learner")  # sections that a checkpoint's run decides
 LEADERBOARD = "leaderboard.json"
 
 
@@ -36,8 +38,7 @@ def benchmark_config(
     name: str, checkpoint: str, paths: Sequence[Path], files: Sequence[Path] | None, words: Sequence[str]
 ) -> RunConfig:
     """The settings of a benchmark: greedy, every pair, and where no config is given those of the run that made the
-    checkpoint; ``words`` (``--section.key value``) last. The run's id follows from them, so the same command goes on
-    and another one never meets it. Raises ConfigError."""
+    checkpoint. Raises ConfigError."""
     suite = suite_of(name)
     if not paths:
         raise ConfigError(f"give the published file of {suite.title} with --path")
@@ -53,28 +54,10 @@ def benchmark_config(
         "evaluation.decoding": ["greedy"],
         "run.id": f"benchmark-{name}",
     }
-    if files is None:
-        preset = settings_of(checkpoint) | preset
-    given = [word for key, value in preset.items() for word in (f"--{key}", json.dumps(value))]
-    config = load_config(RunConfig, files, [*given, *words])
-    if config.run.id != preset["run.id"]:
-        return config
-    own = f"{config.run.id}-{config_hash(config)[:8]}"
-    return config.model_copy(update={"run": config.run.model_copy(update={"id": own})})
+    return preset_config(preset, checkpoint, files, words)
 
 
-def settings_of(checkpoint: str) -> dict[str, Any]:
-    """How the run that made a checkpoint asked its judges; nothing for what no run made."""
-    for folder in Path(checkpoint).expanduser().absolute().parents:
-        file = folder / "config.yaml"
-        if file.is_file():
-            found = yaml.safe_load(file.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and "bootstrap" in found:
-                return {key: found[key] for key in OF_THE_JUDGE if key in found}
-    return {}
-
-
-def run_benchmark(config: RunConfig, name: str, checkpoint: str, form: Form, console: Console) -> Path:
+def run_benchmark(config: RunConfig, name: str, checkpoint: str, form: Asked, console: Console) -> Path:
     """Measure, print the benchmark's own headline first, and write ``leaderboard.json`` beside ``results.json``.
 
     Returns its path. Raises as :func:`measure_judge`, and JudgeFailure if not one judgment is a verdict.
@@ -87,7 +70,9 @@ def run_benchmark(config: RunConfig, name: str, checkpoint: str, form: Form, con
         console.print(f"[bold]{suites.headline(suite, rows)}[/bold]", highlight=False)
         console.print(f"{decoding}: {suites.cost(rows)}", highlight=False)
     console.print(benchmark_table(found.rows))
-    console.print(result_table(found.rows))
+    console.print(result_table([*found.rows, *found.baselines]))
+    for sentence in unbeaten_baselines(found):
+        console.print(sentence, style="red", highlight=False, markup=False)
     written = write_leaderboard(suite, found)
     console.print(f"for the leaderboard: {written}; everything else: {found.folder / 'results.json'}", highlight=False)
     refuse_silence(found.judge.name, found.rows, found.folder)

@@ -23,8 +23,8 @@ from genrm_rl.evaluation.records import JudgmentRecord
 from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.judge import Judge
-from genrm_rl.judging.types import Form
+from genrm_rl.judging.judge import Judge, untrained_judge
+from genrm_rl.judging.types import Asked, Form
 from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.learners.probe_record import NOT_MEASURED, ProbeRecord, write_record
@@ -53,7 +53,7 @@ class Measured:
     probes: ProbeRecord | None = None
 
 
-def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Console) -> Path:
+def evaluate_judge(config: RunConfig, judge_name: str, form: Asked, console: Console) -> Path:
     """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
     one judgment is a verdict."""
     found = measure_judge(config, judge_name, form, console, probe=True)
@@ -72,7 +72,9 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Form, console: Cons
     return found.run
 
 
-def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Console, *, probe: bool = False) -> Measured:
+def measure_judge(
+    config: RunConfig, judge_name: str, form: Asked, console: Console, *, probe: bool = False
+) -> Measured:
     """Measure ``llm_judge`` (the untrained model) or a checkpoint directory on ``data.test``.
 
     Judgments (JSONL) and traces (Parquet) go to the run directory, kept apart by the judge's files and by what each
@@ -87,6 +89,8 @@ def measure_judge(config: RunConfig, judge_name: str, form: Form, console: Conso
     judge = replace(judge, weights=judge_hash(judge.path))
     check_room(config.rollout, config.learner)
     encoder = JudgeEncoder.from_config(load_tokenizer(judge.path), config.judge, config.model.max_context)
+    if judge.kind == "points":
+        _ = encoder.points  # whether the tokenizer can write them
     forms: tuple[Form, ...] = (judge.form,) if judge.form else ("direct",)
     with RunDirectory(config) as run:
         splits, notes = _load(config, lambda pair: encoder.misfit(pair, forms), run.path / "rejects_evaluation.jsonl")
@@ -185,10 +189,10 @@ def refuse_silence(judge: str, rows: Sequence[ResultRow], directory: Path) -> No
     )
 
 
-def judge_of(config: RunConfig, name: str, form: Form) -> Judge:
+def judge_of(config: RunConfig, name: str, form: Asked) -> Judge:
     """The judge that a name or a checkpoint directory stands for."""
     if name == "llm_judge":
-        return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", form)
+        return untrained_judge(resolve_model(config.model).path, form)
     return judge_in(name, config.model, form, untrained="llm_judge")
 
 

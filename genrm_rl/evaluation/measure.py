@@ -153,7 +153,8 @@ class Measurement:
         sequences = [
             sequence for pair in pairs for sequence in scalar_sequences(judge.kind, pair.comparison(), self.encoder)
         ]
-        flat = score_sequences(judge.path, sequences, self.config.learner)
+        points = self.encoder.points if judge.kind == "points" else None
+        flat = score_sequences(judge.path, sequences, self.config.learner, points=points)
         lengths = [len(one) + len(other) for one, other in zip(sequences[::2], sequences[1::2], strict=True)]
         return list(zip(flat[::2], flat[1::2], strict=True)), lengths
 

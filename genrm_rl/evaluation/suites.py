@@ -15,7 +15,12 @@ from genrm_rl.evaluation.schema import BenchmarkScore, ResultRow
 from genrm_rl.judging.judge import Judge
 
 Figures = dict[str, float]
-MODEL_TYPES = {"generative": "Generative RM", "bradley_terry": "Seq. Classifier", "pairrm": "Custom Classifier"}
+MODEL_TYPES = {
+    "generative": "Generative RM",
+    "points": "Generative RM",
+    "bradley_terry": "Seq. Classifier",
+    "pairrm": "Custom Classifier",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ LABELS = {
     "bradley_terry": "Bradley-Terry",
     "pairrm": "PairRM",
     "genrm_direct": "GenRM direct",
+    "genrm_points": "GenRM points",
     "star_sft": "STaR-SFT",
     "star_dpo": "STaR-DPO",
     "star_rationalizer": "STaR-Rationalizer",

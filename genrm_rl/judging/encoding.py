@@ -13,6 +13,7 @@ from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.guidance import WORDING
 from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
+from genrm_rl.judging.scale import PointTokens, Scale
 from genrm_rl.judging.templates import GRAMMARS, Family
 from genrm_rl.judging.thoughts import without_thoughts
 from genrm_rl.judging.types import Form, Trace
@@ -63,6 +64,7 @@ class JudgeEncoder:
         rubric: Rubric = (),
         show_reference: bool = False,
         max_thinking: int = 0,
+        scale: Scale | None = None,
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
@@ -74,6 +76,7 @@ class JudgeEncoder:
         self.force_verdict = force_verdict
         self.guide = Guide(rubric)
         self.show_reference = show_reference
+        self.scale = scale or Scale.parse(JudgeConfig().scale)
         self._spoken = without_thoughts if answer_thoughts == "hide" else str
         self.marker_token_ids, self.verdict_token_ids = self._split_verdict_line("")
         self.marker_line_token_ids, after_break = self._split_verdict_line("\n")
@@ -114,6 +117,7 @@ class JudgeEncoder:
             rubric=judge.rubric,
             show_reference=judge.show_reference,
             max_thinking=judge.max_thinking,
+            scale=Scale.parse(judge.scale),
         )
 
     @property
@@ -193,6 +197,16 @@ class JudgeEncoder:
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt]
         messages.append({"role": "assistant", "content": self._spoken(response)})
         return self.chat.ends_turn(self.chat.conversation_ids(messages, generation=False))
+
+    @cached_property
+    def points(self) -> PointTokens:
+        """The numbers of the scale. Raises ModelError if the tokenizer can't write them as one token each."""
+        return self.scale.tokens(self.chat, self.family)
+
+    def point_ids(self, comparison: Comparison) -> tuple[int, ...]:
+        """The comparison's first answer alone, to be rated: the next token is a number of the scale."""
+        messages = self.scale.messages(self.family, self._shown(comparison))
+        return self.chat.conversation_ids(messages, generation=True) + self.points.before
 
     def pair_ids(self, comparison: Comparison) -> tuple[int, ...]:
         """Both answers for a PairRM-style classifier: the direct prompt, whose last token's state is scored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from genrm_rl.errors import DataError
@@ -62,16 +62,16 @@ class JudgePrompt:
         return [{"role": "system", "content": self.template.system}, user] if self.template.system else [user]
 
     def _fields(self, comparison: Comparison, reasons: Sequence[str]) -> dict[str, str]:
-        inline = self.family != "mt_bench"
-        harmless = {"compact": one_line, "chat_compact": indent, "mt_bench": defuse}[self.family]
-        question = guided(self._question(comparison), comparison.guide, harmless, inline=inline)
+        harmless, inline = HARMLESS[self.family], self.family != "mt_bench"
+        question = guided(self.question(comparison), comparison.guide, harmless, inline=inline)
         return {
             "question": reasoned(question, reasons, harmless, inline=inline),
             "a": harmless(comparison.response_a),
             "b": harmless(comparison.response_b),
         }
 
-    def _question(self, comparison: Comparison) -> str:
+    def question(self, comparison: Comparison) -> str:
+        """The question alone, or the conversation up to the answer. Raises DataError as :meth:`render` does."""
         if self.family == "mt_bench":
             return conversation_block(comparison.prompt)
         if self.family == "chat_compact":
@@ -119,3 +119,7 @@ def indent(text: str) -> str:
     """``text`` with a blank after every line break: what begins a line without one is a field of the short format, so
     no text can begin the next field. In byte-level vocabularies the blank joins the next word and costs no token."""
     return _LINE_BREAK.sub("\n ", text)
+
+
+# How a text of each family is kept from forging its structure.
+HARMLESS: dict[Family, Callable[[str], str]] = {"compact": one_line, "chat_compact": indent, "mt_bench": defuse}

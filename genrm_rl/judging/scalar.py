@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Aggregate, OrderVerdict, agreement, fold_orders
-from genrm_rl.judging.judge import JudgeKind
+from genrm_rl.judging.judge import ORDER_FREE, JudgeKind
 from genrm_rl.judging.probability import logit, sigmoid
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
@@ -16,8 +16,10 @@ Sequences = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def scalar_sequences(kind: JudgeKind, comparison: Comparison, encoder: JudgeEncoder) -> Sequences:
-    """The two token sequences to score: the conversation with answer A and with answer B (Bradley-Terry), or the pair
-    in both orders (PairRM)."""
+    """The two token sequences to score: the conversation with answer A and with answer B (Bradley-Terry), the prompts
+    that ask for points of each (points), or the pair in both orders (PairRM)."""
+    if kind == "points":
+        return encoder.point_ids(comparison), encoder.point_ids(comparison.swap())
     if kind == "pairrm":
         return encoder.pair_ids(comparison), encoder.pair_ids(comparison.swap())
     return (
@@ -26,9 +28,16 @@ def scalar_sequences(kind: JudgeKind, comparison: Comparison, encoder: JudgeEnco
     )
 
 
+def scalar_misfit(kind: JudgeKind, comparison: Comparison, encoder: JudgeEncoder) -> str | None:
+    """Why this judge can't read the comparison in full, or None if it can. Raises DataError or ModelError for turns
+    that its template does not take."""
+    longest, room = max(map(len, scalar_sequences(kind, comparison, encoder))), encoder.max_context
+    return None if longest <= room else f"it needs {longest} tokens and the context has {room}"
+
+
 def scalar_probabilities(kind: JudgeKind, first: float, second: float) -> tuple[float, float | None]:
-    """P(A wins) when A is shown first, and when B is: None for Bradley-Terry, which knows no order (arXiv 2410.12832,
-    Eq. 2)."""
+    """P(A wins) when A is shown first, and when B is: None for Bradley-Terry and points, which know no order (arXiv
+    2410.12832, Eq. 2; a point is a nat)."""
     if kind == "pairrm":
         return sigmoid(first), 1.0 - sigmoid(second)
     return sigmoid(first - second), None
@@ -44,7 +53,17 @@ def scalar_judgment(kind: JudgeKind, pair_id: str, first: float, second: float, 
     verdict, p_a = fold_orders(given, aggregate)
     ba_verdict = None if ba is None else ba.verdict
     agree = agreement(ab, ba)
-    return Judgment(pair_id, verdict, p_a, ab.verdict, ba_verdict, agree, len(given), tie=not verdict.is_verdict)
+    return Judgment(
+        pair_id,
+        verdict,
+        p_a,
+        ab.verdict,
+        ba_verdict,
+        agree,
+        len(given),
+        tie=not verdict.is_verdict,
+        points=(first, second) if kind in ORDER_FREE else None,
+    )
 
 
 def fold_probabilities(p_ab: float, p_ba: float | None, aggregate: Aggregate) -> float:

@@ -10,6 +10,7 @@ from genrm_rl.judging.probability import logit
 from genrm_rl.preferences.types import Slot
 
 Form = Literal["direct", "cot", "rationalize"]
+Asked = Literal["direct", "cot", "points"]  # how people may have a language model judge
 
 
 class Verdict(StrEnum):
@@ -111,6 +112,7 @@ class Judgment:
     half where ``tie`` is set, and None where there is no judgment. ``verdict_ab`` and ``verdict_ba`` are the verdicts
     of each order (already canonical; None if that order was not asked). ``consistent`` is None unless both orders gave
     a verdict; with one vote per order, False always comes with a tie. ``votes`` counts the traces that gave a verdict.
+    ``points`` are what A and B are worth by themselves, from judges that see one answer at a time.
     """
 
     pair_id: str
@@ -122,3 +124,4 @@ class Judgment:
     votes: int
     tie: bool = False
     traces: tuple[Trace, ...] = field(default=(), repr=False)
+    points: tuple[float, float] | None = None

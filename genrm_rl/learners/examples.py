@@ -5,7 +5,7 @@ or pandas. The objectives that read each kind:
 
 - :class:`SequenceExample`: ``sft`` (rationale and verdict).
 - :class:`VerdictExample`: ``direct`` (one pair in both orders, the verdict token only).
-- :class:`PairExample`: ``dpo`` (two judgments of one prompt) and ``bradley_terry`` (two answers to one prompt).
+- :class:`PairExample`: ``dpo`` (two judgments of one prompt), ``bradley_terry`` and ``points`` (two answers to one).
 - :class:`LabeledExample`: ``pairrm`` (both answers in one prompt; does A win?).
 """
 

@@ -15,13 +15,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genrm_rl.config.base import identity
 from genrm_rl.config.model import FitConfig, LearnerConfig
 from genrm_rl.errors import ConfigError, DataError, EnvironmentProblem, GenRMError, RunDirectoryError
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.events import FitEvents, FitProgress
 from genrm_rl.learners.examples import file_hash, read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
@@ -60,6 +61,7 @@ class FitSpec:
     config_hash: str = ""
     data_hashes: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    points: PointTokens | None = None  # of the objective `points`
 
     @property
     def title(self) -> str:
@@ -76,6 +78,8 @@ class FitSpec:
             "learner": identity(self.learner),
             "seed": self.seed,
         }
+        if self.points is not None:
+            facts["points"] = asdict(self.points)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def state_dir(self) -> Path:

@@ -79,7 +79,8 @@ class FitRun:
         batches = batch_indices(len(examples), epochs=spec.fit.epochs, batch_size=spec.fit.batch_size, seed=spec.seed)
         self._event("start", total_steps=len(batches), examples=len(examples), pids=_all_pids())
         with clock.phase("load"):
-            learner = Learner(spec.model_dir, spec.learner, head=HEAD_KIND[spec.objective], seed=spec.seed)
+            head = HEAD_KIND[spec.objective]
+            learner = Learner(spec.model_dir, spec.learner, head=head, seed=spec.seed, points=spec.points)
         self._event("ready")
         with clock.phase("reference"):
             data = self._with_reference(learner, examples)

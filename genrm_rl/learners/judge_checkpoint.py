@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from genrm_rl.config.model import ModelConfig
 from genrm_rl.errors import ModelError
-from genrm_rl.judging.judge import Judge, JudgeKind
-from genrm_rl.judging.types import Form
+from genrm_rl.judging.judge import WITH_HEAD, Judge, JudgeKind
+from genrm_rl.judging.types import Asked, Form
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.models import resolve_model
 from genrm_rl.runtime.object_store import fetch, working_path
@@ -20,11 +20,13 @@ KIND_OF_OBJECTIVE: dict[str, JudgeKind] = {
     "self_distilled": "generative",
     "bradley_terry": "bradley_terry",
     "pairrm": "pairrm",
+    "points": "points",
 }
 
 
-def judge_in(directory: str, model: ModelConfig, form: Form, *, untrained: str) -> Judge:
-    """The judge in a checkpoint directory, asked by ``form`` if it writes and was not trained to be ``direct``.
+def judge_in(directory: str, model: ModelConfig, form: Asked, *, untrained: str) -> Judge:
+    """The judge in a checkpoint directory, asked by ``form`` if it writes and was not trained to be ``direct``; what
+    writes can be asked for ``points``.
 
     ``untrained`` is the caller's word for the judge without a checkpoint. Raises ModelError for what is no finished
     judge, or holds a model that can't be used.
@@ -48,9 +50,11 @@ def judge_in(directory: str, model: ModelConfig, form: Form, *, untrained: str) 
             f"give the checkpoint directory of a run, e.g. {EXAMPLE}"
         )
     resolve_model(model.model_copy(update={"name": str(path), "revision": None}))
-    if kind != "generative" and not (path / SCORE_HEAD_FILE).is_file():
+    if kind in WITH_HEAD and not (path / SCORE_HEAD_FILE).is_file():
         raise ModelError(
             f"{directory} has no {SCORE_HEAD_FILE}; give a checkpoint of objective bradley_terry or pairrm"
         )
+    if form == "points" and kind == "generative":
+        kind = "points"
     asked: Form | None = None if kind != "generative" else "direct" if manifest["objective"] == "direct" else form
     return Judge(path.parent.parent.name or "judge", kind, path, manifest.get("version", path.name), asked)

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs, Reading
@@ -56,6 +57,7 @@ class Learner:
         head: HeadKind = "language",
         seed: int = 0,
         trainable: bool = True,
+        points: PointTokens | None = None,
     ):
         """Load ``model_dir`` and hand it to DeepSpeed. Raises ModelError if the checkpoint is incomplete.
 
@@ -68,7 +70,7 @@ class Learner:
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
         torch.manual_seed(seed)
         load = load_sharded_network if config.zero_stage == 3 else load_network
-        network = load(model_dir, config, head=head, seed=seed)
+        network = load(model_dir, config, head=head, seed=seed, points=points)
         network.to(self.device)
         self.engine: DeepSpeedEngine | FrozenEngine = (
             DeepSpeedEngine(network, parameter_groups(network, config.weight_decay), config)
@@ -140,8 +142,8 @@ class Learner:
     @torch.no_grad()
     def values(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[torch.Tensor]:
         """Scalar of each taken position: one float32 CPU tensor per segment. Needs ``head="score"``."""
-        if self.network.score_head is None:
-            raise ValueError("this learner has a language head; build it with head='score' to get scores")
+        if self.network.score_head is None and self.network.points is None:
+            raise ValueError("this learner has a language head; build it with head='score' or 'points' to get scores")
         return self._evaluate(segments, progress, Reading())
 
     @torch.no_grad()

@@ -13,10 +13,11 @@ from torch import nn
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.attention import VARLEN, choose_attention
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 
-HeadKind = Literal["language", "score"]
+HeadKind = Literal["language", "score", "points"]
 
 
 class ScoreHead(nn.Linear):
@@ -34,12 +35,17 @@ class ScoreHead(nn.Linear):
 
 
 class TrainedNetwork(nn.Module):
-    """Language model plus optional score head; ``forward`` maps the tensors of a ``TokenBatch`` to taken outputs."""
+    """Language model plus optional score head; ``forward`` maps the tensors of a ``TokenBatch`` to taken outputs.
 
-    def __init__(self, language: nn.Module, score_head: ScoreHead | None) -> None:
+    With ``points`` the scores are expected numbers: of the language model's own next token, among the numbers of a
+    scale.
+    """
+
+    def __init__(self, language: nn.Module, score_head: ScoreHead | None, points: PointTokens | None = None) -> None:
         super().__init__()
         self.language = language
         self.score_head = score_head
+        self.points = points
         self.varlen = language.config._attn_implementation == VARLEN
         if score_head is not None and not getattr(language.config, "tie_word_embeddings", False):
             # The output head gets no gradient here; ZeRO would wait for one.
@@ -78,8 +84,10 @@ class TrainedNetwork(nn.Module):
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
             return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None
-        with self._exact_head() if exact else nullcontext():
+        with self._exact_head() if exact or self.points is not None else nullcontext():
             logits_NV = self._logits(kwargs, take_N)
+        if self.points is not None:
+            return expected_points(logits_NV, self.points), None, None, None, None
         if temperature != 1.0:
             logits_NV = logits_NV.float() / temperature
         # Imported late: OpenRLHF's losses pull in DeepSpeed, which the scorer's process has no other use for.
@@ -115,12 +123,29 @@ class TrainedNetwork(nn.Module):
         return logits_RKV[take_N // width, column_N - first]
 
 
-def load_network(model_dir: str | Path, config: LearnerConfig, *, head: HeadKind, seed: int = 0) -> TrainedNetwork:
+def expected_points(logits_NV: torch.Tensor, points: PointTokens) -> torch.Tensor:
+    """Expected number [N] of each row, in float32: the softmax over the number tokens alone, times what they are
+    worth."""
+    logits_NK = logits_NV[:, list(points.ids)].float()
+    return logits_NK.softmax(-1) @ torch.tensor(points.values, device=logits_NK.device)
+
+
+def load_network(
+    model_dir: str | Path,
+    config: LearnerConfig,
+    *,
+    head: HeadKind,
+    seed: int = 0,
+    points: PointTokens | None = None,
+) -> TrainedNetwork:
     """Load a checkpoint in HF layout (safetensors only, no remote code) and put the head on it.
 
     A ``score_head.safetensors`` beside the weights is loaded when ``head`` is "score"; else the head starts from
-    ``seed``. Raises ModelError if the directory is incomplete.
+    ``seed``. ``points`` are the numbers of the head "points" (ValueError without them). Raises ModelError if the
+    directory is incomplete.
     """
+    if (head == "points") != (points is not None):
+        raise ValueError("the head `points`, and no other one, needs the numbers of a scale")
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -142,7 +167,7 @@ def load_network(model_dir: str | Path, config: LearnerConfig, *, head: HeadKind
     if config.lora_rank:
         add_lora(language, rank=config.lora_rank, alpha=config.lora_alpha)
     score_head = load_score_head(model_dir, language.config.hidden_size, seed) if head == "score" else None
-    return TrainedNetwork(language, score_head)
+    return TrainedNetwork(language, score_head, points)
 
 
 def load_score_head(model_dir: str | Path, hidden_size: int, seed: int = 0) -> ScoreHead:

@@ -20,13 +20,14 @@ from genrm_rl.learners.packing import Segment
 if TYPE_CHECKING:
     import torch
 
-ObjectiveKind = Literal["sft", "direct", "dpo", "bradley_terry", "pairrm"]
+ObjectiveKind = Literal["sft", "direct", "dpo", "bradley_terry", "pairrm", "points"]
 EXAMPLE_KIND: dict[str, str] = {
     "sft": "sequence",
     "direct": "verdict",
     "dpo": "pair",
     "bradley_terry": "pair",
     "pairrm": "labeled",
+    "points": "pair",
 }
 HEAD_KIND: dict[str, str] = {
     "sft": "language",
@@ -34,6 +35,7 @@ HEAD_KIND: dict[str, str] = {
     "dpo": "language",
     "bradley_terry": "score",
     "pairrm": "score",
+    "points": "points",
 }
 
 
@@ -232,7 +234,8 @@ class DirectPreference:
 
 @dataclass(frozen=True)
 class BradleyTerry:
-    """``bradley_terry``: a scalar on the last token of each answer."""
+    """``bradley_terry``: a scalar on the last token of each answer; ``points``: the expected number after a prompt that
+    asks for one, so that a difference of one point is one nat."""
 
     label_smoothing: float = 0.0
 
@@ -317,7 +320,7 @@ def build_objective(
         return Verdicts(folded_margin, label_smoothing)
     if kind == "dpo":
         return DirectPreference(beta, label_smoothing, nll_coefficient)
-    if kind == "bradley_terry":
+    if kind in ("bradley_terry", "points"):
         return BradleyTerry(label_smoothing)
     if kind == "pairrm":
         return PairClassifier(label_smoothing)

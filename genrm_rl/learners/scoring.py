@@ -13,6 +13,7 @@ from typing import Any
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import GenRMError, ModelError
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.learners.events import FitProgress, progress_display
 from genrm_rl.models.inspection import inspect_directory
@@ -23,17 +24,19 @@ def score_sequences(
     sequences: Sequence[Sequence[int]],
     learner: LearnerConfig,
     *,
+    points: PointTokens | None = None,
     progress: Callable[[FitProgress], None] | None = None,
     show: bool = True,
 ) -> list[float]:
-    """One score per token sequence (its last token), in order. Needs a connected Ray.
+    """One score per token sequence (its last token), in order; with ``points``, a language model's expected number.
+    Needs a connected Ray.
 
     ``learner`` gives the token budget, precision, packing and the resources; ``learner.workers`` tasks share the work.
     Raises ModelError if ``model_dir`` is no scalar model or a sequence does not fit it.
     """
     if not sequences:
         return []
-    check_scalar_model(model_dir, sequences)
+    check_scalar_model(model_dir, sequences, with_head=points is None)
     import ray
 
     task = ray.remote(_score_task).options(**task_options(learner), num_returns="streaming")
@@ -41,7 +44,7 @@ def score_sequences(
     order = sorted(range(len(sequences)), key=lambda index: (-len(sequences[index]), index))
     model = str(Path(model_dir).resolve())
     parts = [order[worker :: learner.workers] for worker in range(learner.workers)]
-    streams = [task.remote(model, shared, part, learner) for part in parts if part]
+    streams = [task.remote(model, shared, part, learner, points) for part in parts if part]
     scores: dict[int, float] = {}
     started, tokens = time.perf_counter(), 0
     with progress_display(f"scores of {Path(model_dir).name}", show) as draw:
@@ -70,11 +73,11 @@ def task_options(learner: LearnerConfig) -> dict[str, Any]:
     }
 
 
-def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]]) -> None:
+def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]], *, with_head: bool = True) -> None:
     """Raise ModelError, before anything is loaded, if the scores can't be computed."""
     path = Path(model_dir)
     facts = inspect_directory(path)
-    if not (path / SCORE_HEAD_FILE).is_file():
+    if with_head and not (path / SCORE_HEAD_FILE).is_file():
         raise ModelError(f"{path} has no {SCORE_HEAD_FILE}; give a checkpoint of objective bradley_terry or pairrm")
     longest = max(map(len, sequences))
     if facts.max_position is not None and longest > facts.max_position:
@@ -84,9 +87,10 @@ def check_scalar_model(model_dir: str | Path, sequences: Sequence[Sequence[int]]
 
 
 class Scorer:
-    """A scalar model in this process. Raises ModelError if ``model_dir`` holds none."""
+    """A scalar model, or with ``points`` a language model that is asked for numbers, in this process. Raises ModelError
+    if ``model_dir`` holds none."""
 
-    def __init__(self, model_dir: str | Path, learner: LearnerConfig) -> None:
+    def __init__(self, model_dir: str | Path, learner: LearnerConfig, points: PointTokens | None = None) -> None:
         import torch
 
         from genrm_rl.learners.network import load_network
@@ -95,7 +99,8 @@ class Scorer:
         if self._device.type == "cpu":
             torch.set_num_threads(max(1, int(learner.cpus_per_worker)))
         self._learner = learner
-        self._network = load_network(model_dir, learner, head="score").to(self._device).eval()
+        head = "score" if points is None else "points"
+        self._network = load_network(model_dir, learner, head=head, points=points).to(self._device).eval()
 
     def scores(self, sequences: Sequence[Sequence[int]]) -> list[float]:
         """One score per token sequence, in order."""
@@ -121,9 +126,13 @@ class Scorer:
 
 
 def _score_task(
-    model_dir: str, sequences: Sequence[Sequence[int]], indices: Sequence[int], learner: LearnerConfig
+    model_dir: str,
+    sequences: Sequence[Sequence[int]],
+    indices: Sequence[int],
+    learner: LearnerConfig,
+    points: PointTokens | None,
 ) -> Iterator[list[tuple[int, float]]]:
-    yield from Scorer(model_dir, learner).iterate(sequences, indices)
+    yield from Scorer(model_dir, learner, points).iterate(sequences, indices)
 
 
 def _as_completed(streams: list[Any]) -> Iterator[list[tuple[int, float]]]:

@@ -11,12 +11,18 @@ import torch.distributed as dist
 from torch import nn
 
 from genrm_rl.config.model import LearnerConfig
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.deepspeed_adapter import engine_config
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network
 
 
 def load_sharded_network(
-    model_dir: str | Path, config: LearnerConfig, *, head: HeadKind, seed: int = 0
+    model_dir: str | Path,
+    config: LearnerConfig,
+    *,
+    head: HeadKind,
+    seed: int = 0,
+    points: PointTokens | None = None,
 ) -> TrainedNetwork:
     """:func:`load_network` for ``zero_stage`` 3; all workers must call it.
 
@@ -24,7 +30,7 @@ def load_sharded_network(
     incomplete.
     """
     with _sharding(config):
-        network = load_network(model_dir, config, head=head, seed=seed)
+        network = load_network(model_dir, config, head=head, seed=seed, points=points)
     _restore_buffers(network.language)
     if network.score_head is not None:
         # DeepSpeed's own cast to the format that it trains in leaves out a model that is sharded already.

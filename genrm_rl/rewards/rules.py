@@ -15,9 +15,11 @@ pivot          n - 1                      P against one response of the group; t
 circular       n (n = 2: 1)               mean P against both neighbours on a ring (NeMo Gym)
 chunked        all pairs within chunks    mean P within the chunk (tinker-cookbook)
 knockout       n - 1                      share of the rounds survived (PairJudge, ArenaRL)
+points         n, of one answer each      what a judge by points says, without position and without opponents
 =============  =========================  ===========================================================================
 
-Each comparison is two judge calls per vote, one per order. Only the first five compare all responses with the same
+Each comparison is two judge calls per vote, one per order; the outcome of ``points`` is a number of points, of a match
+of a place with itself. Only the first five compare all responses with the same
 opponents: there a response that is beaten by another one, head to head and against everyone else, never earns more.
 
 The pivot is the first place, so a hash of the text chooses it. It earns what a tie with itself is worth: one half keeps
@@ -32,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Match, Rule
 
@@ -81,6 +84,9 @@ def score(rule: Rule, n: int, outcomes: Outcomes, *, min_judged: float = 0.5) ->
         raise ValueError(f"{len(missing)} matches of rule {rule} have no outcome yet, the first is {missing[0]}")
     if rule in AGAINST_REFERENCE:
         return [_against_reference(rule, outcomes[(place, REFERENCE)]) for place in range(n)]
+    if rule == "points":
+        given = [outcomes[(place, place)] for place in range(n)]
+        return [Mask.NOT_JUDGED if points is None else points for points in given]
     if n == 1:
         return [Mask.ALONE]
     if rule == "knockout":
@@ -97,12 +103,19 @@ def score(rule: Rule, n: int, outcomes: Outcomes, *, min_judged: float = 0.5) ->
     ]
 
 
+def outcome_of(rule: Rule, judgment: Judgment) -> float | None:
+    """What a rule is told of a match: P(first wins), or the points of the answer that the match is about."""
+    if rule != "points":
+        return judgment.p_a
+    return None if judgment.points is None else judgment.points[0]
+
+
 def comparisons(rule: Rule, n: int) -> int:
     """Number of comparisons that the rule makes for ``n`` different responses; the judge is called twice for each.
 
     Counted without building them: a service asks before it knows whether it takes the call.
     """
-    if rule in AGAINST_REFERENCE:
+    if rule in AGAINST_REFERENCE or rule == "points":
         return n
     if rule in ("knockout", "pivot"):
         return max(0, n - 1)
@@ -123,6 +136,8 @@ def _pairs_in_chunks(n: int) -> int:
 def _matches(rule: Rule, n: int) -> list[Match]:
     if rule in AGAINST_REFERENCE:
         return [(place, REFERENCE) for place in range(n)]
+    if rule == "points":
+        return [(place, place) for place in range(n)]
     if rule == "pivot":
         return [(PIVOT, place) for place in range(1, n)]
     if rule == "circular":

@@ -162,6 +162,13 @@ class Judged:
     judge_version: str
 
 
+class Points(Wire):
+    """What the answers are worth by themselves, to a judge that sees one at a time."""
+
+    a: float
+    b: float
+
+
 class JudgmentOut(Wire):
     """One comparison, both orders folded. ``p_a`` is None if either order came to no verdict."""
 
@@ -176,6 +183,7 @@ class JudgmentOut(Wire):
     non_verdicts: dict[Verdict, int] = Field(description="judgments that did not, by kind")
     cached: bool
     cost: Cost
+    points: Points | None = Field(None, description="from judges by points and Bradley-Terry judges; None of others")
     rationales: list[RationaleOut] | None = None
 
     @classmethod
@@ -207,6 +215,7 @@ class JudgmentOut(Wire):
             non_verdicts=failed,
             cached=judged.cached,
             cost=judged.cost,
+            points=None if judgment.points is None else Points(a=judgment.points[0], b=judgment.points[1]),
             rationales=texts if rationales else None,
         )
 

@@ -18,7 +18,7 @@ from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.admission import Admission
-from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, Turn
+from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, RewardsRequest, Turn
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judges import Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
@@ -53,6 +53,9 @@ class Desk(Protocol):
 
     async def reward_in_cohort(self, question: Question, answer: str, reference: str | None) -> RewardOut:
         """Reward of one answer among those to the same question that arrive with it."""
+
+    async def reward(self, body: RewardsRequest) -> RewardsReply:
+        """Rewards of the groups of one call."""
 
     async def reward_group(self, group: GroupIn, rule: Rule) -> RewardsReply:
         """Rewards of one whole group, and the judgments behind them."""

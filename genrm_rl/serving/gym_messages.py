@@ -14,11 +14,10 @@ from genrm_rl.errors import DataError
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Role
-from genrm_rl.rewards.types import Rule
+from genrm_rl.rewards.types import NO_SHARES, Rule
 from genrm_rl.serving.contracts import JudgmentOut, Turn, compare
 
 ROLES = {role: role for role in get_args(Role)} | {"developer": "system"}
-ODDS: tuple[Rule, ...] = ("log_odds", "bradley_terry")  # rules whose rewards are no shares of 0 to 1
 LOWEST, HIGHEST = 1.0, 5.0  # genrm_compare's score of one answer
 MUCH_WORSE = 6.0  # its ranking runs from 1 (first is much better) to 6 (second is)
 
@@ -81,7 +80,7 @@ def guide_of(principle: str | None) -> Guide:
 
 def gym_reward(rule: Rule, reward: float) -> float:
     """On genrm_compare's scale: a share of 0 to 1 becomes 1 to 5; strengths and log-odds stay what they are."""
-    return reward if rule in ODDS else LOWEST + (HIGHEST - LOWEST) * reward
+    return reward if rule in NO_SHARES else LOWEST + (HIGHEST - LOWEST) * reward
 
 
 def comparison_results(

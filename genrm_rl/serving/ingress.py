@@ -21,13 +21,22 @@ from fastapi.responses import JSONResponse
 from ray import serve
 
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.judging.judge import ORDER_FREE
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.guide import NO_GUIDE, Guide, guide_texts
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches
+from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, outcome_of
 from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Rule
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult
-from genrm_rl.serving import docs_page, gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
+from genrm_rl.serving import (
+    best_of_contract,
+    docs_page,
+    gym_contract,
+    openai_contract,
+    openrlhf_contract,
+    operations,
+    slime_contract,
+)
 from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.body import BodyLimits, WholeBody
 from genrm_rl.serving.calls import Observed
@@ -66,7 +75,7 @@ api = FastAPI(
     docs_url=None,
     redoc_url=None,
 )
-for contract in (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
+for contract in (best_of_contract, openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
     api.include_router(contract.routes)
 api.include_router(operations.open_routes)
 api.include_router(docs_page.pages)
@@ -165,13 +174,17 @@ class RewardService:
     @api.post("/v1/rewards", response_model=RewardsReply)
     async def rewards(self, body: RewardsRequest) -> Response:
         """Judge the responses of every group against each other, or a reference, and fold that into rewards."""
+        return await self.aside(json_reply, await self.reward(body))
+
+    async def reward(self, body: RewardsRequest) -> RewardsReply:
+        """Rewards of the groups of one call. HTTPException for what can't be judged."""
         began = time.time()
         self._check_votes(body)
         expires = began + self._deadline(body)
         for number, group in enumerate(body.groups):
             if body.rule in AGAINST_REFERENCE and group.reference is None:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
-        return await self.aside(json_reply, await self._rewards(body, began, expires))
+        return await self._rewards(body, began, expires)
 
     # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
 
@@ -232,6 +245,8 @@ class RewardService:
         judged: dict[str, JudgmentOut] = {}
         needed = self._count(body)
         with self.judges.use(body.judge_version) as judge:
+            if body.rule == "points" and judge.served.kind not in ORDER_FREE:
+                raise HTTPException(422, f"rule: judge {judge.version} compares answers and gives no points")
             async with self.admission.room(needed):
                 await self._check_sizes(judge, await self.aside(self._first_rounds, body))
                 rewarding = (self._reward(judge, group, body, expires, judged) for group in body.groups)
@@ -274,9 +289,9 @@ class RewardService:
             found = await self._ask(judge, shown, body, expires)
             for match, each in zip(matches, found, strict=True):
                 judgment = each.judgment
-                outcomes[match] = judgment.p_a
+                outcomes[match] = outcome_of(body.rule, judgment)
                 judged[judgment.pair_id] = JudgmentOut.of(each, rationales=body.rationales)
-                for place in match:
+                for place in dict.fromkeys(match):
                     behind[place].append(judgment.pair_id)
         rewards = await self.aside(earned, body.rule, places, outcomes, behind, judged)
         return await self._rewarded(with_unfinished(group, rewards))

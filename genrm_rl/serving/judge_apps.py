@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from genrm_rl.config.serving import ServeConfig, ServingConfig
-from genrm_rl.judging.judge import Judge
+from genrm_rl.judging.judge import Judge, untrained_judge
 from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.models import resolve_model
 from genrm_rl.rollout.resources import choose_device, engine_bundle
@@ -35,7 +35,7 @@ def judge_to_serve(config: ServeConfig) -> Judge:
     """The judge that ``serving.checkpoint`` names. Raises ModelError if there is no finished one."""
     serving = config.serving
     if serving.checkpoint == "base":
-        return Judge("llm_judge", "generative", resolve_model(config.model).path, "base", serving.form)
+        return untrained_judge(resolve_model(config.model).path, serving.form)
     return judge_in(serving.checkpoint, config.model, serving.form, untrained="base")
 
 

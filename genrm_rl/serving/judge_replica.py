@@ -24,7 +24,7 @@ from genrm_rl.judging.requests import (
     trace_from_forced,
     trace_from_result,
 )
-from genrm_rl.judging.scalar import scalar_sequences
+from genrm_rl.judging.scalar import scalar_misfit
 from genrm_rl.judging.stopping import next_rounds, rounds_of
 from genrm_rl.judging.thoughts import lacks_answer
 from genrm_rl.judging.types import Form, Trace
@@ -68,9 +68,7 @@ class ServedJudge:
             return "a Bradley-Terry judge scores answers and reads no rubric and no known answer; leave them out"
         if self.form is not None:
             return encoder.response_misfit(comparison, self.form)
-        longest = max(map(len, scalar_sequences(self.kind, comparison, encoder)))
-        room = self.engine.max_context
-        return None if longest <= room else f"it needs {longest} tokens and the context has {room}"
+        return scalar_misfit(self.kind, comparison, encoder)
 
     def identity(self, encoder: JudgeEncoder) -> str:
         """Hash of all that an exact verdict depends on, but what is compared."""

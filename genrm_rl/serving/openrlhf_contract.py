@@ -13,6 +13,7 @@ from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from genrm_rl.errors import DataError
+from genrm_rl.rewards.types import NO_SHARES
 from genrm_rl.serving.contracts import Text
 from genrm_rl.serving.desk import OpenDesk, reference_for, reward_or_424
 
@@ -48,5 +49,5 @@ async def get_reward(body: RemoteRewardRequest, desk: OpenDesk) -> RemoteRewardR
         raise HTTPException(422, str(problem)) from None
     found = await desk.reward_in_cohort(question, answer, reference)
     reward = reward_or_424(found)
-    share = 1 / (1 + math.exp(-reward)) if rule in ("log_odds", "bradley_terry") else reward
+    share = 1 / (1 + math.exp(-reward)) if rule in NO_SHARES else reward
     return RemoteRewardReply(rewards=reward, scores=share, extra_logs={"judgments": float(len(found.judgments))})

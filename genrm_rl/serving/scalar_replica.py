@@ -1,4 +1,4 @@
-"""One replica of a served scalar judge (Bradley-Terry, PairRM), behind the same calls as the generative one."""
+"""One replica of a served judge without words (Bradley-Terry, PairRM, points), behind the calls of one with words."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ray import serve
 
 from genrm_rl.config import LearnerConfig
 from genrm_rl.judging.folding import no_answer, tie_of_equals
+from genrm_rl.judging.judge import ORDER_FREE
 from genrm_rl.judging.scalar import scalar_judgment, scalar_sequences
 from genrm_rl.judging.thoughts import lacks_answer
 from genrm_rl.judging.types import Judgment, Verdict
@@ -35,7 +36,8 @@ class ScalarReplica:
         self._served = served
         self._encoder = served.encoder()
         settings = LearnerConfig(precision=served.engine.dtype, cpus_per_worker=served.engine.cpu_threads)
-        self._scorer = Scorer(Path(served.engine.model_path), settings)
+        points = self._encoder.points if served.kind == "points" else None
+        self._scorer = Scorer(Path(served.engine.model_path), settings, points)
         self._start_seconds = time.perf_counter() - began
         self._asked = 0
 
@@ -64,7 +66,7 @@ class ScalarReplica:
         kind, version = self._served.kind, self._served.version
         if lacks_answer(comparison):
             return Judged(no_answer(comparison.pair_id), False, Cost(), version)
-        if comparison.response_a == comparison.response_b:
+        if comparison.response_a == comparison.response_b and kind not in ORDER_FREE:
             return Judged(tie_of_equals(comparison.pair_id), False, Cost(), version)
         pair = scalar_sequences(kind, comparison, self._encoder)
         try:

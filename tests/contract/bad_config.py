@@ -208,7 +208,7 @@ def smoothing_that_the_loss_does_not_have(folder: Path) -> BadInput:
 
 def way_to_ask_that_does_not_exist(folder: Path) -> BadInput:
     words = ["evaluate", "llm_judge", "--config", "job.yaml", "--form", "essay"]
-    return BadInput(words, ("--form essay",), "choose cot or direct")
+    return BadInput(words, ("--form essay",), "choose cot, direct or points")
 
 
 def benchmark_that_does_not_exist(folder: Path) -> BadInput:

@@ -16,6 +16,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.benchmark import benchmark_config, run_benchmark
+from genrm_rl.evaluation.choosing import best_of_config, choose_best
 from genrm_rl.evaluation.job import evaluate_judge
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.runtime.storage import MARKER, publish_directory, read_json
@@ -28,6 +29,8 @@ data: {test: [{path: pairs.jsonl, name: pairs}]}
 learner: {tokens_per_microbatch: 2048, precision: float32}
 evaluation: {bootstrap_resamples: 100, probe_pairs: 2}
 """
+
+JOB = ("--model.max-context", "320", "--learner.precision", "float32")
 
 
 def pairs(*, exchanged: bool = False) -> list[dict]:
@@ -130,3 +133,31 @@ def test_a_benchmark_prints_its_headline_first_and_goes_on_where_it_was(tmp_path
     (row,) = read_json(board.parent / "results.json")["results"]
     assert row["n"] == 9 and row["prompt_tokens"] > 0 and row["completion_tokens"] is None
     assert headline.split(" (")[0] == f"RewardBench 2: {50 * (figures['Math'] + figures['Focus']):.1f}"
+
+
+def test_the_best_of_every_prompt_is_chosen_in_any_order_and_by_any_rule(tmp_path, tiny_model, ray_cluster):
+    checkpoint = scorer(tmp_path, tiny_model.path, 5)
+    (tmp_path / "job.yaml").write_text(YAML, encoding="utf-8")
+    rows = [{"prompt": f"add {n} 1", "responses": [str(n), str(n + 1), "no", str(n)]} for n in range(4)]
+
+    def choose(name: str, rows: list[dict], rule: str | None) -> list[dict]:
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        words = ["--run.root", str(tmp_path / "runs")]
+        config = best_of_config(str(checkpoint), tmp_path / f"{name}.jsonl", None, [*words, *JOB])
+        out = tmp_path / f"{name}.winners"
+        choose_best(config, str(checkpoint), "cot", rule, out, Console(quiet=True))  # type: ignore[arg-type]
+        return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+    by_points = choose("plain", rows, None)
+    turned = choose("turned", [row | {"responses": row["responses"][::-1]} for row in rows], None)
+    assert [row["response"] for row in by_points] == [row["response"] for row in turned]
+    for row in by_points:
+        assert row["rewards"][0] == row["rewards"][3] and row["masks"] == [None] * 4
+        assert row["rewards"][row["best"]] == max(row["rewards"]) and row["responses"][row["best"]] == row["response"]
+    # Scores are transitive: whoever has the highest one wins every comparison, and every bracket.
+    for rule in ("round_robin", "knockout"):
+        assert [row["response"] for row in choose("plain", rows, rule)] == [row["response"] for row in by_points]
+    with pytest.raises(DataError, match=r"bad\.jsonl:2: the field `responses` is missing"):
+        choose("bad", [rows[0], {"prompt": "x", "text": "y"}], None)
+    with pytest.raises(DataError, match="compares with a reference"):
+        choose("plain", rows, "log_odds")

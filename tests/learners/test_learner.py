@@ -8,6 +8,7 @@ import torch
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.network import load_network
@@ -31,7 +32,7 @@ def examples_of(kind: str, maker, learner: Learner, count: int = 24):
     if kind == "pairrm":
         return maker.labeled(count)
     pairs = maker.pairs(count)
-    if kind == "bradley_terry":
+    if kind in ("bradley_terry", "points"):
         return pairs
     segments = [segment for pair in pairs for segment in PairLogprobs().segments(pair)]
     sums = [float(values.sum()) for values in learner.logprobs(segments)]
@@ -39,13 +40,14 @@ def examples_of(kind: str, maker, learner: Learner, count: int = 24):
 
 
 def run_steps(model, config: LearnerConfig, kind: str, maker, steps: int, learning_rate: float = 3e-4):
-    learner = Learner(model.path, config, head=HEAD_KIND[kind], seed=1)
+    points = PointTokens((), (11, 12, 13, 14, 15), (1.0, 2.0, 3.0, 4.0, 5.0)) if kind == "points" else None
+    learner = Learner(model.path, config, head=HEAD_KIND[kind], seed=1, points=points)
     examples = examples_of(kind, maker, learner)
     rows = [learner.step(examples, objective_of(kind), learning_rate=learning_rate) for _ in range(steps)]
     return learner, examples, rows
 
 
-@pytest.mark.parametrize("kind", ["sft", "direct", "dpo", "bradley_terry", "pairrm"])
+@pytest.mark.parametrize("kind", ["sft", "direct", "dpo", "bradley_terry", "pairrm", "points"])
 def test_each_objective_moves_the_right_way(kind, tiny_model, float32, maker):
     learner, examples, rows = run_steps(tiny_model, float32, kind, maker, steps=8, learning_rate=1e-3)
     assert rows[-1].loss < 0.7 * rows[0].loss

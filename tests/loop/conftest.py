@@ -12,7 +12,8 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 
 METHODS = (
-    "[llm_judge, bradley_terry, pairrm, genrm_direct, star_dpo, star_rationalizer_dpo, verdict_rl, self_distilled]"
+    "[llm_judge, bradley_terry, pairrm, genrm_direct, genrm_points, star_dpo, star_rationalizer_dpo, verdict_rl, "
+    "self_distilled]"
 )
 YAML = """
 model: {name: tiny, max_context: 320, dtype: float32}

@@ -31,7 +31,9 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     for test_set in ("id", "family_neutral"):
         for judge in ("llm_judge", "star_dpo", "star_rationalizer_dpo", "verdict_rl", "self_distilled"):
             assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
-        for judge in ("llm_judge_direct", "genrm_direct", "bradley_terry", "pairrm", "longer_answer", "lexical"):
+        for judge in ("llm_judge_direct", "genrm_direct", "genrm_points", "bradley_terry", "pairrm"):
+            assert (judge, test_set, "deterministic") in found
+        for judge in ("longer_answer", "lexical"):
             assert (judge, test_set, "deterministic") in found
     for row in report.results:
         assert row.n == 20

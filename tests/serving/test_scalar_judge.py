@@ -72,6 +72,21 @@ def test_exchanged_answers_give_the_exchanged_probability(scalar: httpx.Client) 
     assert first["verdict_ba"] is None and first["votes"] == 1 and first["rationales"] == []
 
 
+def test_the_best_of_n_costs_one_score_each(scalar: httpx.Client, client: httpx.Client) -> None:
+    """Points have no opponents, so a group of one has some, and the order of its responses is nothing to them."""
+    (rewards,) = scalar.post("/v1/rewards", json={"groups": [GROUP], "rule": "points"}).json()["groups"]
+    assert rewards[0] == rewards[3] and all(len(each["judgments"]) == 1 for each in rewards)
+    alone = {"groups": [GROUP | {"responses": ["8"]}], "rule": "points"}
+    reply = scalar.post("/v1/rewards", json=alone).json()
+    assert reply["groups"][0][0]["reward"] == pytest.approx(rewards[1]["reward"], abs=1e-4)
+    assert reply["judgments"][0]["points"]["a"] == reply["groups"][0][0]["reward"]
+    best = scalar.post("/v1/best_of", json={key: GROUP[key] for key in ("prompt", "responses")}).json()
+    given = [each["reward"] for each in rewards]
+    assert best["rule"] == "points" and best["best"] == given.index(max(given)) and best["margin"] > 0
+    refused = client.post("/v1/rewards", json=alone)
+    assert refused.status_code == 422 and "gives no points" in refused.json()["detail"]
+
+
 def test_a_scalar_judge_writes_no_text(scalar: httpx.Client) -> None:
     reply = scalar.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hello"}]})
     assert reply.status_code == 404

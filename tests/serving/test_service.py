@@ -95,6 +95,21 @@ def test_rewards_point_to_their_judgments(client: httpx.Client) -> None:
     assert [again[place]["reward"] for place in (1, 3, 0, 2)] == [each["reward"] for each in rewards]
 
 
+def test_the_best_of_n_is_the_one_with_the_highest_reward(client: httpx.Client) -> None:
+    asked = {key: GROUP[key] for key in ("prompt", "responses")} | {"greedy": True}
+    reply = post(client, "/v1/best_of", **asked).json()
+    (rewards,) = post(client, "/v1/rewards", groups=[GROUP], rule="round_robin", greedy=True).json()["groups"]
+    assert reply["rule"] == "round_robin" and reply["rewards"] == rewards
+    given = [each["reward"] for each in rewards if each["reward"] is not None]
+    assert (reply["best"] is None) == (not given)
+    if given:
+        assert rewards[reply["best"]]["reward"] == max(given) and reply["best"] in reply["tied"]
+        assert reply["margin"] is None or reply["margin"] >= 0
+    for body, says in (({"prompt": "x", "responses": []}, "responses: "), ({**asked, "rule": "log_odds"}, "reference")):
+        refused = post(client, "/v1/best_of", **body)
+        assert refused.status_code == 422 and says in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("rule", ["log_odds", "knockout", "pivot"])
 def test_other_rules(client: httpx.Client, rule: str) -> None:
     rewards = post(client, "/v1/rewards", groups=[GROUP], rule=rule, greedy=True).json()["groups"][0]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from genrm_rl.config.serving import ServingConfig
-from genrm_rl.serving import gym_contract, openai_contract, openrlhf_contract, operations, slime_contract
+from genrm_rl.serving import (
+    best_of_contract,
+    gym_contract,
+    openai_contract,
+    openrlhf_contract,
+    operations,
+    slime_contract,
+)
 from genrm_rl.serving.contracts import ComparisonIn, compare
 from genrm_rl.serving.door import Doorkeeper
 
-CONTRACTS = (openrlhf_contract, slime_contract, gym_contract, openai_contract, operations)
+CONTRACTS = (best_of_contract, openrlhf_contract, slime_contract, gym_contract, openai_contract, operations)
 ROUTES = [route for contract in CONTRACTS for route in contract.routes.routes]
 
 
