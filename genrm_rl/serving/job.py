@@ -29,6 +29,8 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
     judge = judge_to_serve(config)
     if config.serving.policy_tokenizer:
         load_tokenizer(Path(config.serving.policy_tokenizer))
+    passed, words = probe_words(judge.path)
+    style = "red" if passed is False else None
     check_port(config.serving)
     cache_file(config.serving)
     open_log(config.serving.log_path)
@@ -37,8 +39,6 @@ def serve_judge(config: ServeConfig, console: Console) -> None:
         console.print(f"starting {judge.name} ({judge.version}); {address} tells callers to wait", highlight=False)
         with running_service(config, judge):
             header = f"-H 'Authorization: Bearer '${config.serving.token_variable} " if token else ""
-            passed, words = probe_words(judge.path)
-            style = "red" if passed is False else None
             console.print(f"{judge.version}: {words}", style=style, highlight=False, markup=False)
             console.print(
                 f"serving on {address}: a page for people there, the schema at {address}/docs; try:", highlight=False

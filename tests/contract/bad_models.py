@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from genrm_rl.learners.probe_record import PROBES_FILE
 from genrm_rl.runtime.storage import MARKER
 from tests.contract.bad_input_files import BadInput, bootstrap, change_json, copy_model, with_model
 
@@ -200,6 +201,13 @@ def reward_model_without_its_head(folder: Path) -> BadInput:
     return BadInput(words, ("model has no score_head.safetensors",), "give a checkpoint of objective bradley_terry")
 
 
+def broken_record_of_a_probe_gate(folder: Path) -> BadInput:
+    model = _checkpoint(folder, {"objective": "dpo", "version": "star_dpo-1"})
+    (model / PROBES_FILE).write_text('{"tallies": 1}', encoding="utf-8")
+    words = ["serve", "--serving.checkpoint", "model"]
+    return BadInput(words, ("model/_probes.json is no record of a probe gate",), "remove it and evaluate the judge")
+
+
 def report_of_a_run_without_one(folder: Path) -> BadInput:
     words = ["report", "runs/earlier"]
     return BadInput(words, ("runs/earlier/report.json does not exist",), "a run that reached its report")
@@ -248,6 +256,7 @@ RESULT_KINDS = (
     finished_stage_that_is_no_checkpoint,
     checkpoint_with_truncated_weights,
     reward_model_without_its_head,
+    broken_record_of_a_probe_gate,
     report_of_a_run_without_one,
     report_that_is_not_json,
     report_of_another_schema,
