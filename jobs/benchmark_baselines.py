@@ -3,7 +3,7 @@
     python jobs/benchmark_baselines.py /path/to/preferences
     python jobs/benchmark_baselines.py /path/to/preferences --sets truthfulqa hh_harmless
 
-Every folder with ``train.jsonl.gz`` and ``test.jsonl.gz`` is a set, trained on by itself. No model, no Ray: seconds a set.
+Every folder with ``train.jsonl.gz`` and ``test.jsonl.gz`` is a set, trained on by itself. No model and no Ray: seconds.
 """
 
 from __future__ import annotations
