@@ -15,7 +15,7 @@ from genrm_rl.judging.guidance import WORDING
 from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
 from genrm_rl.judging.scale import PointTokens, Scale
 from genrm_rl.judging.templates import GRAMMARS, Family
-from genrm_rl.judging.thoughts import without_thoughts
+from genrm_rl.judging.thoughts import thought_and_answer, without_thoughts
 from genrm_rl.judging.types import Form, Trace
 from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import Comparison, Message, PreferencePair, Slot, content_hash
@@ -193,9 +193,16 @@ class JudgeEncoder:
         return EncodedExample(self.prompt_ids(comparison, "cot"), self.completion_ids(rationale, slot))
 
     def conversation_ids(self, prompt: Sequence[Message], response: str) -> tuple[int, ...]:
-        """Prompt and response for a scalar reward model; the last token, whose state is scored, is the end of turn."""
+        """Prompt and response for a scalar reward model; the last token, whose state is scored, is the end of turn.
+
+        Thinking that is shown stands as it was generated: templates drop it, or put an empty one in front of it.
+        """
         messages = [{"role": turn.role, "content": turn.content} for turn in prompt]
-        messages.append({"role": "assistant", "content": self._spoken(response)})
+        shown = self._spoken(response)
+        if thought_and_answer(shown)[0] is not None:
+            asked = self.chat.conversation_ids(messages, generation=True)
+            return self.chat.ends_turn((*asked, *self.chat.answer_ids(shown)))
+        messages.append({"role": "assistant", "content": shown})
         return self.chat.ends_turn(self.chat.conversation_ids(messages, generation=False))
 
     @cached_property

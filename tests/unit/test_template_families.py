@@ -205,3 +205,14 @@ def test_the_chat_view_gives_thinking_and_answer_apart(name: str) -> None:
     if not FAMILIES[name].opens:
         plain = _choice(0, GenerationResult("r", (), "85", "stop", (), "v"), chat)
         assert (plain.message.reasoning_content, plain.message.content) == (None, "85")
+
+
+@ALL
+def test_a_scalar_judge_is_shown_thinking_as_it_was_generated_or_not_at_all(name: str) -> None:
+    answer, turns = "<think>\n84?\n</think>\n\n85", comparison().prompt
+    shown, hidden = (encoder(name, answer_thoughts=how) for how in ("show", "hide"))
+    asked = shown.chat.conversation_ids([{"role": "user", "content": turns[0].content}], generation=True)
+    text, prompt = (text_of(shown, ids) for ids in (shown.conversation_ids(turns, answer), asked))
+    said = answer.removeprefix("<think>\n") if FAMILIES[name].opens else answer
+    assert text == f"{prompt}{said}{FAMILIES[name].turns_end}"
+    assert hidden.conversation_ids(turns, answer) == hidden.conversation_ids(turns, "85")
