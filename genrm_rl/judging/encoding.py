@@ -213,7 +213,8 @@ class JudgeEncoder:
     def point_ids(self, comparison: Comparison) -> tuple[int, ...]:
         """The comparison's first answer alone, to be rated: the next token is a number of the scale."""
         messages = self.scale.messages(self.family, self._shown(comparison))
-        return self.chat.conversation_ids(messages, generation=True) + self.points.before
+        ids = self.chat.conversation_ids(messages, generation=True)
+        return ids + self.chat.no_thinking_ids + self.points.before
 
     def pair_ids(self, comparison: Comparison) -> tuple[int, ...]:
         """Both answers for a PairRM-style classifier: the direct prompt, whose last token's state is scored."""

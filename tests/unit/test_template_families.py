@@ -127,6 +127,8 @@ def test_a_direct_judge_does_not_think_even_where_the_template_begins_to(name: s
     judge = encoder(name)
     text = text_of(judge, judge.prompt_ids(comparison(), "direct"))
     assert text.endswith("<think>\n\n</think>\n\nVerdict:" if FAMILIES[name].opens else "Verdict:")
+    rated = text_of(judge, judge.point_ids(comparison()))
+    assert rated.endswith("<think>\n\n</think>\n\nScore: " if FAMILIES[name].opens else "Score: ")
     plain = judge.completion_ids("A is right.", "A")
     assert written(ask(judge), judge, plain).verdict is Verdict.PREFERS_A, "a written rationale is spoken"
 
