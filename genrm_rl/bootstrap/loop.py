@@ -59,7 +59,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
             suites, probes = measure_all(judges, workshop)
         tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
         baselines, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed)
-        report = build_report(judges, suites, baselines, probes, workshop, [*notes, *missing])
+        report = build_report(judges, suites, baselines, probes, workshop, [*notes, *model.notes, *missing])
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
     print_report(report, console)

@@ -16,7 +16,9 @@ PLACEMENT_DEADLINE = 1800.0  # cloud nodes with GPUs take minutes to come and to
 class ModelConfig(Section):
     """Where the base model comes from."""
 
-    name: str = setting("tiny", "`tiny`, `smollm2`, a hub id, or a local directory with safetensors and a tokenizer")
+    name: str = setting(
+        "tiny", "`tiny`, `smollm2`, a hub id, a local directory with safetensors and a tokenizer, or a GGUF file"
+    )
     revision: str | None = setting(None, "revision of a hub id; None takes the default branch")
     cache_dir: str = setting("~/.cache/genrm_rl", "where de-quantised and downloaded models are kept", free=True)
     max_context: int = setting(512, "prompt and completion together", unit="tokens", ge=32)

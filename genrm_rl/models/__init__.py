@@ -1,4 +1,4 @@
-"""Where a model comes from: the shipped tiny one, SmolLM2 from its package, a hub id, or a local directory."""
+"""Where a model comes from: the shipped tiny one, SmolLM2 from its package, a GGUF file, a hub id, a local folder."""
 
 from genrm_rl.models.listing import ListedModel, list_models
 from genrm_rl.models.resolve import ResolvedModel, resolve_model

@@ -11,7 +11,7 @@ from genrm_rl.errors import ModelError
 from genrm_rl.models import smollm2
 from genrm_rl.models.hub import find_cached, hub_cache
 from genrm_rl.models.inspection import describe_bytes, describe_size, inspect_directory
-from genrm_rl.models.resolve import BUILT_IN, TINY, cache_directory, names_hub_id
+from genrm_rl.models.resolve import BUILT_IN, TINY, cache_directory, names_gguf, names_hub_id
 from genrm_rl.runtime.storage import is_complete
 
 
@@ -56,6 +56,12 @@ def _smollm2(cache_dir: Path) -> ListedModel:
 
 
 def _configured(config: ModelConfig, cache_dir: Path) -> ListedModel:
+    if names_gguf(config.name):
+        file = Path(config.name).expanduser()
+        if not file.is_file():
+            return ListedModel(config.name, False, "", f"{file} does not exist")
+        size = f"{describe_bytes(file.stat().st_size)} quantised"
+        return ListedModel(config.name, True, size, f"GGUF file, de-quantised on first use into {cache_dir}")
     if not names_hub_id(config.name):
         return _from_directory(config.name, Path(config.name).expanduser(), "local directory")
     cached = find_cached(config.name, config.revision, cache_dir)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.models.gguf_file import SUFFIX, provide_gguf, quantised_note
 from genrm_rl.models.hub import provide_hub_model
 from genrm_rl.models.inspection import check_architecture, inspect_directory
 from genrm_rl.models.smollm2 import provide_smollm2
@@ -37,6 +38,12 @@ class ResolvedModel:
     tied_embeddings: bool
     has_chat_template: bool
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report has to say of the weights."""
+        note = quantised_note(self.path)
+        return () if note is None else (note,)
+
 
 def resolve_model(config: ModelConfig) -> ResolvedModel:
     """Find, de-quantise or download the model that ``config`` names, and check it.
@@ -62,7 +69,12 @@ def cache_directory(config: ModelConfig) -> Path:
 
 def names_hub_id(name: str) -> bool:
     """True if ``name`` is looked up on the hub: ``owner/model``, and no such directory exists here."""
-    return name not in BUILT_IN and HUB_ID.fullmatch(name) is not None and not Path(name).is_dir()
+    return name not in BUILT_IN and HUB_ID.fullmatch(name) is not None and not (names_gguf(name) or Path(name).is_dir())
+
+
+def names_gguf(name: str) -> bool:
+    """True if ``name`` is the path of a GGUF file."""
+    return name.lower().endswith(SUFFIX) and not Path(name).is_dir()
 
 
 def _locate(config: ModelConfig) -> tuple[Path, str]:
@@ -77,11 +89,14 @@ def _locate(config: ModelConfig) -> tuple[Path, str]:
     fetch(local)
     if local.is_dir():
         return local.resolve(), "local directory"
+    if names_gguf(name):
+        return provide_gguf(local, cache_directory(config)), f"GGUF file {local.name}, de-quantised"
     if names_hub_id(name):
         found = provide_hub_model(name, config.revision, cache_directory(config))
         return found, f"hub, {config.revision or found.name[:12]}"
     near = difflib.get_close_matches(name, BUILT_IN, n=1)
     meant = f"; did you mean `{near[0]}`?" if near else "; `genrm-rl models` lists what is available here"
     raise ModelError(
-        f"model.name {name!r} is neither `tiny`, `smollm2`, an existing directory nor a hub id (owner/model){meant}"
+        f"model.name {name!r} is neither `tiny`, `smollm2`, an existing directory, a GGUF file nor a hub id "
+        f"(owner/model){meant}"
     )

@@ -32,6 +32,11 @@ def revision_of_a_local_model(folder: Path) -> BadInput:
     return BadInput(words, ("model.revision 'main' is for hub ids", "tiny"), "unset it")
 
 
+def gguf_file_that_is_none(folder: Path) -> BadInput:
+    (folder / "judge.gguf").write_text("<html>404</html>", encoding="utf-8")
+    return BadInput(bootstrap("--model.name", "judge.gguf"), ("judge.gguf is not a GGUF file",), "download it again")
+
+
 def truncated_weights(folder: Path) -> BadInput:
     model = copy_model(folder)
     weights = model / "model.safetensors"
@@ -228,6 +233,7 @@ MODEL_KINDS = (
     model_folder_that_does_not_exist,
     hub_model_while_offline,
     revision_of_a_local_model,
+    gguf_file_that_is_none,
     truncated_weights,
     git_lfs_pointer_for_weights,
     missing_weight_shard,

@@ -8,7 +8,7 @@ import pytest
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.errors import ModelError
-from genrm_rl.models import list_models, load_tokenizer, resolve_model, smollm2
+from genrm_rl.models import gguf_file, list_models, load_tokenizer, resolve_model, smollm2
 from genrm_rl.runtime.storage import is_complete
 
 
@@ -31,6 +31,8 @@ def test_the_checkpoint_is_whole(resolved):
     assert is_complete(resolved.path)
     assert (resolved.parameters, resolved.vocab_size) == (134_515_008, 49_152)
     assert resolved.tied_embeddings and resolved.has_chat_template
+    (note,) = resolved.notes
+    assert "quantised file SmolLM2-135M-Instruct.Q4_1.gguf (Q4_1" in note
 
 
 def test_answers_end_at_the_end_token(resolved):
@@ -42,7 +44,7 @@ def test_answers_end_at_the_end_token(resolved):
 
 
 def test_a_second_use_converts_nothing(resolved, cache, monkeypatch):
-    monkeypatch.setattr(smollm2, "_dequantise", None)
+    monkeypatch.setattr(gguf_file, "_dequantise", None)
     assert resolve_model(ModelConfig(name="smollm2", cache_dir=str(cache))).path == resolved.path
     listed = {model.name: model for model in list_models(ModelConfig(cache_dir=str(cache)))}
     assert listed["smollm2"].path == resolved.path
