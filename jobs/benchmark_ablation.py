@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("runs/ablation"), help="folder of the runs and the table")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the preference stage")
+    parser.add_argument("--methods", default=ARMS["main"], help="methods of `main`; `matched` needs STaR-SFT and -DPO")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="what is run, `main` first")
     parser.add_argument("--tables-only", action="store_true", help="train nothing, only make the table")
     arguments, overrides = parser.parse_known_args()
@@ -57,7 +58,8 @@ def main() -> None:
     runs: dict[str, list[Path]] = {arm: [] for arm in arguments.arms}
     for seed in arguments.seeds:
         for arm in arguments.arms:
-            config = configure(arguments.root, arm, seed, overrides)
+            methods = arguments.methods if arm == "main" else ARMS[arm]
+            config = configure(arguments.root, arm, seed, [*overrides, "--bootstrap.methods", methods])
             runs[arm].append(arguments.root / config.run.id)
             if not arguments.tables_only:
                 run_bootstrap(config, console)
@@ -68,7 +70,6 @@ def main() -> None:
 def configure(root: Path, arm: str, seed: int, overrides: list[str]) -> RunConfig:
     """The run of one arm and seed. ``matched`` needs the finished ``main`` run of the seed."""
     cell = ["--run.root", str(root), "--run.seed", str(seed), "--run.id", f"{arm}_seed{seed}"]
-    cell += ["--bootstrap.methods", ARMS[arm]]
     if arm == "matched":
         cell += matched_steps(root / f"main_seed{seed}", load_config(RunConfig, CONFIG, [*overrides, *cell]))
         share_traces(root / f"main_seed{seed}", root / f"matched_seed{seed}")
