@@ -17,10 +17,11 @@ from genrm_rl.errors import DataError
 from genrm_rl.evaluation.job import judge_of
 from genrm_rl.evaluation.preset import preset_config
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.folding import fold_all, tie_of_equals
+from genrm_rl.judging.folding import fold_all, no_answer, tie_of_equals
 from genrm_rl.judging.judge import ORDER_FREE, Judge
 from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.scalar import scalar_judgment, scalar_misfit, scalar_sequences
+from genrm_rl.judging.thoughts import lacks_answer
 from genrm_rl.judging.types import Asked, Judgment
 from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.models import load_tokenizer
@@ -145,6 +146,11 @@ class Choice:
     def _judge(self, shown: Mapping[str, Comparison], rounds: int) -> dict[str, Judgment]:
         """Judgments by id of the comparison."""
         stage = f"{self.stage}/round{rounds}"
+        silent = {name: no_answer(name) for name, each in shown.items() if lacks_answer(each)}
+        shown = {name: each for name, each in shown.items() if name not in silent}
+        return silent | (self._asked(shown, stage, rounds) if shown else {})
+
+    def _asked(self, shown: Mapping[str, Comparison], stage: str, rounds: int) -> dict[str, Judgment]:
         if self.judge.kind != "generative":
             return self._scored(shown, stage)
         form, judge = self.judge.form or "cot", self.config.judge
