@@ -24,6 +24,8 @@ def load_run_data(run: RunDirectory, misfit: Misfit) -> DataSplits:
     sides = {"train": splits.train, "gate": splits.gate} | {
         f"test/{name}": pairs for name, pairs in splits.test.items()
     }
+    if splits.tied:
+        sides["tied"] = splits.tied
     prints = {side: fingerprint(pairs) for side, pairs in sides.items()}
     if recorded is None:
         write_json(path, splits.report.as_dict() | {"fingerprints": prints})

@@ -57,22 +57,16 @@ class TracePair:
     rejected: Trace
 
 
-def correct_slot(trace: Trace, labels: Mapping[str, Slot]) -> Slot:
-    """The slot that holds the chosen answer in the trace's own order. ``labels``: pair id -> canonical chosen slot."""
+Labels = Mapping[str, Slot | None]  # pair id -> canonical chosen slot, None of a pair that is a tie
+
+
+def is_correct(trace: Trace, labels: Labels) -> bool:
+    """True if the verdict matches the label, in the trace's own order."""
     label = labels[trace.pair_id]
-    if not trace.swapped:
-        return label
-    return "B" if label == "A" else "A"
+    return trace.canonical_verdict is (Verdict.TIED if label is None else Verdict.of(label))
 
 
-def is_correct(trace: Trace, labels: Mapping[str, Slot]) -> bool:
-    """True if the verdict matches the label."""
-    return trace.verdict.slot == correct_slot(trace, labels)
-
-
-def select_traces(
-    traces: Iterable[Trace], labels: Mapping[str, Slot], config: SelectionConfig, seed: int
-) -> list[TraceSelection]:
+def select_traces(traces: Iterable[Trace], labels: Labels, config: SelectionConfig, seed: int) -> list[TraceSelection]:
     """Give every trace its reason code; the kept ones are what SFT learns from.
 
     Per comparison and order: verdict must match the label, texts must differ, at most ``max_kept_per_order`` stay. Then
@@ -96,7 +90,7 @@ def select_traces(
 
 
 def pair_traces(
-    selections: Sequence[TraceSelection], labels: Mapping[str, Slot], config: SelectionConfig, seed: int
+    selections: Sequence[TraceSelection], labels: Labels, config: SelectionConfig, seed: int
 ) -> list[TracePair]:
     """DPO pairs: a correct against an incorrect trace of the same comparison and order.
 
@@ -124,7 +118,7 @@ def pair_traces(
     return pairs
 
 
-def without_correct_trace(traces: Iterable[Trace], labels: Mapping[str, Slot]) -> set[tuple[str, bool]]:
+def without_correct_trace(traces: Iterable[Trace], labels: Labels) -> set[tuple[str, bool]]:
     """(pair id, swapped) of the comparisons whose sampled traces are all wrong: candidates for rationalisation."""
     outcome: dict[tuple[str, bool], bool] = defaultdict(bool)
     for trace in traces:
@@ -138,10 +132,8 @@ def count_reasons(selections: Iterable[TraceSelection]) -> dict[str, int]:
     return {reason.value: counts.get(reason, 0) for reason in Reason}
 
 
-def _reason(
-    trace: Trace, labels: Mapping[str, Slot], seen: set[tuple[int, ...]], kept: int, config: SelectionConfig
-) -> Reason:
-    if trace.verdict.slot is None:
+def _reason(trace: Trace, labels: Labels, seen: set[tuple[int, ...]], kept: int, config: SelectionConfig) -> Reason:
+    if not trace.verdict.is_verdict:
         return NON_VERDICT_REASONS[trace.verdict]
     if not is_correct(trace, labels):
         return Reason.WRONG_VERDICT
@@ -171,9 +163,10 @@ def _distinct(traces: Iterable[Trace]) -> list[Trace]:
 
 
 def _surplus(kept: Sequence[Trace], seed: int) -> set[str]:
-    """Ids of the traces to leave out so that both verdict letters are equally frequent."""
-    letters: dict[str | None, list[Trace]] = {"A": [], "B": []}
+    """Ids of the traces to leave out so that both verdict letters are equally frequent; a tie has no letter."""
+    letters: dict[str, list[Trace]] = {"A": [], "B": []}
     for trace in kept:
-        letters[trace.verdict.slot].append(trace)
+        if trace.verdict.slot is not None:
+            letters[trace.verdict.slot].append(trace)
     few, many = sorted(letters.values(), key=len)
     return {trace.trace_id for trace in _shuffled(many, seed)[len(few) :]}

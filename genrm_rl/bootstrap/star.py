@@ -40,7 +40,8 @@ def run_star(method: Method, workshop: Workshop) -> Judge:
     promoted. A later round without examples leaves the judge as it is; if it is the first, NothingToLearn is raised."""
     current = workshop.base
     candidate = current
-    for index, part in enumerate(cut_parts(workshop.splits.train, workshop.config.bootstrap.iterations, workshop.seed)):
+    pairs = [*workshop.splits.train, *workshop.splits.tied]
+    for index, part in enumerate(cut_parts(pairs, workshop.config.bootstrap.iterations, workshop.seed)):
         try:
             candidate = run_round(method, index + 1, part, current, workshop)
         except NothingToLearn as problem:
@@ -180,7 +181,10 @@ def _requests(comparisons: Sequence[Comparison], judge: Judge, workshop: Worksho
 
 
 def _rationalize(stage: str, comparisons: Sequence[Comparison], judge: Judge, workshop: Workshop) -> list[Trace]:
-    """Traces by the same judge when told which answer is better (STaR's rationalisation; paper's third template)."""
+    """Traces by the same judge when told which answer is better (STaR's rationalisation; paper's third template). Of a
+    tie there is nothing to tell."""
+    hints = {name: label for name, label in workshop.train_labels.items() if label is not None}
+    comparisons = [comparison for comparison in comparisons if comparison.pair_id in hints]
     if not comparisons:
         return []
     requests = judge_requests(
@@ -193,6 +197,6 @@ def _rationalize(stage: str, comparisons: Sequence[Comparison], judge: Judge, wo
         temperature=workshop.config.bootstrap.temperature,
         top_p=workshop.config.bootstrap.top_p,
         samples=workshop.config.bootstrap.samples_per_order,
-        hints=workshop.train_labels,
+        hints=hints,
     )
     return workshop.engine.sample_stage(stage, judge, requests, f"rationalised traces of {judge.version}")

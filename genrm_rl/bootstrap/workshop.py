@@ -44,12 +44,12 @@ class Workshop:
     @cached_property
     def train_by_id(self) -> dict[str, PreferencePair]:
         """Training pairs by id."""
-        return {pair.id: pair for pair in self.splits.train}
+        return {pair.id: pair for pair in (*self.splits.train, *self.splits.tied)}
 
     @cached_property
-    def train_labels(self) -> dict[str, Slot]:
-        """Canonical chosen slot by pair id."""
-        return {pair.id: pair.label() for pair in self.splits.train}
+    def train_labels(self) -> dict[str, Slot | None]:
+        """Canonical chosen slot by pair id, None of pairs that are ties."""
+        return {pair.id: None if pair.tie else pair.label() for pair in (*self.splits.train, *self.splits.tied)}
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""

@@ -195,6 +195,12 @@ class RunConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _ties_can_be_said(self) -> RunConfig:
+        if self.data.ties == "learn" and not self.judge.ties:
+            raise ValueError("data.ties learn needs a judge that may say tie; set judge.ties, or data.ties to test")
+        return self
+
+    @model_validator(mode="after")
     def _fits_context(self) -> RunConfig:
         if self.judge.max_rationale + 16 >= self.model.max_context:
             raise ValueError(

@@ -105,8 +105,10 @@ class DataConfig(Section):
     gate_fraction: float = setting(
         0.1, "share of the training prompts that becomes the gate when `gate` is empty", gt=0, lt=0.9
     )
-    ties: Literal["leave_out", "test"] = setting(
-        "leave_out", "rows in which neither answer won: left out and counted, or pairs of the test sets"
+    ties: Literal["leave_out", "test", "learn"] = setting(
+        "leave_out",
+        "rows in which neither answer won: left out and counted; pairs of the test sets; or learned from too, by STaR "
+        "methods with `judge.ties`",
     )
     on_bad_row: Literal["fail", "skip"] = setting(
         "fail", "`fail` names the first bad rows and stops; `skip` writes them to a rejects file"

@@ -53,6 +53,10 @@ class JudgeConfig(Section):
         unit="tokens",
         ge=0,
     )
+    ties: bool = setting(
+        False,
+        "a judge that writes may say `Verdict: tie`: half a vote for each answer; the verdict of one letter has no tie",
+    )
     scale: str = setting(
         "1-9",
         "numbers, worst to best, of a judge that rates each answer by itself (form points, method genrm_points)",

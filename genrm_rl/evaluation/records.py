@@ -215,6 +215,8 @@ def _is_tie(folded: Verdict | None, traces: list[Trace]) -> bool:
     if folded is None or folded.slot is not None:
         return False
     slots = [trace.verdict.slot for trace in traces if trace.verdict.slot is not None]
+    if any(trace.verdict is Verdict.TIED for trace in traces):
+        return True
     return bool(slots) and (slots.count("A") == slots.count("B") or _mean_p(traces) == 0.5)
 
 

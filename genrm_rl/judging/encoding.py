@@ -65,11 +65,12 @@ class JudgeEncoder:
         show_reference: bool = False,
         max_thinking: int = 0,
         scale: Scale | None = None,
+        ties: bool = False,
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
         self.family: Family = family
-        self.grammar = GRAMMARS[family]
+        self.grammar = replace(GRAMMARS[family], ties=ties)
         self.max_context = max_context
         self.max_rationale = max_rationale
         self.max_thinking = max_thinking
@@ -118,13 +119,14 @@ class JudgeEncoder:
             show_reference=judge.show_reference,
             max_thinking=judge.max_thinking,
             scale=Scale.parse(judge.scale),
+            ties=judge.ties,
         )
 
     @property
     def prompt_hashes(self) -> dict[Form, str]:
         """Hash of each prompt form in the model's chat template, and of what is shown in it, for manifests."""
         guide = (WORDING, self.guide.plain(), self.show_reference)
-        around = (self.chat.identity, self._spoken.__name__, *guide)
+        around = (self.chat.identity, self._spoken.__name__, *guide, *["ties"] * self.grammar.ties)
         return {form: content_hash(words, *around) for form, words in prompt_hashes(self.family).items()}
 
     @property
@@ -158,7 +160,7 @@ class JudgeEncoder:
         the next token is the verdict; thinking that the chat template opened is ended before it. Raises DataError or
         ModelError for turns that the templates do not take.
         """
-        messages = JudgePrompt(self.family, form).render(self._shown(comparison), hint, reasons)
+        messages = JudgePrompt(self.family, form, self.grammar.ties).render(self._shown(comparison), hint, reasons)
         ids = self.chat.conversation_ids(messages, generation=True)
         return ids + self.chat.no_thinking_ids + self.marker_token_ids if form == "direct" else ids
 

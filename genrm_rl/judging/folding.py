@@ -5,6 +5,7 @@ The one fold of the project: rewards, labels, win rates, evaluation and every co
 1. **The letters say who wins**: the answer that more than half of the votes name, each order weighing the same. Votes
    that balance are a tie, worth exactly one half. So with one vote per order, orders that contradict each other are
    always a tie, however sure either of them is.
+   A vote for a tie (``judge.ties``) is half a vote for each.
 2. **The probabilities say how sure**: P(A) of an order is the mean over its votes, ``p_a`` the mean of both orders, of
    their probabilities or of their log-odds; ``majority`` takes the share of the votes instead. A letter drawn against
    its own odds is worth one half. Probabilities that stand against the letters make a tie.
@@ -44,9 +45,9 @@ class OrderVerdict:
     log_odds: float = 0.0
 
     @classmethod
-    def of(cls, log_odds: Sequence[float], for_a: Sequence[bool]) -> OrderVerdict:
-        """From the log-odds and the letters of the votes, of which there is at least one."""
-        share = Fraction(sum(for_a), len(for_a))
+    def of(cls, log_odds: Sequence[float], for_a: Sequence[bool | None]) -> OrderVerdict:
+        """From the log-odds and the letters of the votes, of which there is at least one; None is a vote for a tie."""
+        share = sum((Fraction(1, 2) if vote is None else Fraction(vote) for vote in for_a), Fraction(0)) / len(for_a)
         counted = [_counted(odds, letter) for odds, letter in zip(log_odds, for_a, strict=True)]
         a, b = (math.fsum(sigmoid(sign * each) for each in counted) for sign in (1, -1))
         return cls(_side(share), share, math.inf if b == 0 else -math.inf if a == 0 else math.log(a) - math.log(b))
@@ -134,7 +135,7 @@ def _order(asked: Sequence[Trace]) -> OrderVerdict:
     votes = [trace for trace in asked if trace.verdict.is_verdict]
     if not votes:
         return OrderVerdict(_most_frequent(asked))
-    letters = [trace.canonical_verdict is Verdict.PREFERS_A for trace in votes]
+    letters = [_letter(trace) for trace in votes]
     return OrderVerdict.of([_log_odds(trace) for trace in votes], letters)
 
 
@@ -147,16 +148,25 @@ def _side(share: Fraction) -> Verdict:
 def probability_of(trace: Trace) -> float:
     """P(canonical A wins) as one vote counts: 1 or 0 where it is not known, one half for a letter drawn against its own
     odds. The trace must have given a verdict."""
-    return sigmoid(_counted(_log_odds(trace), trace.canonical_verdict is Verdict.PREFERS_A))
+    return sigmoid(_counted(_log_odds(trace), _letter(trace)))
 
 
 def _log_odds(trace: Trace) -> float:
     """Log-odds that canonical A wins, of a trace that gave a verdict."""
+    if trace.verdict is Verdict.TIED:
+        return 0.0
     known = trace.canonical_log_odds
     return known if known is not None else math.inf if trace.canonical_verdict.slot == "A" else -math.inf
 
 
-def _counted(log_odds: float, for_a: bool) -> float:
+def _letter(trace: Trace) -> bool | None:
+    """Whether a vote is for canonical A; None for a tie."""
+    return None if trace.verdict is Verdict.TIED else trace.canonical_verdict is Verdict.PREFERS_A
+
+
+def _counted(log_odds: float, for_a: bool | None) -> float:
+    if for_a is None:
+        return 0.0
     return max(log_odds, 0.0) if for_a else min(log_odds, 0.0)
 
 

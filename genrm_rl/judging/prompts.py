@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from genrm_rl.errors import DataError
 from genrm_rl.judging.guidance import guided, reasoned
-from genrm_rl.judging.templates import FORMS, GRAMMARS, TEMPLATES, Family, Template
+from genrm_rl.judging.templates import FORMS, GRAMMARS, TEMPLATES, Family, Template, with_ties
 from genrm_rl.judging.types import Form
 from genrm_rl.judging.verdicts import VerdictGrammar
 from genrm_rl.preferences.types import Comparison, Message, Slot
@@ -24,15 +24,17 @@ _LINE_BREAK = re.compile(r"\r\n|[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class JudgePrompt:
-    """One form of one template family."""
+    """One form of one template family. ``ties``: a judge that writes may say that neither answer is better."""
 
     family: Family
     form: Form
+    ties: bool = False
 
     @property
     def template(self) -> Template:
         """Texts and version."""
-        return TEMPLATES[self.family, self.form]
+        template = TEMPLATES[self.family, self.form]
+        return with_ties(template) if self.ties and self.form == "cot" else template
 
     @property
     def grammar(self) -> VerdictGrammar:

@@ -35,7 +35,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from genrm_rl.judging.folding import probability_of
-from genrm_rl.judging.types import Trace
+from genrm_rl.judging.types import Trace, Verdict
 
 
 class Vote(NamedTuple):
@@ -77,7 +77,7 @@ def rounds_of(traces: Iterable[Trace]) -> list[Round]:
     for trace in traces:
         vote = None
         if trace.verdict.is_verdict:
-            letter = float(trace.canonical_verdict.slot == "A")
+            letter = 0.5 if trace.verdict is Verdict.TIED else float(trace.canonical_verdict.slot == "A")
             vote = Vote(letter, probability_of(trace))
         rounds.setdefault(trace.sample_index, {})[trace.swapped] = vote
     return [tuple(votes[order] for order in sorted(votes)) for _, votes in sorted(rounds.items())]

@@ -14,8 +14,10 @@ Asked = Literal["direct", "cot", "points"]  # how people may have a language mod
 
 
 class Verdict(StrEnum):
-    """What one judgment came to. Anything but the first two is a named non-verdict, never a number.
+    """What one judgment came to. Anything but the first three is a named non-verdict, never a number.
 
+    ``TIED`` is said of one trace only, by a judge that may say so (``judge.ties``); a judgment that is a tie is
+    ABSTAINED, as balanced votes are.
     ``TRUNCATED`` and ``TRUNCATED_THINKING``: the length limit came before the verdict, behind or inside the thinking.
     Two are said of judgments only, never of one trace: ``ONE_ORDER`` (one order gave a verdict and the other none) and
     ``NO_ANSWER`` (an answer whose thinking never ends, so that there was nothing to judge).
@@ -23,6 +25,7 @@ class Verdict(StrEnum):
 
     PREFERS_A = "prefers_a"
     PREFERS_B = "prefers_b"
+    TIED = "tied"
     ABSTAINED = "abstained"
     UNPARSEABLE = "unparseable"
     TRUNCATED = "truncated"
@@ -39,8 +42,8 @@ class Verdict(StrEnum):
 
     @property
     def is_verdict(self) -> bool:
-        """Whether an answer was preferred at all."""
-        return self.slot is not None
+        """Whether the judge decided: for an answer, or for a tie where it may."""
+        return self.slot is not None or self is Verdict.TIED
 
     @classmethod
     def of(cls, slot: Slot) -> Verdict:

@@ -17,7 +17,8 @@ order:
 5. If another line of the text is a verdict line, by itself, for the *other* letter, the judge contradicted itself (or
    quoted an answer that was written to look like a verdict): UNPARSEABLE. So is an ending that stands, with the words
    before it, in one of the answers: the judge repeats it.
-6. A last line of the marker and ``tie``, ``draw``, ``both``, ``equal``, ``neither``, ``none`` or ``C`` is ABSTAINED.
+6. A last line of the marker and ``tie``, ``draw``, ``both``, ``equal``, ``neither``, ``none`` or ``C`` is ABSTAINED,
+   and TIED where the judge may say so (``judge.ties``).
 7. Anything else is TRUNCATED if generation ended at its length limit, else UNPARSEABLE.
 """
 
@@ -45,12 +46,13 @@ class VerdictGrammar:
     """How the last line of a judgment is written: ``marker`` followed by one of two ``letters`` (A's, B's).
 
     A letter includes the blank before it where marker and letter are separated that way in one token (``" A"``).
-    ``free`` accepts the other endings of rule 4.
+    ``free`` accepts the other endings of rule 4; ``ties`` makes a verdict of rule 6.
     """
 
     marker: str
     letters: tuple[str, str]
     free: bool = False
+    ties: bool = False
 
     def letter(self, slot: Slot) -> str:
         """The text of the verdict token for ``slot``."""
@@ -124,7 +126,9 @@ def parse_verdict(
     if slot is None:
         ending = grammar.read_ending(last_line)
         if ending is None:
-            return ParsedVerdict(Verdict.ABSTAINED, thought + before) if grammar.abstains(last_line) else nothing
+            if not grammar.abstains(last_line):
+                return nothing
+            return ParsedVerdict(Verdict.TIED if grammar.ties else Verdict.ABSTAINED, thought + before)
         slot, words = ending
         rationale = before + found + last_line[: last_line.index(words)] + words.rstrip(_BLANKS)
         context = len(words.split()[-1])

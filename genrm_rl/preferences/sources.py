@@ -87,6 +87,7 @@ class DataSplits:
     gate: Pairs
     test: dict[str, Pairs]
     report: DataReport
+    tied: Pairs = field(default_factory=list)
 
 
 def check_test_sets(config: DataConfig) -> None:
@@ -118,12 +119,14 @@ def load_sources(
         for source in config.test
     }
     log.finish()
-    everything = itertools.chain(train, gate, *test.values())
+    tied, train = [pair for pair in train if pair.tie], [pair for pair in train if not pair.tie]
+    everything = itertools.chain(train, tied, gate, *test.values())
     prompts = PromptTable(everything, config.near_duplicate_threshold)
     if train and not config.gate:
         train, gate = cut_gate(train, config.gate_fraction, seed, prompts)
         report.gate_cut_from_train = True
     train, gate, report.leaks = remove_leaks(train, gate, test, prompts)
+    tied, _, _ = remove_leaks(tied, gate, test, prompts)
     train = _with_nulls(train, config, seed, misfit, report)
     report.refused = log.counts()
     report.sizes = {"train": len(train), "gate": len(gate)} | {
@@ -133,7 +136,9 @@ def load_sources(
         log.write(rejects_path)
         report.rejects_file = str(rejects_path)
     _refuse_empty(config, report)
-    return DataSplits(train, gate, test, report)
+    if tied:
+        report.sizes["tied"] = len(tied)
+    return DataSplits(train, gate, test, report, tied)
 
 
 def load_source(
@@ -193,7 +198,9 @@ def _load_side(
             found = _world(source, config, seed, with_noise=side == "train")
             rows, reader = len(found), None
         else:
-            keep_ties = config.ties == "test" and side.startswith("test")
+            keep_ties = (config.ties != "leave_out" and side.startswith("test")) or (
+                config.ties == "learn" and side == "train"
+            )
             found, rows, reader = _read_pairs(source, Path(config.root), log, keep_ties=keep_ties)
         found, duplicates = unique_pairs(found, log)
         kept = _take(hash_order(found, seed), source.limit, misfit, log)
