@@ -92,7 +92,8 @@ def stage_groups(stages: Sequence[StageRow]) -> tuple[StageGroup, ...]:
     """Stages by method and phase in order of appearance; a phase is the last part of a path-like stage name."""
     groups: dict[tuple[str, str], list[StageRow]] = {}
     for stage in stages:
-        phase = "evaluation" if stage.name.startswith("evaluation/") else stage.name.rpartition("/")[2]
+        area, last = stage.name.partition("/")[0], stage.name.rpartition("/")[2]
+        phase = {"evaluation": "evaluation", "probes": "probe gate"}.get(area, last)
         groups.setdefault((stage.method, phase), []).append(stage)
     longest = max((sum(row.seconds for row in rows) for rows in groups.values()), default=0.0)
     return tuple(
