@@ -343,7 +343,7 @@ class AlignConfig(Section):
         asked = [f"prompts.train.{i}" for i, source in enumerate(self.prompts.train) if not source.verifiable]
         verifier = "reward.source verifier" if self.reward.source == "verifier" else "reward.verifier_weight"
         if asked and (self.reward.source == "verifier" or self.reward.verifier_weight):
-            raise ValueError(f"{verifier} has nothing to check {asked[0]} against; name its column `answer`")
+            raise ValueError(f"{verifier} has nothing to check {asked[0]} against; name its column `known_answer`")
         if self.reward.source == "verifier" and self.reward.verifier_weight:
             raise ValueError("reward.source verifier is the verifier alone; set reward.verifier_weight to 0")
         return self

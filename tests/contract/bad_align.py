@@ -51,6 +51,12 @@ def prompt_without_its_reference_answer(folder: Path) -> BadInput:
     return BadInput(words, ("questions.jsonl:7: the column `answer` is missing",), "`prompts.on_bad_row: skip`")
 
 
+def verifier_without_known_answers(folder: Path) -> BadInput:
+    write_align(folder)
+    words = [*WORDS, "--reward.verifier-weight", "0.5"]
+    return BadInput(words, ("reward.verifier_weight has nothing to check prompts.train.0",), "name its column")
+
+
 def judge_that_is_not_there(folder: Path) -> BadInput:
     write_align(folder)
     return BadInput(WORDS, ("no genrm_rl reward service answers at http://127.0.0.1:9",), "check reward.url")
@@ -75,6 +81,7 @@ ALIGN_KINDS = (
     reference_column_without_a_name,
     reference_column_of_the_task_world,
     prompt_without_its_reference_answer,
+    verifier_without_known_answers,
     judge_that_is_not_there,
     second_judge_that_is_not_there,
     judging_again_where_nothing_was_lost,

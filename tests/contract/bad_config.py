@@ -216,6 +216,19 @@ def benchmark_that_does_not_exist(folder: Path) -> BadInput:
     return BadInput(words, ("--suite rewardbench3", "rewardbench2, rm_bench"), "choose one of")
 
 
+def scale_that_is_no_range(folder: Path) -> BadInput:
+    return BadInput(bootstrap("--judge.scale", "9-1"), ("judge.scale: '9-1' is no scale",), "e.g. 1-9")
+
+
+def ties_that_the_judge_cannot_say(folder: Path) -> BadInput:
+    return BadInput(bootstrap("--data.ties", "learn"), ("data.ties learn needs a judge",), "set judge.ties")
+
+
+def rule_that_does_not_exist(folder: Path) -> BadInput:
+    words = ["best-of", "llm_judge", "--path", "test.jsonl", "--rule", "best"]
+    return BadInput(words, ("--rule best is no rule", "knockout, points"), "choose one of")
+
+
 CONFIG_KINDS = (
     unknown_key_in_the_file,
     unknown_key_on_the_command_line,
@@ -259,4 +272,7 @@ CONFIG_KINDS = (
     smoothing_that_the_loss_does_not_have,
     way_to_ask_that_does_not_exist,
     benchmark_that_does_not_exist,
+    scale_that_is_no_range,
+    ties_that_the_judge_cannot_say,
+    rule_that_does_not_exist,
 )
