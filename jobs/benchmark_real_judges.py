@@ -6,7 +6,8 @@ Every (set, method, seed) is an ordinary bootstrap run that continues where it w
 disk. Writes real_judges.json and real_judges.md into ``--root``. Two cores need about 100 minutes for the default
 methods and one seed; ``--device cuda`` takes all pairs of all sets, two epochs in one run per method.
 
-``star_dpo`` reasons on top: it starts from the run's ``folded`` judge of the same set and seed.
+``star_dpo`` and ``verdict_rl`` reason on top: they start from the weights of the ``folded`` judge of the same set and
+seed. The lexical model and the longer answer are measured on the same pairs in every run.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from rich.console import Console
 from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.evaluation.baselines import LEXICAL, LONGER
 from genrm_rl.evaluation.counts import prompts_of
 from genrm_rl.evaluation.intervals import bootstrap_interval, over_seeds
-from genrm_rl.evaluation.job import evaluate_judge
-from genrm_rl.evaluation.measure import RECORDS
+from genrm_rl.evaluation.job import measure_judge
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pooled import concatenate
-from genrm_rl.evaluation.records import JudgmentRecord, read_records
+from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.learners.fit import load_result
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
@@ -41,15 +42,18 @@ METHODS: dict[str, list[str]] = {
     "eq7": ["--bootstrap.methods", "[genrm_direct]", "--bootstrap.direct.folded-margin", "0"],
     "bradley_terry": ["--bootstrap.methods", "[bradley_terry]"],
     "star_dpo": ["--bootstrap.methods", "[star_dpo]"],
+    "verdict_rl": ["--bootstrap.methods", "[verdict_rl]"],
 }
+ON_TOP = ("star_dpo", "verdict_rl")
 LABELS = {
     "untrained": "untrained, no reasoning",
     "folded": "direct, folded margin (0.8) and Eq. 7 (0.2)",
     "eq7": "direct, Eq. 7",
     "bradley_terry": "Bradley-Terry",
     "star_dpo": "STaR-DPO from the folded judge",
-    "lexical": "lexical model",
-    "longer_answer": "longer answer",
+    "verdict_rl": "verdict RL from the folded judge",
+    LEXICAL: "lexical model",
+    LONGER: "longer answer",
 }
 SETS = ("truthfulqa", "hh_harmless")
 MORE_SETS = ("hh_helpful", "tldr", "ultrafeedback", "gsm8k_solutions", "fine_grained_qa", "oasst")
@@ -108,7 +112,7 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, overrides: Sequence[str]
     """Train and measure one cell, or read that it is done."""
     config = configure(cell, arguments, overrides)
     if cell.method == "untrained":
-        evaluate_judge(config, "llm_judge", "direct", console)
+        measure_judge(config, "llm_judge", "direct", console)
     else:
         run_bootstrap(config, console)
 
@@ -116,10 +120,7 @@ def run_cell(cell: Cell, arguments: argparse.Namespace, overrides: Sequence[str]
 def configure(cell: Cell, arguments: argparse.Namespace, overrides: Sequence[str]) -> RunConfig:
     """The run of one cell; ``overrides`` are the caller's last word."""
     cuda = arguments.device == "cuda"
-    train = [
-        {"path": f"{name}/train.jsonl.gz", "limit": None if cuda else LIMITS.get(name)}
-        for name in (cell.sets if cell.method != "untrained" else ())
-    ]
+    train = [{"path": f"{name}/train.jsonl.gz", "limit": None if cuda else LIMITS.get(name)} for name in cell.sets]
     values: dict[str, Any] = {
         "run.root": arguments.root,
         "run.id": cell.id,
@@ -129,7 +130,7 @@ def configure(cell: Cell, arguments: argparse.Namespace, overrides: Sequence[str
         "data.gate": [{"path": f"{name}/validation.jsonl.gz"} for name in cell.sets],
         "data.test": [{"path": f"{name}/test.jsonl.gz", "name": name} for name in cell.sets],
     }
-    if cell.method == "star_dpo":
+    if cell.method in ON_TOP:
         folded = arguments.root / Cell(cell.sets, "folded", cell.seed).id / FOLDED
         values["model.name"] = folded
     words = [word for key, value in values.items() for word in (f"--{key}", _word(value))]
@@ -147,8 +148,7 @@ def write_table(root: Path, cells: Sequence[Cell], console: Console) -> None:
     for cell in cells:
         for file in sorted((root / cell.id / "evaluation").glob(f"*/*/*/judgments/{RECORDS}")):
             records = read_records(file)
-            judge = records[0].judge
-            name = judge if judge in LABELS and judge not in METHODS else cell.method
+            name = records[0].judge if records[0].judge in (LEXICAL, LONGER) else cell.method
             suites.setdefault((records[0].test_set, name), {})[cell.seed] = records
         for path in sorted((root / cell.id).glob("methods/*/round*/checkpoint")):
             if is_complete(path):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
+from genrm_rl.config import SelectionConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
-from genrm_rl.preferences.types import Comparison, PreferencePair
+from genrm_rl.preferences.types import Comparison, PreferencePair, Slot
 
 Pairs = Mapping[str, PreferencePair]
+OWN_NAMES = re.compile(
+    r"\b(?:answer|response|assistant|argument|model|option)s?\W{0,2}(?:[ab12]|one|two)\b", re.IGNORECASE
+)
 
 
 def sft_examples(selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder) -> list[SequenceExample]:
@@ -26,6 +31,40 @@ def sft_examples(selections: Iterable[TraceSelection], pairs: Pairs, encoder: Ju
                 )
             )
     return examples
+
+
+def written_examples(
+    pairs: Iterable[PreferencePair], encoder: JudgeEncoder, selection: SelectionConfig
+) -> list[SequenceExample]:
+    """What people wrote about a pair as rationale + verdict, in both orders: at most ``max_kept_per_order`` of the
+    reasons that are no longer than a rationale may be."""
+    examples = []
+    for pair in pairs:
+        for swapped in (False, True):
+            label, comparison = pair.label(swapped=swapped), pair.comparison(swapped=swapped)
+            told = [text for text in told_reasons(pair.rationales, label) if _fits(text, encoder)]
+            for number, reason in enumerate(told[: selection.max_kept_per_order]):
+                written = encoder.written_example(comparison, reason, label)
+                examples.append(
+                    SequenceExample.from_completion(
+                        written.prompt_token_ids,
+                        written.completion_token_ids,
+                        f"{pair.id}-{comparison.order}-person{number}",
+                    )
+                )
+    return examples
+
+
+def _fits(reason: str, encoder: JudgeEncoder) -> bool:
+    return len(encoder.chat.text_ids(reason)) <= encoder.max_rationale
+
+
+def told_reasons(rationales: Sequence[str], label: Slot) -> list[str]:
+    """What annotators wrote, with ``[chosen]`` and ``[rejected]`` as the slots that hold these answers. What numbers or
+    names the answers itself is left out: it may mean the other order."""
+    other = "B" if label == "A" else "A"
+    named = [text.replace("[chosen]", label).replace("[rejected]", other) for text in rationales]
+    return [said for said, text in zip(named, rationales, strict=True) if OWN_NAMES.search(text) is None]
 
 
 def dpo_examples(trace_pairs: Sequence[TracePair], pairs: Pairs, encoder: JudgeEncoder) -> list[PairExample]:

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     ABSTAINED = "abstained"
     FAILED = "failed"
     DUPLICATE = "duplicate"
+    ONE_ORDER = "one_order"
     QUOTA_REACHED = "quota_reached"
     BALANCED_OUT = "balanced_out"
 
@@ -69,15 +70,20 @@ def is_correct(trace: Trace, labels: Labels) -> bool:
 def select_traces(traces: Iterable[Trace], labels: Labels, config: SelectionConfig, seed: int) -> list[TraceSelection]:
     """Give every trace its reason code; the kept ones are what SFT learns from.
 
-    Per comparison and order: verdict must match the label, texts must differ, at most ``max_kept_per_order`` stay. Then
-    the verdict letters are balanced by leaving out surplus traces of the more frequent letter.
+    Per comparison and order: verdict must match the label (with ``both_orders``, that of another trace in the other
+    order too), texts must differ, at most ``max_kept_per_order`` stay. Then the verdict letters are balanced by leaving
+    out surplus traces of the more frequent letter.
     """
     chosen: list[TraceSelection] = []
-    for group in _by_comparison_and_order(traces):
+    groups = _by_comparison_and_order(traces)
+    right = {(trace.pair_id, trace.swapped) for group in groups for trace in group if is_correct(trace, labels)}
+    for group in groups:
         seen: set[tuple[int, ...]] = set()
         kept = 0
         for trace in _shuffled(group, seed):
             reason = _reason(trace, labels, seen, kept, config)
+            if reason is Reason.KEPT and config.both_orders and (trace.pair_id, not trace.swapped) not in right:
+                reason = Reason.ONE_ORDER
             if reason is Reason.KEPT:
                 seen.add(trace.completion_token_ids)
                 kept += 1
@@ -106,7 +112,7 @@ def pair_traces(
         key = (item.trace.pair_id, item.trace.swapped)
         if item.reason in usable:
             bad[key].append(item.trace)
-        elif item.reason is not Reason.DUPLICATE and is_correct(item.trace, labels):
+        elif item.reason not in (Reason.DUPLICATE, Reason.ONE_ORDER) and is_correct(item.trace, labels):
             good[key].append(item.trace)
     pairs: list[TracePair] = []
     for key in sorted(good.keys() & bad.keys()):

@@ -7,13 +7,13 @@ next, and the student moves there. Nothing that the teacher writes is learned fr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genrm_rl.bootstrap.examples import told_reasons
 from genrm_rl.bootstrap.on_policy import run_on_policy
 from genrm_rl.bootstrap.own_traces import Numbers, by_pair, describe, is_masked, trace_numbers
 from genrm_rl.bootstrap.workshop import Workshop
@@ -24,14 +24,10 @@ from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.experience import minibatches
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.skips import Skips
-from genrm_rl.preferences.types import Slot
 
 if TYPE_CHECKING:
     from genrm_rl.learners.group import LearnerGroup
 
-OWN_NAMES = re.compile(
-    r"\b(?:answer|response|assistant|argument|model|option)s?\W{0,2}(?:[ab12]|one|two)\b", re.IGNORECASE
-)
 EMPTY = "all traces failed or were late; see the engines' messages"
 
 
@@ -107,11 +103,3 @@ class HintLesson:
         """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
         kl = [f"KL to the teacher {row['train/kl_teacher']:.4f}"] if "train/kl_teacher" in row else []
         return ", ".join([*describe(row), *kl])
-
-
-def told_reasons(rationales: Sequence[str], label: Slot) -> list[str]:
-    """What annotators wrote, with ``[chosen]`` and ``[rejected]`` as the slots that hold these answers. What numbers or
-    names the answers itself is left out: it may mean the other order."""
-    other = "B" if label == "A" else "A"
-    named = [text.replace("[chosen]", label).replace("[rejected]", other) for text in rationales]
-    return [said for said, text in zip(named, rationales, strict=True) if OWN_NAMES.search(text) is None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.bootstrap.examples import dpo_examples, sft_examples
+from genrm_rl.bootstrap.examples import dpo_examples, sft_examples, written_examples
 from genrm_rl.bootstrap.gate import decide
 from genrm_rl.bootstrap.parts import cut_parts
 from genrm_rl.bootstrap.select import (
@@ -35,17 +35,34 @@ class NothingToLearn(DataError):
     """No sampled trace of a round passed the filter; other methods of the run are not concerned."""
 
 
+def warm_started(workshop: Workshop) -> Judge:
+    """The base after a fit on what people wrote about the training pairs; all methods of a run share it.
+
+    Raises NothingToLearn if they wrote nothing that fits.
+    """
+    examples = written_examples(workshop.splits.train, workshop.encoder, workshop.config.bootstrap.selection)
+    if not examples:
+        raise NothingToLearn(
+            "bootstrap.warm_start has nothing to learn from: no training pair carries a rationale of at most "
+            f"{workshop.encoder.max_rationale} tokens; name their file with data.train.N.rationales, or switch it off"
+        )
+    folder = "methods/warm_start/round1"
+    file = workshop.examples_stage(f"{folder}/examples", examples, {"learned_from": "what people wrote"})
+    checkpoint = workshop.fit_stage(f"{folder}/checkpoint", "star_sft", "sft", file, workshop.base)
+    return Judge("warm_start", "generative", checkpoint, "warm_start-1")
+
+
 def run_star(method: Method, workshop: Workshop) -> Judge:
     """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was
     promoted. A later round without examples leaves the judge as it is; if it is the first, NothingToLearn is raised."""
-    current = workshop.base
-    candidate = current
+    base = warm_started(workshop) if workshop.config.bootstrap.warm_start else workshop.base
+    current = candidate = base
     pairs = [*workshop.splits.train, *workshop.splits.tied]
     for index, part in enumerate(cut_parts(pairs, workshop.config.bootstrap.iterations, workshop.seed)):
         try:
-            candidate = run_round(method, index + 1, part, current, workshop)
+            candidate = run_round(method, index + 1, part, current, base, workshop)
         except NothingToLearn as problem:
-            if candidate is workshop.base:
+            if candidate is base:
                 raise
             workshop.say(f"{problem}; the judge of the round before stays")
             continue
@@ -55,13 +72,13 @@ def run_star(method: Method, workshop: Workshop) -> Judge:
 
 
 def run_round(
-    method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, workshop: Workshop
+    method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, base: Judge, workshop: Workshop
 ) -> Judge:
     """One round: returns the new judge, ``promoted`` as the gate decided."""
     folder = f"methods/{method}/round{iteration}"
     traces = sample_round(method, iteration, part, judge, workshop)
     examples = learn_from(method, folder, traces, workshop)
-    start = judge if workshop.config.bootstrap.start_from == "latest" else workshop.base
+    start = judge if workshop.config.bootstrap.start_from == "latest" else base
     objective = "dpo" if method.endswith("dpo") else "sft"
     checkpoint = workshop.fit_stage(f"{folder}/checkpoint", method, objective, examples, start)
     candidate = Judge(method, "generative", checkpoint, f"{method}-{iteration}", "cot", iteration)

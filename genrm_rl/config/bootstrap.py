@@ -32,6 +32,9 @@ class SelectionConfig(Section):
     pairs_per_order: int = setting(1, "DPO pairs per comparison and order", unit="pairs", ge=1)
     balance: bool = setting(True, "equal numbers of verdict letters among what is kept")
     unparseable_as_rejected: bool = setting(True, "a non-verdict may be the rejected side of a DPO pair")
+    both_orders: bool = setting(
+        False, "a correct trace counts only if one is correct in the other order too, so that position teaches nothing"
+    )
     on_all_wrong: Literal["skip", "rationalize"] = setting(
         "skip", "comparisons without a correct trace: leave them out, or ask again with the label as a hint (STaR)"
     )
@@ -46,8 +49,13 @@ class BootstrapConfig(Section):
     temperature: float = setting(1.0, "sampling temperature of traces", gt=0, le=5.0)
     top_p: float = setting(0.95, "nucleus of traces", gt=0, le=1)
     selection: SelectionConfig = setting(SelectionConfig, "which traces are kept")
+    warm_start: bool = setting(
+        False,
+        "before the first STaR round, train on what people wrote about the training pairs (data.train[].rationales, "
+        "HelpSteer) with the settings of `sft`",
+    )
     start_from: Literal["latest", "base"] = setting(
-        "latest", "weights that each round's fit starts from: the last promoted judge, or the base"
+        "latest", "weights that each round's fit starts from: the last promoted judge, or the base (warm, if it is)"
     )
     gate_metric: Literal["accuracy_folded", "accuracy_strict", "right_in_both"] = setting(
         "accuracy_folded", "what a round must improve; folded: both orders as rewards use them, a tie is one half"

@@ -54,6 +54,11 @@ class SourceConfig(Section):
     world: Literal["train", "gate", "id", "id_neutral", "long_neutral", "family_neutral", "style_reversed"] | None = (
         setting(None, "take pairs from the controlled task world instead of a file")
     )
+    rationales: str | None = setting(
+        None,
+        "JSONL file of people's reasons for the rows of `path`: `id` of the row and `rationales`, texts in which "
+        "`[chosen]` and `[rejected]` stand for the answers; relative to data.root",
+    )
     limit: int | None = setting(None, "at most this many pairs, drawn with the run's seed", unit="pairs", ge=1)
     layout: Layout = setting(
         "auto", "how a row is arranged (docs/data.md); `auto` tells it by the columns of the first row that fits one"
@@ -71,6 +76,8 @@ class SourceConfig(Section):
     def _one_origin(self) -> SourceConfig:
         if (self.path is None) == (self.world is None):
             raise ValueError("a source needs exactly one of `path` and `world`")
+        if self.rationales is not None and self.path is None:
+            raise ValueError("`rationales` belong to the rows of a `path`, and the task world has none")
         return self
 
     @property

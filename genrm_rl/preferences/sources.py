@@ -13,6 +13,7 @@ from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.preferences.dedup import PromptTable
 from genrm_rl.preferences.nulls import KIND, SOURCE, null_negatives
 from genrm_rl.preferences.readers import read_rows
+from genrm_rl.preferences.reasons import with_reasons
 from genrm_rl.preferences.rejects import TIE, RejectLog, place_of
 from genrm_rl.preferences.splits import Leaks, Pairs, cut_gate, hash_order, item_of, remove_leaks
 from genrm_rl.preferences.turns import BadRow
@@ -202,6 +203,8 @@ def _load_side(
                 config.ties == "learn" and side == "train"
             )
             found, rows, reader = _read_pairs(source, Path(config.root), log, keep_ties=keep_ties)
+            if source.rationales is not None:
+                found = with_reasons(found, Path(config.root).expanduser() / source.rationales, source.label)
         found, duplicates = unique_pairs(found, log)
         kept = _take(hash_order(found, seed), source.limit, misfit, log)
         refused = {kind: count - refused_before.get(kind, 0) for kind, count in log.counts().items()}

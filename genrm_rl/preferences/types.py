@@ -158,7 +158,7 @@ class PreferencePair:
 
 def fingerprint(pairs: Iterable[PreferencePair]) -> str:
     """Hash of what the pairs say (ids are hashes of their texts), how they are labelled and sorted into categories,
-    what scoring rules read of them, and their order; not of the files they come from."""
+    what scoring rules read of them, what people wrote about them, and their order; not of the files they come from."""
     place = ("file", "line", "row_id")
     return content_hash(
         [
@@ -167,6 +167,7 @@ def fingerprint(pairs: Iterable[PreferencePair]) -> str:
                 "tie" if pair.tie else pair.label(),
                 pair.category,
                 {key: str(value) for key, value in pair.meta.items() if key not in place},
+                *pair.rationales,
             ]
             for pair in pairs
         ]

@@ -10,7 +10,8 @@ import torch
 
 from genrm_rl.algorithms.distillation import support_kl
 from genrm_rl.algorithms.objectives import logprobs_at
-from genrm_rl.bootstrap.self_distilled import HintLesson, told_reasons
+from genrm_rl.bootstrap.examples import told_reasons
+from genrm_rl.bootstrap.self_distilled import HintLesson
 from genrm_rl.config import SelfDistilledConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace, Verdict

@@ -96,6 +96,21 @@ def test_all_wrong_comparisons_are_found_per_order():
     assert without_correct_trace(traces, {"p": "A"}) == {("p", False)}
 
 
+def test_right_in_one_order_only_teaches_nothing_on_request():
+    """A judge that always names the first answer is right in one order of every pair."""
+    first = [trace(pair, i, A, swapped=swapped) for pair in "pq" for swapped in (False, True) for i in (0, 1)]
+    both = [trace("r", 0, A), trace("r", 1, B), trace("r", 0, B, swapped=True), trace("r", 1, A, swapped=True)]
+    labels, asked = {"p": "A", "q": "B", "r": "A"}, OPEN.model_copy(update={"both_orders": True})
+    plain, strict = (select_traces(first + both, labels, config, 0) for config in (OPEN, asked))
+    assert count_reasons(plain)["kept"] == 6
+    assert {item.trace.trace_id for item in strict if item.reason is Reason.KEPT} == {"r-ab-0", "r-ba-0"}
+    assert {item.trace.pair_id for item in strict if item.reason is Reason.ONE_ORDER} == {"p", "q"}
+    pairs = pair_traces(strict, labels, asked, seed=0)
+    assert sorted((pair.chosen.trace_id, pair.rejected.trace_id) for pair in pairs) == [
+        ("r-ab-0", "r-ab-1"), ("r-ba-0", "r-ba-1")
+    ]  # fmt: skip
+
+
 VERDICTS = st.sampled_from([A, B, Verdict.UNPARSEABLE, Verdict.TRUNCATED])
 
 
