@@ -57,7 +57,7 @@ def client(ray_cluster: object, serve_config: ServeConfig, early: list[httpx.Res
     try:
         with (
             running_service(serve_config, judge_to_serve(serve_config)) as address,
-            httpx.Client(base_url=address, timeout=120) as http,
+            httpx.Client(base_url=address, timeout=600) as http,
         ):
             started.set()
             knocking.join()
