@@ -32,6 +32,7 @@ def serve_config(tiny_model: ResolvedModel, tmp_path_factory: pytest.TempPathFac
             max_votes=4,
             max_characters=5000,
             max_body_mib=0.25,
+            deadline=600.0,  # a busy machine takes minutes to restart an engine
             read_deadline=3.0,
             cohort_size=3,
             cohort_wait=1.5,
