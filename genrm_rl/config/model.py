@@ -167,7 +167,10 @@ class LearnerConfig(Section):
     offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting(
         "none", "what ZeRO keeps on the CPU", free=True
     )
-    precision: Literal["bfloat16", "float32"] = setting("bfloat16", "compute format; master weights are float32")
+    precision: Literal["bfloat16", "float32"] = setting(
+        "bfloat16",
+        "compute format; master weights are float32. float32 is far faster on a CPU without bfloat16 instructions",
+    )
     gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them", free=True)
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
         "auto", "flash-attn where it can run, else SDPA", free=True
