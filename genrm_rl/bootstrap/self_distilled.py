@@ -23,6 +23,7 @@ from genrm_rl.judging.types import Trace
 from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.experience import minibatches
 from genrm_rl.learners.objectives import completion_tokens
+from genrm_rl.learners.schedule import warmed_up
 from genrm_rl.learners.skips import Skips
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class HintLesson:
         kept = [trace for trace in traces if not is_masked(trace)]
         skipped, rows = self.skips.total, []
         parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.workshop.seed}/{step}")
-        rate = self.config.learning_rate * min(1.0, (step + 1) / (self.config.warmup + 1))
+        rate = warmed_up(self.config.learning_rate, step, self.config.warmup)
         for part in parts:
             done = self.policy.step(part, SupportDistillation(), learning_rate=rate)
             if self.skips.see(done, f"step {step + 1}: the judge's update"):

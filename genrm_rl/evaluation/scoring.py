@@ -56,20 +56,17 @@ def score_benchmark(records: Sequence[JudgmentRecord], rule: Scoring, *, seed: i
         raise DataError(f"no judgments to score by the rule of {rule}")
     if rule == "rewardbench":
         return score_rewardbench(records, seed=seed)
-    if rule == "rm_bench":
-        return score_rm_bench(records)
-    if rule == "judgebench":
-        return score_judgebench(records)
-    if rule == "rewardbench2":
-        return score_rewardbench2(records)
-    if rule == "rmb":
-        return score_rmb(records)
-    if rule == "ppe":
-        return score_ppe(records)
-    if rule == "pandalm":
-        return score_pandalm(records)
-    if rule == "auto_j":
-        return score_auto_j(records)
+    by_rule = {
+        "rewardbench2": score_rewardbench2,
+        "rm_bench": score_rm_bench,
+        "judgebench": score_judgebench,
+        "rmb": score_rmb,
+        "ppe": score_ppe,
+        "pandalm": score_pandalm,
+        "auto_j": score_auto_j,
+    }
+    if rule in by_rule:
+        return by_rule[rule](records)
     raise ValueError(f"{rule} is no benchmark rule")
 
 

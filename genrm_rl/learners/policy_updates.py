@@ -13,6 +13,7 @@ from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.learners.experience import SampledAnswer, minibatches, policy_examples
 from genrm_rl.learners.group import LearnerGroup
 from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
+from genrm_rl.learners.schedule import warmed_up
 from genrm_rl.learners.skips import Skips
 
 
@@ -88,7 +89,7 @@ class PolicyUpdates:
             aggregation=config.aggregation,
             temperature=self.temperature,
         )
-        rate = config.learning_rate * min(1.0, (step + 1) / (config.warmup + 1))
+        rate = warmed_up(config.learning_rate, step, config.warmup)
         done = self.policy.step(batch, objective, learning_rate=rate)
         if self.skips.see(done, f"step {step + 1}: the policy's update"):
             found |= {"loss": done.loss, "grad_norm": done.grad_norm, "learning_rate": rate, **done.metrics}

@@ -37,3 +37,8 @@ def learning_rate(
         return peak
     progress = (step - warmup) / max(1, total_steps - warmup)
     return peak * (1 - progress if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def warmed_up(peak: float, step: int, warmup: int) -> float:
+    """Learning rate of step ``step`` (from 0) of a loop without a decay: it rises over ``warmup`` steps to ``peak``."""
+    return peak * min(1.0, (step + 1) / (warmup + 1))

@@ -31,12 +31,12 @@ def shape(
         raise ValueError("a verifier with a weight has to say which answers are right")
     if not verifier_weight and not length_penalty:
         return tuple(records)
-    judged = [place for place, record in enumerate(records) if record.reward is not None]
+    judged = {place: record.reward for place, record in enumerate(records) if record.reward is not None}
     short = dict(zip(judged, shortness([texts[place] for place in judged]), strict=True))
     shaped = list(records)
-    for place in judged:
-        parts = {"judge": records[place].reward or 0.0}
-        total = (1 - verifier_weight) * parts["judge"]
+    for place, reward in judged.items():
+        parts = {"judge": reward}
+        total = (1 - verifier_weight) * reward
         if verifier_weight and right is not None:
             parts["verifier"] = float(right[place])
             total += verifier_weight * parts["verifier"]

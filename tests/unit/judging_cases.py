@@ -52,6 +52,16 @@ def smollm2_tokenizer() -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
 
 
+# Tokenizers with the template families that are tried with each.
+CASES = [
+    (tiny_tokenizer, "compact"),
+    (smollm2_tokenizer, "mt_bench"),
+    (smollm2_tokenizer, "compact"),
+    (smollm2_tokenizer, "chat_compact"),
+]
+IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
+
+
 def comparison(a: str = "85", b: str = "84", prompt: str = "add 37 48", *, pair_id: str = "p0") -> Comparison:
     """A canonical comparison."""
     return Comparison(pair_id, (Message("user", prompt),), a, b)

@@ -14,15 +14,8 @@ from genrm_rl.judging.verdicts import parse_verdict
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.types import GenerationResult
 from tests.attacks import ATTACKS, Attack
-from tests.unit.judging_cases import HARMLESS, comparison, smollm2_tokenizer, tiny_tokenizer
+from tests.unit.judging_cases import CASES, HARMLESS, IDS, comparison, tiny_tokenizer
 
-CASES = [
-    (tiny_tokenizer, "compact"),
-    (smollm2_tokenizer, "mt_bench"),
-    (smollm2_tokenizer, "compact"),
-    (smollm2_tokenizer, "chat_compact"),
-]
-IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
 CALM = comparison(a=HARMLESS, b=HARMLESS, prompt=HARMLESS)
 DELIMITERS = ("[the start of ", "[the end of ", "[the start of assistant b", "[the end of assistant a")
 

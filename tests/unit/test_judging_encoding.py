@@ -17,15 +17,7 @@ from genrm_rl.judging.templates import FORMS
 from genrm_rl.learners.examples import PairExample
 from genrm_rl.learners.objectives import PairLogprobs
 from genrm_rl.preferences.types import Message, PreferencePair
-from tests.unit.judging_cases import HARMLESS, NASTY, comparison, pair, smollm2_tokenizer, tiny_tokenizer
-
-CASES = [
-    (tiny_tokenizer, "compact"),
-    (smollm2_tokenizer, "mt_bench"),
-    (smollm2_tokenizer, "compact"),
-    (smollm2_tokenizer, "chat_compact"),
-]
-IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
+from tests.unit.judging_cases import CASES, HARMLESS, IDS, NASTY, comparison, pair, smollm2_tokenizer, tiny_tokenizer
 
 
 @pytest.fixture(scope="module", params=CASES, ids=IDS)
