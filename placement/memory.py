@@ -43,7 +43,7 @@ def effective_stage(config: LearnerConfig, workers: int) -> int:
     all other stages. So stages 0 and 1 become 2 with one worker (nothing is there to be sharded, the arithmetic is the
     same, and it starts 5 s sooner than 1), and stage 0 becomes 1 with several.
     """
-    if config.precision == "float32" or config.zero_stage >= 2:
+    if config.compute_format == "float32" or config.zero_stage >= 2:
         return config.zero_stage
     return 2 if workers == 1 else 1
 
@@ -53,7 +53,7 @@ def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
 
     ZeRO-3 shards the weights too, from loading on; ``gathered`` are the layers that are whole while they work.
     """
-    parameters, number = shape.parameters, NUMBER_BYTES[config.precision]
+    parameters, number = shape.parameters, NUMBER_BYTES[config.compute_format]
     workers = config.workers
     stage = effective_stage(config, workers)
     optimizer_parameters = _lora_parameters(shape, config.lora_rank) if config.lora_rank else parameters
@@ -71,7 +71,7 @@ def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
 
 def frozen_model(shape: ModelShape, config: LearnerConfig) -> Memory:
     """One worker of a reference: its weights, and one layer's activations with the logits."""
-    number = NUMBER_BYTES[config.precision]
+    number = NUMBER_BYTES[config.compute_format]
     layer = config.tokens_per_microbatch * shape.hidden * LAYER_BYTES * number / 2
     logits = config.tokens_per_microbatch * shape.vocabulary * LOGIT_BYTES / 2
     parts = _weights(shape, config) | {"activations": layer + logits}
@@ -96,10 +96,10 @@ def sequences(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig, gpu
 
 
 def _weights(shape: ModelShape, config: LearnerConfig) -> dict[str, float]:
-    whole = shape.parameters * NUMBER_BYTES[config.precision]
+    whole = shape.parameters * NUMBER_BYTES[config.compute_format]
     if config.zero_stage < 3 or config.workers == 1:
         return {"weights": whole, "gathered": 0.0}
-    live = min(LIVE_PARAMETERS, shape.parameters) * NUMBER_BYTES[config.precision]
+    live = min(LIVE_PARAMETERS, shape.parameters) * NUMBER_BYTES[config.compute_format]
     return {"weights": whole / config.workers, "gathered": live}
 
 

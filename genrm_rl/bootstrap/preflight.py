@@ -31,7 +31,7 @@ def check_attention(learner: LearnerConfig) -> None:
     if learner.attention == "flash_attention_2" and not on_a_cluster():
         from genrm_rl.learners.attention import choose_attention
 
-        choose_attention(learner.attention, packed=learner.packing, precision=learner.precision)
+        choose_attention(learner.attention, packed=learner.packing, precision=learner.compute_format)
 
 
 def check_weight_backend(rollout: RolloutConfig) -> None:

@@ -167,9 +167,10 @@ class LearnerConfig(Section):
     offload: Literal["none", "optimizer", "optimizer_and_parameters"] = setting(
         "none", "what ZeRO keeps on the CPU", free=True
     )
-    precision: Literal["bfloat16", "float32"] = setting(
-        "bfloat16",
-        "compute format; master weights are float32. float32 is far faster on a CPU without bfloat16 instructions",
+    precision: Literal["auto", "bfloat16", "float32"] = setting(
+        "auto",
+        "compute format; master weights are float32. auto: bfloat16 on GPUs, float32 on CPUs, many of which have no "
+        "bfloat16 instructions",
     )
     gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them", free=True)
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
@@ -212,6 +213,13 @@ class LearnerConfig(Section):
         0, "optimizer steps between checkpoints inside a fit; 0: only at the end", unit="steps", free=True, ge=0
     )
     keep_checkpoints: int = setting(2, "checkpoints inside a fit that are kept", free=True, ge=1)
+
+    @property
+    def compute_format(self) -> Literal["bfloat16", "float32"]:
+        """``precision``, with `auto` decided by the settings alone: the same on every machine that reads them."""
+        if self.precision == "auto":
+            return "bfloat16" if self.gpus_per_worker else "float32"
+        return self.precision
 
 
 class FitConfig(Section):

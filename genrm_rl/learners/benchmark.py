@@ -107,7 +107,7 @@ class PlainLoop:
     def __init__(self, model_dir: str | Path, learner: LearnerConfig, examples: Sequence[SequenceExample]) -> None:
         from transformers import AutoModelForCausalLM
 
-        dtype = torch.bfloat16 if learner.precision == "bfloat16" else torch.float32
+        dtype = torch.bfloat16 if learner.compute_format == "bfloat16" else torch.float32
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, attn_implementation="sdpa").to(device)
         self.model.train()

@@ -74,7 +74,7 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
         "managed_gradient_accumulation": False,
         "gradient_clipping": config.max_grad_norm,
         # Whether a step is finite is seen by GuardedAdamW at every stage; DeepSpeed looks at some of them only.
-        "bf16": {"enabled": config.precision == "bfloat16", "check_grad_overflow": False},
+        "bf16": {"enabled": config.compute_format == "bfloat16", "check_grad_overflow": False},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,

@@ -155,8 +155,8 @@ def load_network(
     disable_progress_bar()
     language = AutoModelForCausalLM.from_pretrained(
         str(model_dir),
-        dtype=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
-        attn_implementation=choose_attention(config.attention, packed=config.packing, precision=config.precision),
+        dtype=torch.bfloat16 if config.compute_format == "bfloat16" else torch.float32,
+        attn_implementation=choose_attention(config.attention, packed=config.packing, precision=config.compute_format),
         use_safetensors=True,
         local_files_only=True,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.config import RunConfig
+from genrm_rl.config import LearnerConfig, RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import describe, load_config, parse_overrides
 from genrm_rl.config.loop import LoopConfig
@@ -121,6 +121,14 @@ def test_an_address_of_colons_is_a_text():
 
 def test_every_setting_says_what_it_is():
     assert [key for key, _, _, meaning in describe(RunConfig()) if not meaning] == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "precision", "computed"),
+    [(0, "auto", "float32"), (0.5, "auto", "bfloat16"), (0, "bfloat16", "bfloat16"), (1, "float32", "float32")],
+)
+def test_learners_compute_in_what_their_device_is_good_at(gpus, precision, computed):
+    assert LearnerConfig(gpus_per_worker=gpus, precision=precision).compute_format == computed
 
 
 def test_parts_cover_everything():
