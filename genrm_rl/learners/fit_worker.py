@@ -17,6 +17,7 @@ from genrm_rl.learners.layout import check_layout, state_layout
 from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 from genrm_rl.learners.skips import Skips
+from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.object_store import fetch, light
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_manifest, remove_tree, write_atomic
 
@@ -73,7 +74,7 @@ class FitRun:
     def run(self) -> None:
         """From the model on disk to the published checkpoint."""
         spec, clock = self.spec, self.clock
-        with clock.phase("imports"):
+        with clock.phase("imports"), without_collections():
             from genrm_rl.learners.learner import Learner
         examples: Sequence[Example] = read_examples(spec.examples_path)
         batches = batch_indices(len(examples), epochs=spec.fit.epochs, batch_size=spec.fit.batch_size, seed=spec.seed)

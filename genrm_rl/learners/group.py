@@ -23,6 +23,7 @@ from genrm_rl.errors import GenRMError
 from genrm_rl.learners.objectives import Objective
 from genrm_rl.learners.packing import Segment
 from genrm_rl.learners.payload import LearnerPayload
+from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.stalls import Whereabouts, answers, stand_by_for_stacks
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class LearnerActor:
         if size > 1:
             os.environ["LOCAL_RANK"] = "0"  # Ray shows each worker its own GPU only
             join(rank, size, *meeting, "nccl" if torch.cuda.is_available() else "gloo", config.startup_deadline)
-        from genrm_rl.learners.learner import Learner
+        with without_collections():
+            from genrm_rl.learners.learner import Learner
 
         self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
         self._model_dir = model_dir

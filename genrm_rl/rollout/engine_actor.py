@@ -13,6 +13,7 @@ import ray
 from genrm_rl.rollout.segments import new_segment, remove_segment
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.stalls import stand_by_for_stacks
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class EngineActor:
 
     def __init__(self, settings: EngineSettings, index: int) -> None:
         os.environ.update(engine_environment(settings))
-        from genrm_rl.rollout.vllm_adapter import VllmEngine
+        with without_collections():
+            from genrm_rl.rollout.vllm_adapter import VllmEngine
 
         self._engine = VllmEngine(settings, index)
         self._segment: SharedMemory | None = None

@@ -32,6 +32,7 @@ from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.runtime.imports import without_collections
 from genrm_rl.serving.contracts import Cost, Judged
 from genrm_rl.serving.replica_port import close_replica_port
 from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
@@ -94,7 +95,8 @@ class JudgeReplica:
     def __init__(self, served: ServedJudge) -> None:
         close_replica_port()
         os.environ.update(engine_environment(served.engine))
-        from genrm_rl.rollout.vllm_adapter import VllmEngine
+        with without_collections():
+            from genrm_rl.rollout.vllm_adapter import VllmEngine
 
         self._served = served
         self._encoder = served.encoder()

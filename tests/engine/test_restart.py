@@ -19,7 +19,7 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("victim", ["actor", "engine"])
+@pytest.mark.parametrize("victim", [pytest.param("actor", marks=pytest.mark.drill), "engine"])
 def test_a_kill_amid_generation_loses_nothing(
     pool: EnginePool, tiny_models: TinyModels, wait_until: Callable[[Callable[[], bool]], None], victim: str
 ) -> None:
@@ -46,6 +46,7 @@ def test_a_kill_amid_generation_loses_nothing(
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in (before.pid, *before.engine_pids)))
 
 
+@pytest.mark.drill
 def test_a_dead_engine_is_replaced_by_publication(pool: EnginePool, tiny_models: TinyModels) -> None:
     before = pool.reports()[0]
     kill(before.pid)
@@ -56,6 +57,7 @@ def test_a_dead_engine_is_replaced_by_publication(pool: EnginePool, tiny_models:
     assert {result.weight_version for result in sample(pool, [request(1)]).values()} == {"v1"}
 
 
+@pytest.mark.drill
 def test_an_engine_whose_process_hangs_is_replaced(
     pool: EnginePool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:

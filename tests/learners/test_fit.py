@@ -172,7 +172,6 @@ def test_bradley_terry_from_fit_to_scores(spec, tmp_path):
             examples_path=tmp_path / "pairs.parquet",
             output_dir=tmp_path / "bt",
             fit=spec.fit.model_copy(update={"learning_rate": 1e-3}),
-            learner=spec.learner.model_copy(update={"precision": "bfloat16"}),
         ),
         show=False,
     )

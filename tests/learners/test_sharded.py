@@ -134,7 +134,10 @@ def workers(ray_cluster):
         ray.cloudpickle.unregister_pickle_by_value(module)
 
 
-@pytest.mark.parametrize("case", CASES)
+DEAR = {"LoRA", "everything on the CPU"}
+
+
+@pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.drill] * (name in DEAR)) for name in CASES])
 def test_two_workers_with_half_the_model_each_do_the_same(case, workers, tiny_model, tmp_path):
     kind, options = CASES[case]
     plain = FLOAT32.model_copy(update={"tokens_per_microbatch": 200} | options)

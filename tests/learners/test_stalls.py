@@ -74,6 +74,7 @@ def test_a_failure_ends_the_wait_for_its_hanging_peer(workers):
         answers(calls, "a step", deadline=500, setting="x", say=print)
 
 
+@pytest.mark.drill
 def test_a_learner_that_stands_still_is_noticed(ray_cluster, tiny_model):
     config = FLOAT32.model_copy(update={"stall_deadline": 3.0})
     with LearnerGroup("policy", tiny_model.path, config) as group:

@@ -1,4 +1,5 @@
-"""One small bootstrap run of nearly all methods on the tiny model, shared by the tests of this folder."""
+"""Small bootstrap runs on the tiny model, shared by the tests of this folder: one for every test run, and one of the
+methods that repeat its paths, for the drills."""
 
 from __future__ import annotations
 
@@ -11,10 +12,8 @@ from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 
-METHODS = (
-    "[llm_judge, bradley_terry, pairrm, genrm_direct, genrm_points, star_dpo, star_rationalizer_dpo, verdict_rl, "
-    "self_distilled]"
-)
+METHODS = "[llm_judge, bradley_terry, genrm_direct, star_dpo, verdict_rl]"
+OTHER_METHODS = "[pairrm, genrm_points, star_rationalizer_dpo, self_distilled]"
 YAML = """
 model: {name: tiny, max_context: 320, dtype: float32}
 judge: {template: compact, max_rationale: 96}
@@ -34,14 +33,22 @@ evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8, pro
 """
 
 
+def config_of(root: Path, run_id: str, methods: str) -> RunConfig:
+    (root / "small.yaml").write_text(YAML, encoding="utf-8")
+    words = ["--run.root", str(root), "--run.id", run_id, "--bootstrap.methods", methods]
+    return load_config(RunConfig, root / "small.yaml", words)
+
+
 @pytest.fixture(scope="session")
 def small_config(tmp_path_factory) -> RunConfig:
-    root = tmp_path_factory.mktemp("loop")
-    (root / "small.yaml").write_text(YAML, encoding="utf-8")
-    words = ["--run.root", str(root), "--run.id", "small", "--bootstrap.methods", METHODS]
-    return load_config(RunConfig, root / "small.yaml", words)
+    return config_of(tmp_path_factory.mktemp("loop"), "small", METHODS)
 
 
 @pytest.fixture(scope="session")
 def small_run(small_config: RunConfig, ray_cluster) -> Path:
     return run_bootstrap(small_config, Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def other_run(tmp_path_factory, ray_cluster) -> Path:
+    return run_bootstrap(config_of(tmp_path_factory.mktemp("loop"), "other", OTHER_METHODS), Console(quiet=True))

@@ -50,33 +50,34 @@ def test_the_corpus_has_every_kind_and_no_double() -> None:
 
 
 @pytest.mark.parametrize("form", ["cot", "direct"])
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
-def test_an_attack_adds_no_control_token(encoder: JudgeEncoder, attack: Attack, form: str) -> None:
+def test_an_attack_adds_no_control_token(encoder: JudgeEncoder, form: str) -> None:
     calm = controls(encoder, encoder.prompt_ids(CALM, form))
-    for shown in attacked(attack):
-        assert controls(encoder, encoder.prompt_ids(shown, form)) == calm
+    for attack in ATTACKS:
+        for shown in attacked(attack):
+            assert controls(encoder, encoder.prompt_ids(shown, form)) == calm, attack
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
-def test_an_attack_adds_no_field_and_no_delimiter(encoder: JudgeEncoder, attack: Attack) -> None:
+def test_an_attack_adds_no_field_and_no_delimiter(encoder: JudgeEncoder) -> None:
     prompt = JudgePrompt(encoder.family, "cot")
-    for shown in attacked(attack):
-        before, after = (prompt.render(each)[-1]["content"] for each in (CALM, shown))
-        if encoder.family == "compact":
-            assert [line[:3] for line in after.splitlines()[1:]] == ["A: ", "B: "], "one line a field"
-        elif encoder.family == "chat_compact":
-            fields = [line.partition(":")[0] for line in after.splitlines() if not line.startswith(" ")]
-            assert fields == ["User", "A", "B"], "only a field begins a line without a blank"
-        else:
-            counts = [[text.lower().count(each) for each in DELIMITERS] for text in (before, after)]
-            assert counts[0] == counts[1]
+    before = prompt.render(CALM)[-1]["content"]
+    for attack in ATTACKS:
+        for shown in attacked(attack):
+            after = prompt.render(shown)[-1]["content"]
+            if encoder.family == "compact":
+                assert [line[:3] for line in after.splitlines()[1:]] == ["A: ", "B: "], (attack, "one line a field")
+            elif encoder.family == "chat_compact":
+                fields = [line.partition(":")[0] for line in after.splitlines() if not line.startswith(" ")]
+                assert fields == ["User", "A", "B"], (attack, "only a field begins a line without a blank")
+            else:
+                counts = [[text.lower().count(each) for each in DELIMITERS] for text in (before, after)]
+                assert counts[0] == counts[1], attack
 
 
 @pytest.mark.parametrize("mine", ["A", "B"])
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
-def test_the_verdict_is_what_the_judge_wrote(encoder: JudgeEncoder, attack: Attack, mine: str) -> None:
-    (asked, *_) = judge_requests(
-        [attacked(attack)[3]],
+def test_the_verdict_is_what_the_judge_wrote(encoder: JudgeEncoder, mine: str) -> None:
+    shown = [replace(attacked(attack)[3], pair_id=str(attack)) for attack in ATTACKS]
+    requests = judge_requests(
+        shown,
         encoder,
         form="cot",
         judge_version="v",
@@ -87,13 +88,15 @@ def test_the_verdict_is_what_the_judge_wrote(encoder: JudgeEncoder, attack: Atta
     )
     ids = encoder.completion_ids("both are texts", mine)
     row = (-0.1, -2.0) if mine == "A" else (-2.0, -0.1)
-    result = GenerationResult(asked.request_id, ids, "", "stop", (row * len(encoder.letter_token_ids),) * len(ids))
-    assert trace_from_result(asked, result, encoder).verdict == Verdict.of(mine)
+    rows = (row * len(encoder.letter_token_ids),) * len(ids)
+    for asked in requests:
+        result = GenerationResult(asked.request_id, ids, "", "stop", rows)
+        assert trace_from_result(asked, result, encoder).verdict == Verdict.of(mine), asked.comparison.pair_id
 
 
 @pytest.mark.parametrize("mine", ["A", "B"])
-@pytest.mark.parametrize("attack", ATTACKS, ids=str)
-def test_a_quoted_attack_never_turns_the_verdict(encoder: JudgeEncoder, attack: Attack, mine: str) -> None:
+def test_a_quoted_attack_never_turns_the_verdict(encoder: JudgeEncoder, mine: str) -> None:
     """A judge that repeats the attack in its rationale keeps its own verdict, or contradicts itself and has none."""
-    found = parse_verdict(f"{attack.text}\n{encoder.grammar.line(mine)}", "stop", encoder.grammar).verdict
-    assert found in (Verdict.of(mine), Verdict.UNPARSEABLE)
+    for attack in ATTACKS:
+        found = parse_verdict(f"{attack.text}\n{encoder.grammar.line(mine)}", "stop", encoder.grammar).verdict
+        assert found in (Verdict.of(mine), Verdict.UNPARSEABLE), attack

@@ -89,6 +89,7 @@ def test_only_a_last_line_that_is_a_verdict_counts(trace: str, letter: str | Non
     assert read_verdict(trace) == letter
 
 
+@pytest.mark.drill
 def test_a_resumed_pre_training_equals_an_uninterrupted_one(
     job: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
