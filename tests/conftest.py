@@ -23,9 +23,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 
-# Two processes share the tests (`make test`). These folders stay whole, in one of them, since their tests share engines
-# or a service that are dear to start; other files are handed out one by one.
-WHOLE_FOLDERS = {"engine", "serving"}
+# Two processes share the tests (`make test`). These folders stay whole, in one of them, since their tests share what is
+# dear to make: engines, a run, a service. Other files are handed out one by one.
+WHOLE_FOLDERS = {"engine", "loop", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
 
 

@@ -93,6 +93,7 @@ def test_a_finished_fit_is_returned_and_another_one_is_refused(undisturbed, spec
         fit(replace(spec, seed=6), show=False)
 
 
+@pytest.mark.drill
 def test_two_workers_follow_the_curve_of_one(undisturbed, spec):
     learner = spec.learner.model_copy(update={"workers": 2, "zero_stage": 2})
     result = fit(replace(spec, learner=learner, output_dir=spec.output_dir.with_name("two-workers")), show=False)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -21,29 +22,25 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rollout.parity import DEFAULT_LIMIT_NATS
-from genrm_rl.runtime.storage import is_complete, read_json
-
-YAML = """
-model: {name: tiny, max_context: 128, dtype: float32}
-prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}
-sampling: {temperature: 0.8}
-rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
-learner: {tokens_per_microbatch: 2048, precision: float32, cpus_per_worker: 1}
-judge_model: {name: tiny, max_context: 320, dtype: float32}
-judge_rollout: {max_in_flight: 64, kv_cache_gib: 0.25}
-ppo: {advantage: gae, steps: 2, prompts_per_step: 6, samples_per_prompt: 3, minibatches: 2, critic_warmup: 0}
-dpo: {rounds: 1, prompts_per_round: 16, samples_per_prompt: 3, min_margin: 0.05, batch_size: 8}
-evaluation: {prompts: 8, probes: 3, decoding: [sampled], bootstrap_resamples: 200}
-checkpoint_every: 1
-"""
+from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from tests.loop.conftest import YAML
 
 LOG_ODDS = ("--reward.rule", "log_odds", "--reward.reference", "policy")
 
 
+@pytest.fixture(scope="session")
+def aligned(waiting: Path) -> Path:
+    """The loop's alignment: PPO with a critic, rewarded by Eq. 6, with a judge that the run serves itself."""
+    return waiting / "turn1/align"
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of further alignments, with the loop's settings and the untrained judge."""
     root = tmp_path_factory.mktemp("align")
-    (root / "align.yaml").write_text(YAML, encoding="utf-8")
+    whole = yaml.safe_load(YAML)
+    alone = {**whole["policy"], "judge_model": whole["judge"]["model"], "reward": {}}
+    (root / "align.yaml").write_text(yaml.safe_dump(alone), encoding="utf-8")
     return root
 
 
@@ -64,11 +61,11 @@ def ppo_run(folder: Path, judge: str) -> Path:
     return run_alignment(config_of(folder, "ppo", *LOG_ODDS, "--reward.url", judge), Console(quiet=True))
 
 
-def test_eq_6_compares_with_the_starting_policys_answers(ppo_run):
+def test_eq_6_compares_with_the_starting_policys_answers(aligned):
     """Kept with the run before the first step; an answer that is the reference ties with it."""
-    rows = map(json.loads, (ppo_run / "references/references.jsonl").read_text().splitlines())
+    rows = map(json.loads, (aligned / "references/references.jsonl").read_text().splitlines())
     references = {row["prompt_id"]: row["reference"] for row in rows}
-    groups = [group for path in ppo_run.glob("steps/*/rollout/answers.parquet") for group in read_answers(path)]
+    groups = [group for path in aligned.glob("steps/*/rollout/answers.parquet") for group in read_answers(path)]
     assert {group[0].answer.prompt_id for group in groups} <= set(references)
     answers = [judged for group in groups for judged in group if judged.record.reward is not None]
     same = [judged for judged in answers if judged.answer.text == references[judged.answer.prompt_id]]
@@ -76,35 +73,36 @@ def test_eq_6_compares_with_the_starting_policys_answers(ppo_run):
     assert any(judged.record.reward != 0.0 for judged in answers)
 
 
-def test_ppo_learns_from_rewards_that_lead_to_rationales(ppo_run):
-    rollout = ppo_run / "steps/00001/rollout"
+def test_ppo_learns_from_rewards_that_lead_to_rationales(aligned):
+    rollout = aligned / "steps/00001/rollout"
     judgments = [json.loads(line) for line in (rollout / "judgments.jsonl").read_text().splitlines()]
     known = {judgment["id"]: judgment for judgment in judgments}
+    judge = read_manifest(aligned.parent / "stages/bootstrap")["judge"]
     rewarded = [j for group in read_answers(rollout / "answers.parquet") for j in group if j.record.reward is not None]
     assert rewarded
     for judged in rewarded:
-        assert judged.record.judge_version == "base"
+        assert judged.record.judge_version == judge["version"]
         for judgment in (known[identifier] for identifier in judged.record.judgments):
             unasked = judgment["votes"] == 0 and judgment["tie"] and judged.record.reward == 0  # equals the reference
             assert judgment["rationales"] or unasked
-    metrics = read_json(ppo_run / "steps/00001/metrics.json")
+    metrics = read_json(aligned / "steps/00001/metrics.json")
     assert metrics["train/grad_norm"] > 0 and metrics["train/critic_loss"] >= 0
     assert abs(metrics["train/kl_engine"]) < 1e-2  # engine and learner agree on what was sampled
     assert metrics["train/entropy"] > 0 and metrics["train/skipped_updates"] == 0
 
 
-def test_engine_and_learner_agree_on_every_sampled_token_at_the_temperature(ppo_run, folder):
+def test_engine_and_learner_agree_on_every_sampled_token_at_the_temperature(aligned, loop_config):
     """The starting weights: what the engine gave each token, against transformers with its logits divided."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    config = config_of(folder, "ppo")
+    config = loop_config.policy
     model = resolve_model(config.model)
     chat = ChatEncoder(load_tokenizer(model.path))
-    prompts = load_prompts(config.prompts, chat, room=config.model.max_context, seed=config.run.seed).by_id
+    prompts = load_prompts(config.prompts, chat, room=config.model.max_context, seed=loop_config.run.seed).by_id
     network = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
     answers = [
-        judged.answer for group in read_answers(ppo_run / "steps/00000/rollout/answers.parquet") for judged in group
+        judged.answer for group in read_answers(aligned / "steps/00000/rollout/answers.parquet") for judged in group
     ]
     assert {answer.weight_version for answer in answers} == {"base"}
     for answer in answers:
@@ -118,12 +116,12 @@ def test_engine_and_learner_agree_on_every_sampled_token_at_the_temperature(ppo_
         assert (answer.token_ids[-1] == chat.stop_token_id) == (answer.finish_reason == "stop")
 
 
-def test_the_page_and_the_numbers_are_there(ppo_run):
-    report = read_json(ppo_run / "report.json")
+def test_the_page_and_the_numbers_are_there(aligned):
+    report = read_json(aligned / "report.json")
     assert [row["decoding"] for row in report["differences"]] == ["sampled"]
     assert abs(sum(report["time"].values()) - 1) < 0.02
     assert report["probes"][0]["probes"]["empty"]["judged"] + report["probes"][0]["probes"]["empty"]["refused"] <= 3
-    page = (ppo_run / "report.html").read_text(encoding="utf-8")
+    page = (aligned / "report.html").read_text(encoding="utf-8")
     assert "Hacking probes" in page and "<script" not in page
 
 
@@ -144,6 +142,7 @@ def test_a_run_that_was_cut_off_ends_the_same(ppo_run, folder, judge):
         assert (found[name] - tensor).abs().mean() < 1e-6, name
 
 
+@pytest.mark.drill
 def test_dpo_chooses_pairs_by_margin_and_keeps_a_policy(folder, judge):
     words = ("--method", "dpo", "--evaluation.probes", "0", "--reward.url", judge)
     run = run_alignment(config_of(folder, "dpo", *words), Console(quiet=True))

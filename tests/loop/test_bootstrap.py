@@ -71,7 +71,7 @@ def test_page_is_self_contained(small_run: Path):
 
 def test_every_trace_has_a_reason_and_letters_are_balanced(small_run: Path):
     facts = read_manifest(small_run / "methods/star_dpo/round1/examples")
-    assert sum(facts["reasons"].values()) == facts["traces"] == 40 * 2 * 4
+    assert sum(facts["reasons"].values()) == facts["traces"] == 60 * 2 * 4
     labels = Counter()
     traces = {trace.trace_id: trace for trace in read_traces(small_run / "traces/base-part1/traces.parquet")}
     for example in read_examples(small_run / "methods/star_dpo/round1/examples/examples.parquet"):

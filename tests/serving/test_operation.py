@@ -70,6 +70,7 @@ def test_a_large_body_is_refused_unparsed(client: httpx.Client, path: str, chunk
     assert client.get("/healthz").status_code == 200
 
 
+@pytest.mark.drill
 def test_a_restarted_judge_answers_from_the_cache_on_disk(client: httpx.Client) -> None:
     pairs = [each | {"prompt": f"{each['prompt']}f"} for each in PAIRS]
     first = judged(client, comparisons=pairs, greedy=True, rationales=True)
