@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from genrm_rl.config import ModelConfig
 from genrm_rl.models import ResolvedModel, resolve_model
+from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.session import RaySession, ray_session
 
 # Tests never ask a hub: what they need is shipped or generated. Set before anything imports the hub library.
@@ -27,6 +28,13 @@ settings.load_profile("no_deadline")
 # dear to make: engines, a run, a service. Other files are handed out one by one.
 WHOLE_FOLDERS = {"engine", "loop", "serving"}
 FOLDER_MARKS = {"engine": "engine", "learners": "learner", "loop": "loop", "drills": "drill", "serving": "serving"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collecting imports everything that the tests need."""
+    with without_collections():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

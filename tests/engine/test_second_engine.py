@@ -17,7 +17,7 @@ from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
 from genrm_rl.rollout.pool import EnginePool
 from tests.engine.engine_cases import MODEL, TinyModels, request, rollout_config
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.drill]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,6 @@ def test_an_engine_that_dies_too_often_ends_the_run(second_pool: EnginePool) -> 
                 os.kill(second_pool.pids()[0], signal.SIGKILL)
 
 
-@pytest.mark.drill
 def test_weights_that_are_no_numbers_end_the_start_in_one_sentence(
     ray_for_engines: None, tiny_models: TinyModels, tmp_path: Path
 ) -> None:

@@ -181,7 +181,9 @@ def test_a_score_head_is_saved_beside_the_backbone_and_loaded(tiny_model, float3
     again.close()
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"zero_stage": 3}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"precision": "bfloat16"}, marks=pytest.mark.drill), {"zero_stage": 3}]
+)
 def test_a_restored_state_continues_as_if_nothing_happened(options, tiny_model, float32, maker, tmp_path):
     config = float32.model_copy(update=options)
     learner, examples, _ = run_steps(tiny_model, config, "sft", maker, steps=2)

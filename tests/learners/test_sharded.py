@@ -134,7 +134,7 @@ def workers(ray_cluster):
         ray.cloudpickle.unregister_pickle_by_value(module)
 
 
-DEAR = {"LoRA", "everything on the CPU"}
+DEAR = CASES.keys() - {"language"}
 
 
 @pytest.mark.parametrize("case", [pytest.param(name, marks=[pytest.mark.drill] * (name in DEAR)) for name in CASES])

@@ -36,6 +36,7 @@ def lengths(run: Path) -> list[int]:
     return [len(row["token_ids"]) for row in pq.read_table(run / "steps/00001/rollout/answers.parquet").to_pylist()]
 
 
+@pytest.mark.drill
 def test_the_real_loop_goes_over_sleeping_engines(ray_cluster, tmp_path):
     quiet = Console(file=io.StringIO())
     config = config_of(tmp_path, "a")
