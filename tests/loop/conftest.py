@@ -25,7 +25,7 @@ judge:
   data:
     train: [{world: train, limit: 60}]
     gate: [{world: gate, limit: 16}]
-    test: [{world: id, limit: 20}, {world: family_neutral, limit: 20}]
+    test: [{world: id, limit: 10}, {world: family_neutral, limit: 10}]
   rollout: {max_in_flight: 128, kv_cache_gib: 0.25}
   learner: {tokens_per_microbatch: 2048}
   bootstrap:
@@ -35,7 +35,7 @@ judge:
     gate_pairs: 16
     verdict_rl: {start_from: star_dpo, steps: 2, pairs_per_step: 6, samples_per_order: 3, checkpoint_every: 1}
     self_distilled: {steps: 1, pairs_per_step: 6, samples_per_order: 1}
-  evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 8, probe_pairs: 3}
+  evaluation: {bootstrap_resamples: 200, majority_votes: 4, majority_pairs: 4, probe_pairs: 3}
 policy:
   model: {name: tiny, max_context: 128, dtype: float32}
   prompts: {train: [{world: train, limit: 60}], test: [{world: test, limit: 8}]}

@@ -34,7 +34,7 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
         for judge in ("llm_judge_direct", "bradley_terry", "longer_answer", "lexical"):
             assert (judge, test_set, "deterministic") in found
     for row in report.results:
-        assert row.n == 20
+        assert row.n == 10
         assert 0 <= row.ci95[0] <= row.accuracy_strict <= row.ci95[1] <= 1
         assert row.accuracy_strict <= row.accuracy_flexible
     by_judge = {row.judge: row for row in report.results}
