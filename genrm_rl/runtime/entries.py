@@ -12,8 +12,10 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -23,6 +25,8 @@ from genrm_rl.runtime.ray_access import MODE, SEVERAL_MACHINES, TOKEN
 
 NOBODY = 65534
 SECONDS = 10.0  # for one call
+AT_ONCE = 32
+Attempt = tuple[int, list[str]]  # how often it was refused, and where it got in
 JOIN_SECONDS = 90.0
 JOBS = ("/api/jobs/", "/api/job_agent/jobs/")
 JOB = b'{"entrypoint": "true"}'
@@ -114,20 +118,26 @@ def target_of(pid: int) -> Target:
 
 def try_entries(target: Target) -> tuple[Entry, ...]:
     """Try everything. Nothing that is tried changes the session, whether it succeeds or not, but for an empty job."""
-    return (
-        _entry("job over HTTP", (_http(door, path) for door in target.doors for path in (*JOBS, RUNTIME_ENV))),
-        _entry("join with ray.init", _joins(target.head)),
-        _entry("call to the GCS", (_call(target.head, method, "the GCS") for method in GCS_CALLS)),
-        _entry(
-            "call to a node, worker or agent",
-            (_call(door.local, method, str(door)) for door in target.doors for method in NODE_CALLS),
-        ),
-        _entry("files and sockets", _files(target.session)),
-        _entry("from the network", (_from_network(door, host) for door in target.doors for host in _addresses())),
-    )
+    doors = target.doors
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # most doors say nothing to most callers, who wait for SECONDS
+
+        def each(attempt: Callable[..., Attempt], *what: Iterable[object]) -> Iterator[Attempt]:
+            return pool.map(lambda words: attempt(*words), product(*what))
+
+        return (
+            _entry("job over HTTP", each(_http, doors, (*JOBS, RUNTIME_ENV))),
+            _entry("join with ray.init", _joins(target.head)),
+            _entry("call to the GCS", each(_call, [("the GCS", target.head)], GCS_CALLS)),
+            _entry(
+                "call to a node, worker or agent",
+                each(_call, [(str(door), door.local) for door in doors], NODE_CALLS),
+            ),
+            _entry("files and sockets", _files(target.session)),
+            _entry("from the network", each(_from_network, doors, _addresses())),
+        )
 
 
-def _entry(kind: str, attempts: Iterable[tuple[int, list[str]]]) -> Entry:
+def _entry(kind: str, attempts: Iterable[Attempt]) -> Entry:
     found = list(attempts)
     return Entry(kind, sum(count for count, _ in found), tuple(where for _, entered in found for where in entered))
 
@@ -137,7 +147,7 @@ def _strangers() -> Iterator[tuple[str, str | None]]:
     yield "with a wrong token", secrets.token_hex(32)
 
 
-def _http(door: Door, path: str) -> tuple[int, list[str]]:
+def _http(door: Door, path: str) -> Attempt:
     refused, entered = 0, []
     for who, token in _strangers():
         header = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -155,9 +165,10 @@ def _http(door: Door, path: str) -> tuple[int, list[str]]:
     return refused, entered
 
 
-def _call(address: str, method: str, name: str) -> tuple[int, list[str]]:
+def _call(server: tuple[str, str], method: str) -> Attempt:
     import grpc
 
+    name, address = server
     refused, entered = 0, []
     for who, token in _strangers():
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -174,7 +185,7 @@ def _call(address: str, method: str, name: str) -> tuple[int, list[str]]:
     return refused, entered
 
 
-def _joins(head: str) -> Iterator[tuple[int, list[str]]]:
+def _joins(head: str) -> Iterator[Attempt]:
     with tempfile.TemporaryDirectory() as home:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         tries = {}
@@ -194,7 +205,7 @@ def _joins(head: str) -> Iterator[tuple[int, list[str]]]:
             yield (0, [f"{head} {who}"]) if "JOINED" in said else (1, [])
 
 
-def _files(session: Path) -> Iterator[tuple[int, list[str]]]:
+def _files(session: Path) -> Iterator[Attempt]:
     """Another account opens each file and socket; without the right to become one, the folder's mode must forbid it."""
     folder = session.parent.parent
     if os.geteuid() != 0:
@@ -209,7 +220,7 @@ def _files(session: Path) -> Iterator[tuple[int, list[str]]]:
     yield len(paths) - len(opened), opened
 
 
-def _from_network(door: Door, host: str) -> tuple[int, list[str]]:
+def _from_network(door: Door, host: str) -> Attempt:
     try:
         socket.create_connection((host, door.port), timeout=SECONDS).close()
     except OSError:
