@@ -8,6 +8,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,9 @@ class RealCluster:
         self.environment = os.environ | {MODE: "token", TOKEN_PATH: str(self._temp / "token")}
         head = ["--head", "--port", str(gcs), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
         self._start("head", [*head, "--num-cpus", "0", "--temp-dir", str(self._temp / "ray")])
+        while not listens(dashboard):  # on a busy machine it comes long after the rest
+            assert self.head.poll() is None, "the head has ended"
+            time.sleep(0.2)
         for pool in pools:
             self.join(pool)
 
@@ -101,6 +105,15 @@ class RealCluster:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         shutil.rmtree(self._temp, ignore_errors=True)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class Jobs:
