@@ -12,9 +12,8 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -23,6 +22,7 @@ import aiohttp
 
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
+from genrm_rl.rewards.circuit_breaker import CircuitBreaker
 from genrm_rl.rewards.replies import UnreadableReply, read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
 from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, Reply, asked_pause, authorisation, sentence_of
@@ -308,43 +308,3 @@ def _version_in(reply: Reply) -> str | None:
         return None
     version = found.get("judge_version") if isinstance(found, dict) else None
     return version if isinstance(version, str) else None
-
-
-class CircuitBreaker:
-    """Open after ``failures`` lost connections in a row: then calls pass one at a time until one succeeds."""
-
-    def __init__(self, failures: int) -> None:
-        self._limit = failures
-        self._failures = 0
-        self._one = asyncio.Lock()
-        self._said = 0.0
-
-    @property
-    def open(self) -> bool:
-        """Whether the service counts as down."""
-        return self._failures >= self._limit
-
-    @asynccontextmanager
-    async def passage(self) -> AsyncIterator[None]:
-        """Context of one call: free while closed, one at a time while open."""
-        if self.open:
-            async with self._one:
-                if self.open:  # else it closed while this call stood in the queue
-                    yield
-                    return
-        yield
-
-    def failed(self) -> None:
-        """A connection was lost."""
-        self._failures += 1
-
-    def succeeded(self) -> None:
-        """An answer came, whatever its status."""
-        self._failures = 0
-
-    def may_say(self, every: float) -> bool:
-        """True at most every ``every`` seconds."""
-        if self._said and time.monotonic() - self._said < every:
-            return False
-        self._said = time.monotonic()
-        return True
