@@ -85,7 +85,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Learner]:
     learner = Learner(root / "random", LEARNER, seed=0)
     objective = build_objective("sft", beta=0.1, label_smoothing=0.0, nll_coefficient=0.0)
     for _ in range(MOST_STEPS):
-        if learner.step(examples, objective, learning_rate=3e-3).loss < TAUGHT:
+        if learner.step(examples, objective, learning_rate=1e-3).loss < TAUGHT:
             break
     learner.save(root / "taught", root / "random")
     return root / "taught", learner
