@@ -61,7 +61,7 @@ def assert_same(kind: str, examples) -> None:
     )
 
 
-@settings(max_examples=6)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_sft(lengths):
     rng, drawn = draw(lengths)
@@ -69,7 +69,7 @@ def test_sft(lengths):
     assert_same("sft", [SequenceExample.from_completion(ids[:c], ids[c:]) for ids, c in zip(drawn, cuts, strict=True)])
 
 
-@settings(max_examples=6)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_dpo(lengths):
     rng, drawn = draw(lengths)
@@ -85,7 +85,7 @@ def verdicts(lengths: list[int]) -> list[VerdictExample]:
     return [VerdictExample(a, b, (40, 50)) for a, b in zip(drawn, reversed(drawn), strict=True) if a != b]
 
 
-@settings(max_examples=6)
+@settings(max_examples=15)
 @given(st.lists(st.integers(3, 70), min_size=2, max_size=8, unique=True))
 def test_direct(lengths):
     assert_same("direct", verdicts(lengths))
@@ -130,7 +130,7 @@ def test_the_letters_are_compared_in_float32_where_the_weights_are_bfloat16(tiny
     assert not torch.allclose(rounded_N, expected_N, atol=1e-5)
 
 
-@settings(max_examples=6)
+@settings(max_examples=15)
 @given(lengths_strategy)
 def test_bradley_terry(lengths):
     _, drawn = draw(lengths)

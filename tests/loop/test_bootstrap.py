@@ -42,19 +42,23 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     assert by_judge["llm_judge_direct"].right_in_both is not None
 
 
-def test_trained_judges_go_through_the_probe_gate_and_their_checkpoints_say_so(small_run: Path):
-    report = report_of(small_run)
+@pytest.mark.parametrize("which", ["small_run", pytest.param("other_run", marks=pytest.mark.drill)])
+def test_trained_judges_go_through_the_probe_gate_and_their_checkpoints_say_so(
+    which: str, request: pytest.FixtureRequest
+):
+    run = request.getfixturevalue(which)
+    report = report_of(run)
     trained = {judge.name: judge for judge in report.judges if judge.iteration}
     assert {row.judge for row in report.probes} == set(trained)
     for name, judge in trained.items():
-        record = read_record(small_run / judge.checkpoint)
+        record = read_record(run / judge.checkpoint)
         assert record.judge_version == judge.judge_version
         rows = {row.probe: row for row in report.probes if row.judge == name}
         assert {kind: (row.wins, row.n) for kind, row in rows.items()} == {
             kind: (tally.wins, tally.judged) for kind, tally in record.tallies.items()
         }
         assert {"empty", "trace", "worn_feeling"} <= set(rows) and rows["empty"].n == 3
-    assert 'id="probes"' in (small_run / "report.html").read_text(encoding="utf-8")
+    assert 'id="probes"' in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_sampled_rows_have_the_majority_curve(small_run: Path):
@@ -85,9 +89,18 @@ def test_every_trace_has_a_reason_and_letters_are_balanced(small_run: Path):
 @pytest.mark.drill
 def test_the_other_methods_have_their_judges(other_run: Path):
     report = report_of(other_run)
-    found = {(row.judge, row.decoding) for row in report.results}
-    assert {(judge, "deterministic") for judge in ("pairrm", "genrm_direct", "genrm_points")} <= found
-    assert {(judge, "greedy") for judge in ("star_rationalizer_dpo", "self_distilled")} <= found
+    found = {(row.judge, row.test_set, row.decoding) for row in report.results}
+    for test_set in ("id", "family_neutral"):
+        for judge in ("star_rationalizer_dpo", "self_distilled"):
+            assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
+        for judge in ("pairrm", "genrm_direct", "genrm_points"):
+            assert (judge, test_set, "deterministic") in found
+    rows = [(row.method, row.iteration) for row in report.learning_curve]
+    methods = ("self_distilled", "star_rationalizer_dpo")
+    assert rows == [(method, iteration) for method in methods for iteration in (0, 1)]
+    receipts = [json.loads(path.read_text()) for path in sorted((other_run / "sync").glob("*.json"))]
+    assert "genrm_direct-1" in {receipt["version"] for receipt in receipts}
+    assert all(receipt["passed"] for receipt in receipts)
     assert next(row for row in report.results if row.judge == "pairrm").right_in_both is not None
 
 
