@@ -77,14 +77,15 @@ def _work(
     lost: int | None,
 ) -> None:
     """Start everything, judge step ``lost`` again, go through the loop, keep the policy."""
-    from genrm_rl.rollout.pool import EnginePool
+    from genrm_rl.rollout.shared_pool import engine_pool
 
     with (
         ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learners_of(config, model_path, console) as (policy, reference, critic),
+        # Before the judge, which is waited for: both start at the same time.
+        engine_pool(model_path, config.rollout, config.model, console=console, logprobs_of="sampling") as pool,
         rewarder_of(config, console) as rewarder,
-        EnginePool(model_path, config.rollout, config.model, console=console, logprobs_of="sampling") as pool,
     ):
         hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)
         hosts.prompts = with_references(hosts)

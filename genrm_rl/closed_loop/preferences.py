@@ -78,10 +78,11 @@ def sample_answers(bench: Workbench, turn: int, asked: Sequence[PolicyPrompt], p
         for start in range(0, len(asked), PART)
     }
     if not all(map(bench.run.done, parts)):
-        from genrm_rl.rollout.pool import EnginePool
+        from genrm_rl.rollout.shared_pool import engine_pool
 
-        config = bench.config.policy
-        with EnginePool((bench.root / policy).resolve(), config.rollout, config.model, console=bench.console) as pool:
+        config, path = bench.config.policy, (bench.root / policy).resolve()
+        # "sampling" as in the alignment, whose engines these can then be.
+        with engine_pool(path, config.rollout, config.model, console=bench.console, logprobs_of="sampling") as pool:
             for name, questions in parts.items():
                 bench.stage(name, lambda directory, q=questions: _ask(bench, turn, pool, q, directory))
     answers: defaultdict[str, list[str]] = defaultdict(list)

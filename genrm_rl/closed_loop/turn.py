@@ -14,6 +14,7 @@ from genrm_rl.closed_loop.settings import align_settings, bootstrap_settings, ne
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config import RunConfig
 from genrm_rl.learners.checkpoint import weights_hash
+from genrm_rl.rollout.shared_pool import shared_engines
 from genrm_rl.runtime.storage import read_manifest, write_json
 
 FIRST = "turn1/bootstrap"  # the run of the first judges
@@ -22,20 +23,22 @@ FIRST = "turn1/bootstrap"  # the run of the first judges
 def run_turn(bench: Workbench, turn: int) -> bool:
     """Go through a turn, or on with it. False if it waits for a person."""
     judge = first_judge(bench) if turn == 1 else served_after(bench, turn - 1)
-    say_stage(bench, turn, f"align the policy with judge {judge.version}")
-    policy = align(bench, turn, judge, aligned_in(bench, turn - 1))
-    say_stage(bench, turn, "new comparisons from the aligned policy")
-    comparisons = new_comparisons(bench, turn, policy)
-    say_stage(bench, turn, f"label them ({bench.config.labels.source})")
-    labelled = label(bench, turn, judge, comparisons)
-    if labelled is None:
-        return False
-    if labelled["labelled"]:
-        say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
-        candidate = next_judge(bench, turn)
-    else:
-        bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
+    with shared_engines():  # of the policy
+        say_stage(bench, turn, f"align the policy with judge {judge.version}")
+        policy = align(bench, turn, judge, aligned_in(bench, turn - 1))
+        say_stage(bench, turn, "new comparisons from the aligned policy")
+        comparisons = new_comparisons(bench, turn, policy)
+    with shared_engines():  # of the judges
+        say_stage(bench, turn, f"label them ({bench.config.labels.source})")
+        labelled = label(bench, turn, judge, comparisons)
+        if labelled is None:
+            return False
         candidate = None
+        if labelled["labelled"]:
+            say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
+            candidate = next_judge(bench, turn)
+        else:
+            bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
     gate(bench, turn, judge, candidate)
     return True
 

@@ -49,8 +49,8 @@ class JudgeEngine:
     def __enter__(self) -> JudgeEngine:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._cleanup.close()
+    def __exit__(self, *exc: Any) -> None:
+        self._cleanup.__exit__(*exc)
 
     def sample_stage(
         self,
@@ -147,9 +147,9 @@ class JudgeEngine:
 
     def _running_pool(self) -> EnginePool:
         if self._pool is None:
-            from genrm_rl.rollout.pool import EnginePool
+            from genrm_rl.rollout.shared_pool import engine_pool
 
-            pool = EnginePool(self.base.path, self.config.rollout, self.config.model, console=self.console)
+            pool = engine_pool(self.base.path, self.config.rollout, self.config.model, console=self.console)
             self._pool = self._cleanup.enter_context(pool)
         return self._pool
 

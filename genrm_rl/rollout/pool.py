@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import ray
-from ray.actor import ActorHandle
-from ray.util.placement_group import placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from rich.console import Console
 
-from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.rollout.dispatch import Dispatcher
-from genrm_rl.rollout.engine_actor import EngineActor
-from genrm_rl.rollout.errors import EngineLostError, PublicationError
+from genrm_rl.rollout.engine_group import EngineGroup
+from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import WeightPublisher
-from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve, wait_for_lost_room
-from genrm_rl.rollout.settings import Device, Distribution, engine_settings
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
-from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult, SyncReceipt
+from genrm_rl.rollout.types import GenerationRequest, GenerationResult, SyncReceipt
 from genrm_rl.rollout.watch import EngineWatch
 from genrm_rl.runtime.stalls import keep_stacks
 
@@ -38,54 +30,26 @@ LONG_POLL_SECONDS = 5.0
 BASE_VERSION = "base"
 
 
-class EnginePool:
+class EnginePool(EngineGroup):
     """``RolloutConfig.engines`` engine actors in one placement group, all serving the same weights.
 
     Needs an initialised Ray session. Use it as a context manager, or call `shutdown`. Generation and publication take
     turns: `publish` refuses to run while a `generate` is being consumed, so every result has one known weight version.
-
-    Args:
-        model_path: directory of the base model (safetensors, tokenizer).
-        rollout: engine settings. model: context length and dtype.
-        device: ``cpu`` or ``cuda``; None takes what the Ray cluster has.
-        logprobs_of: the distribution of generated tokens' log-probabilities (`EngineSettings`).
+    Arguments: `EngineGroup`.
     """
 
-    def __init__(
-        self,
-        model_path: str | Path,
-        rollout: RolloutConfig,
-        model: ModelConfig,
-        *,
-        device: Device | None = None,
-        console: Console | None = None,
-        logprobs_of: Distribution = "model",
-    ) -> None:
-        self._console = console or Console(stderr=True)
-        self._rollout = rollout
-        self.settings = engine_settings(model_path, rollout, model, device or choose_device(rollout), logprobs_of)
-        self._group = reserve(rollout, self.settings.device, self._console)
-        self._actors: list[ActorHandle | None] = [None] * rollout.engines
-        self._reports: list[EngineReport | None] = [None] * rollout.engines
-        self._restarts = [0] * rollout.engines
-        self._nodes: list[str | None] = [None] * rollout.engines
-        self._generating = False
-        self._asleep = False
-        self._publisher = WeightPublisher(self.settings, rollout.parity_limit)
-        self.version = BASE_VERSION
-        try:
-            self._start(range(rollout.engines))
-        except BaseException:
-            self.shutdown()
-            raise
+    version = BASE_VERSION
+    _generating = False
+    _asleep = False
 
-    def __enter__(self) -> EnginePool:
-        return self
+    @cached_property
+    def _publisher(self) -> WeightPublisher:
+        return WeightPublisher(self.settings, self.rollout.parity_limit)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
+    def shutdown(self) -> None:
+        """End all engines, give their place back, and let go of the published weights; safe to call twice."""
+        super().shutdown()
+        self._publisher.close()
 
     # -- generation -------------------------------------------------------------------------------------------------
 
@@ -106,14 +70,15 @@ class EnginePool:
             raise RuntimeError("this pool is already generating; consume or close that iterator first")
         if self._asleep:
             raise RuntimeError("the engines sleep until new weights are published")
-        dispatcher = Dispatcher(requests, len(self._actors), self._rollout.max_in_flight)
+        self.wait_until_ready()
+        dispatcher = Dispatcher(requests, len(self._actors), self.rollout.max_in_flight)
         return self._generate(dispatcher, progress)
 
     def _generate(self, dispatcher: Dispatcher, label: str | None) -> Iterator[GenerationResult]:
         self._generating = True
         session = uuid.uuid4().hex
         calls: dict[ray.ObjectRef, int] = {}
-        self._watch = EngineWatch(self._say, self._rollout.stall_deadline)
+        self._watch = EngineWatch(self._say, self.rollout.stall_deadline)
         try:
             with GenerationProgress(label, dispatcher.total) as progress:
                 while not dispatcher.done:
@@ -144,7 +109,7 @@ class EnginePool:
         for index, batch in dispatcher.assign(idle).items():
             if dispatcher.in_flight(index):
                 actor = self._actors[index]
-                call = actor.exchange.remote(session, batch, self._rollout.deadline, LONG_POLL_SECONDS)
+                call = actor.exchange.remote(session, batch, self.rollout.deadline, LONG_POLL_SECONDS)
                 calls[call] = index
                 self._watch.called(index)
 
@@ -156,7 +121,7 @@ class EnginePool:
         for index in overdue.intersection(calls[call] for call in silent):
             report = self._reports[index]
             kept = keep_stacks(f"engine {index}", [report.whereabouts] if report and report.whereabouts else [])
-            self._say(f"engine {index} has not reacted for {self._rollout.stall_deadline:g} s; it is ended{kept}")
+            self._say(f"engine {index} has not reacted for {self.rollout.stall_deadline:g} s; it is ended{kept}")
             ray.kill(self._actors[index], no_restart=True)
             self._watch.called(index)
 
@@ -172,9 +137,6 @@ class EnginePool:
             self._say(f"engine {index} died ({last_line(error)}); {again} requests will be sampled again")
             self._restart(index)
             return []
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False)
 
     def _abort(self, calls: dict[ray.ObjectRef, int]) -> None:
         for index in set(calls.values()):
@@ -205,6 +167,7 @@ class EnginePool:
         """
         if self._generating:
             raise RuntimeError("publish between generations, not inside one: every result has one known weight version")
+        self.wait_until_ready()
         self._asleep = False  # the first phase wakes them, and so does the way back
         while True:
             try:
@@ -229,70 +192,9 @@ class EnginePool:
                 self._say(f"engine {index} could not go back to {self.version!r} ({last_line(error)})")
                 self._restart(index)
 
-    # -- life of the engines ----------------------------------------------------------------------------------------
-
-    def _start(self, indices: Iterable[int]) -> None:
-        """Create actors and wait until each can generate; prints one line per engine."""
-        begun = time.monotonic()
-        starting: dict[ray.ObjectRef, int] = {}
-        for index in indices:
-            starting[self._begin(index)] = index
-        while starting:
-            left = self._rollout.startup_deadline - (time.monotonic() - begun)
-            ready, _ = ray.wait(list(starting), num_returns=1, timeout=min(max(left, 0), LONG_POLL_SECONDS))
-            if not ready:
-                if self._wait_for_room():
-                    begun = time.monotonic()  # what came before was no start, but a wait for a node
-                elif left <= 0:
-                    raise EngineLostError(
-                        f"engine {min(starting.values())} did not start within {self._rollout.startup_deadline:g} s "
-                        "(rollout.startup_deadline)"
-                    )
-                continue
-            index = starting.pop(ready[0])
-            try:
-                report = ray.get(ready[0])
-            except ENGINE_GONE as error:
-                self._wait_for_room()
-                if self._node_of(index) == self._nodes[index]:
-                    raise EngineLostError(f"engine {index} died while it started: {last_line(error)}") from error
-                starting[self._begin(index)] = index  # it had been put on a node whose loss Ray did not know yet
-                begun = time.monotonic()
-                continue
-            self._reports[index] = report
-            self._say(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
-
-    def _begin(self, index: int) -> ray.ObjectRef:
-        """A new actor's start."""
-        self._nodes[index] = self._node_of(index)
-        self._actors[index] = self._create(index)
-        return self._actors[index].start.remote()
-
-    def _create(self, index: int) -> ActorHandle:
-        bundle = engine_bundle(self._rollout, self.settings.device)
-        strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
-        return EngineActor.options(
-            num_cpus=bundle["CPU"], num_gpus=bundle.get("GPU", 0), scheduling_strategy=strategy
-        ).remote(self.settings, index)
-
-    def _node_of(self, index: int) -> str | None:
-        """Where Ray has the engine's bundle."""
-        return placement_group_table(self._group)["bundles_to_node_id"].get(index)
-
-    def _wait_for_room(self) -> bool:
-        """See :func:`wait_for_lost_room`."""
-        return wait_for_lost_room(self._group, self._rollout, self.settings.device, self._console)
-
     def _restart(self, index: int) -> None:
         """Replace a dead engine; it serves the last published weights before this returns."""
-        self._restarts[index] += 1
-        if self._restarts[index] > self._rollout.max_restarts:
-            raise EngineLostError(
-                f"engine {index} died {self._restarts[index]} times without an answer in between, more than "
-                f"rollout.max_restarts = {self._rollout.max_restarts}; see the engine's log in Ray's session folder"
-            )
-        self._kill(index)
-        self._start([index])
+        self._replace(index)
         if self._publisher.good is not None:
             try:
                 self._publisher.send([self._actors[index]], self._publisher.good)
@@ -300,39 +202,15 @@ class EnginePool:
                 self._say(f"engine {index} died while it got the weights ({last_line(error)})")
                 self._restart(index)
 
-    def _kill(self, index: int) -> None:
-        actor, self._actors[index] = self._actors[index], None
-        if actor is not None:
-            ray.kill(actor, no_restart=True)
-
-    def reports(self) -> list[EngineReport]:
-        """Current version and process ids of every engine."""
-        return ray.get([actor.report.remote() for actor in self._actors])
-
-    def pids(self) -> list[int]:
-        """Process ids of the engine actors as they last started."""
-        return [report.pid for report in self._reports if report is not None]
-
     def sleep(self) -> None:
         """With ``RolloutConfig.sleep``, free the engines' GPU memory for a learner on the same GPUs until the next
         `publish`; does nothing otherwise, or on CPU. An engine that is gone is found by the next call that needs it."""
         if self.settings.sleep:
+            self.wait_until_ready()
             self._asleep = True
             for call in [actor.sleep.remote() for actor in self._actors]:
                 with contextlib.suppress(*ENGINE_GONE):
                     ray.get(call, timeout=RPC_SECONDS)
-
-    def shutdown(self) -> None:
-        """End all engines and give their place back; safe to call twice."""
-        stopping = [actor.shutdown.remote() for actor in self._actors if actor is not None]
-        if stopping:
-            ray.wait(stopping, num_returns=len(stopping), timeout=20)
-        for index in range(len(self._actors)):
-            self._kill(index)
-        self._publisher.close()
-        if self._group is not None:
-            remove_placement_group(self._group)
-            self._group = None
 
 
 def _finished(calls: list[ray.ObjectRef]) -> list[ray.ObjectRef]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import secrets
 import shutil
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 from genrm_rl.errors import EnvironmentProblem
 
 SHM_DIRECTORY = Path("/dev/shm")
+PREFIX = "genrm_weights_"
 
 
 def new_segment(size: int) -> SharedMemory:
-    """An empty segment of at least ``size`` bytes. Raises EnvironmentProblem if /dev/shm has no room for it."""
+    """An empty segment of at least ``size`` bytes, whose name holds this process's id. Raises EnvironmentProblem if
+    /dev/shm has no room for it."""
     _check_room(size)
-    return SharedMemory(create=True, size=max(size, 1))
+    return SharedMemory(f"{PREFIX}{os.getpid()}_{secrets.token_hex(8)}", create=True, size=max(size, 1))
 
 
 def remove_segment(memory: SharedMemory) -> None:

@@ -28,7 +28,7 @@ from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
-from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, executor_class, process_tree
+from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, end_children, executor_class, process_tree
 from genrm_rl.runtime.object_store import fetch
 
 CPU_BLOCK = 32  # tokens
@@ -144,11 +144,13 @@ class VllmEngine:
         return EngineReport(self._index, pid, process_tree(pid), self._version, seconds)
 
     async def shutdown(self) -> None:
-        """Stop all requests and vLLM's processes."""
+        """Stop all requests and vLLM's processes, also those of a start that is not finished."""
         await self.abort_all()
         if self._llm is not None:
             self._llm.shutdown(timeout=1)
             self._llm = None
+        else:
+            end_children()
 
     @property
     def llm(self) -> AsyncLLM:

@@ -24,13 +24,14 @@ from genrm_rl.models import resolve_model
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.parity import ProbeReference, probe_prompts
 from genrm_rl.rollout.pool import EnginePool
+from genrm_rl.rollout.segments import PREFIX, SHM_DIRECTORY
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from engine.engine_cases import MODEL, request, rollout_config, sample  # noqa: E402
 from learners.conftest import FLOAT32, Maker  # noqa: E402
 
 SHARDED = FLOAT32.model_copy(update={"workers": 2, "zero_stage": 3, "cpus_per_worker": 0.5, "pool": "learner"})
-SEGMENT = "/dev/shm/psm_"
+SEGMENT = str(SHM_DIRECTORY / PREFIX)
 
 
 def say(case: str, **facts: object) -> None:
@@ -94,7 +95,7 @@ def run() -> None:
             bytes=receipt.bytes,
             size=(model / "model.safetensors").stat().st_size,
             changed=first != base,
-            in_driver="psm_" in Path("/proc/self/maps").read_text(encoding="utf-8"),
+            in_driver=SEGMENT in Path("/proc/self/maps").read_text(encoding="utf-8"),
         )
 
         train(policy, maker)  # what the learner has now was never published

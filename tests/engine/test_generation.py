@@ -88,7 +88,7 @@ def test_a_bad_request_fails_alone(pool: EnginePool) -> None:
 
 def test_a_late_request_ends_at_its_deadline(pool: EnginePool, monkeypatch: pytest.MonkeyPatch) -> None:
     never_ends = {"max_tokens": 200, "temperature": 1.0}
-    monkeypatch.setattr(pool, "_rollout", pool._rollout.model_copy(update={"deadline": 0.001}))
+    monkeypatch.setattr(pool, "rollout", pool.rollout.model_copy(update={"deadline": 0.001}))
     late = sample(pool, [request(number, **never_ends) for number in range(3)])
     assert {result.finish_reason for result in late.values()} == {"deadline"}
     assert all(result.token_ids == () and "0.001 s" in result.error for result in late.values())

@@ -15,6 +15,7 @@ from genrm_rl.errors import WeightSyncError
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.parity import model_logprobs, probe_prompts
 from genrm_rl.rollout.pool import EnginePool
+from genrm_rl.rollout.segments import PREFIX, SHM_DIRECTORY
 from genrm_rl.rollout.shared_weights import SharedWeights
 from tests.engine.engine_cases import TinyModels, request, sample
 
@@ -27,7 +28,8 @@ def greedy(pool: EnginePool) -> list[tuple[int, ...]]:
 
 
 def engine_memory() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+    """Segments of this process; other tests and runs have theirs at the same time."""
+    return {name for name in os.listdir(SHM_DIRECTORY) if name.startswith(f"{PREFIX}{os.getpid()}_")}
 
 
 def test_tied_weights_arrive_exactly(pool: EnginePool, tiny_models: TinyModels) -> None:

@@ -65,7 +65,7 @@ def test_an_engine_whose_process_hangs_is_replaced(
     requests = [request(number, max_tokens=64) for number in range(80)]
     undisturbed = sample(pool, requests)
     hanging = pool.reports()[0].pid
-    monkeypatch.setattr(pool, "_rollout", pool._rollout.model_copy(update={"stall_deadline": 5.0}))
+    monkeypatch.setattr(pool, "rollout", pool.rollout.model_copy(update={"stall_deadline": 5.0}))
     results: dict[str, tuple[int, ...]] = {}
     for count, result in enumerate(pool.generate(requests)):
         results[result.request_id] = result.token_ids

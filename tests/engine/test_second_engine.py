@@ -54,6 +54,6 @@ def test_weights_that_are_no_numbers_end_the_start_in_one_sentence(
     weights["model.layers.1.mlp.down_proj.weight"][0, 0] = float("nan")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError) as refused:
-        EnginePool(broken, rollout_config(), MODEL, device="cpu")
+        EnginePool(broken, rollout_config(), MODEL, device="cpu").wait_until_ready()
     sentence = str(refused.value.cause)
     assert str(broken) in sentence and "not finite numbers in float32" in sentence and "copy them again" in sentence

@@ -4,6 +4,7 @@ its first judges, the alignment with one of them, the comparisons, the labels an
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -95,20 +96,26 @@ def cut_off(loop_config: LoopConfig, loop_root: Path, ray_cluster: object) -> di
 
 
 @pytest.fixture(scope="session")
-def waiting(loop_config: LoopConfig, cut_off: dict[Path, int]) -> Path:
-    """Gone on until a person is wanted."""
-    return run_loop(loop_config, Console(quiet=True), must_exist=True)
+def loop_console() -> Console:
+    """What the loop says after it was cut off."""
+    return Console(file=StringIO(), width=200)
 
 
 @pytest.fixture(scope="session")
-def labelled(loop_config: LoopConfig, waiting: Path) -> Path:
+def waiting(loop_config: LoopConfig, cut_off: dict[Path, int], loop_console: Console) -> Path:
+    """Gone on until a person is wanted."""
+    return run_loop(loop_config, loop_console, must_exist=True)
+
+
+@pytest.fixture(scope="session")
+def labelled(loop_config: LoopConfig, waiting: Path, loop_console: Console) -> Path:
     """The loop after a person has chosen a for one comparison, b for one, and skipped one."""
     path = waiting / "turn1/label_me.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row, label in zip(rows, ALLOWED, strict=False):
         row["label"] = label
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return run_loop(loop_config, Console(quiet=True))
+    return run_loop(loop_config, loop_console)
 
 
 @pytest.fixture(scope="session")

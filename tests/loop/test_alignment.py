@@ -17,6 +17,7 @@ from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.alignment.lost import RewardsLostError
 from genrm_rl.alignment.prompts import load_prompts
+from genrm_rl.alignment.report import render
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.judging.chat import ChatEncoder
@@ -123,6 +124,17 @@ def test_the_page_and_the_numbers_are_there(aligned):
     assert report["probes"][0]["probes"]["empty"]["judged"] + report["probes"][0]["probes"]["empty"]["refused"] <= 3
     page = (aligned / "report.html").read_text(encoding="utf-8")
     assert "Hacking probes" in page and "<script" not in page
+
+
+def test_a_service_may_say_no_more_than_its_verdicts(aligned):
+    report = read_json(aligned / "report.json")
+    said = [judgment for group in report["examples"] for judgment in group["judgments"]]
+    assert said
+    for judgment in said:
+        for name in judgment.keys() - {"id", "verdict"}:
+            del judgment[name]
+    page = render(report)
+    assert all(judgment["id"] in page for judgment in said)
 
 
 @pytest.mark.drill

@@ -76,6 +76,11 @@ def test_every_stage_names_its_parents(labelled):
     assert stages["align"]["weights"] not in (None, stages["bootstrap"]["weights"])
 
 
+def test_jobs_that_follow_on_each_other_share_their_engines(labelled, loop_console):
+    words = loop_console.file.getvalue()
+    assert words.count("engine 0 ready") == 2  # the policy's answer for the comparisons, the labelling judge's go on
+
+
 def test_one_page_leads_to_everything(labelled):
     report = read_json(labelled / "loop.json")
     assert report["status"] == "finished" and "--serving.checkpoint" in report["served"]["command"]
