@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.drill
+
 
 @pytest.fixture(scope="module")
 def found(cases_of) -> dict[str, dict]:

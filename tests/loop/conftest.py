@@ -30,7 +30,7 @@ judge:
   rollout: {max_in_flight: 128, kv_cache_gib: 0.25}
   learner: {tokens_per_microbatch: 2048}
   bootstrap:
-    methods: [llm_judge, bradley_terry, star_dpo, verdict_rl]
+    methods: [llm_judge, star_dpo, verdict_rl]
     iterations: 1
     samples_per_order: 4
     gate_pairs: 16
@@ -53,7 +53,7 @@ comparisons: {questions: 24, samples_per_question: 3}
 labels: {source: both, votes: 1, min_verdicts: 2, min_probability: 0.6}
 """
 # Their paths are those of other methods with one difference each; a drill trains them.
-OTHER_METHODS = ("pairrm", "genrm_direct", "genrm_points", "star_rationalizer_dpo", "self_distilled")
+OTHER_METHODS = ("bradley_terry", "pairrm", "genrm_direct", "genrm_points", "star_rationalizer_dpo", "self_distilled")
 
 
 class CutOff(Console):

@@ -31,15 +31,24 @@ def test_report_has_every_judge_on_every_test_set(small_run: Path):
     for test_set in ("id", "family_neutral"):
         for judge in ("llm_judge", "star_dpo", "verdict_rl"):
             assert {(judge, test_set, "sampled"), (judge, test_set, "greedy")} <= found
-        for judge in ("llm_judge_direct", "bradley_terry", "longer_answer", "lexical"):
+        for judge in ("llm_judge_direct", "longer_answer", "lexical"):
             assert (judge, test_set, "deterministic") in found
     for row in report.results:
         assert row.n == 10
         assert 0 <= row.ci95[0] <= row.accuracy_strict <= row.ci95[1] <= 1
         assert row.accuracy_strict <= row.accuracy_flexible
     by_judge = {row.judge: row for row in report.results}
-    assert by_judge["bradley_terry"].right_in_both is None
     assert by_judge["llm_judge_direct"].right_in_both is not None
+
+
+@pytest.mark.drill
+def test_a_judge_without_orders_has_one_row_per_test_set(other_run: Path):
+    rows = [row for row in report_of(other_run).results if row.judge == "bradley_terry"]
+    assert [(row.test_set, row.decoding) for row in rows] == [
+        ("id", "deterministic"),
+        ("family_neutral", "deterministic"),
+    ]
+    assert all(row.right_in_both is None for row in rows)
 
 
 @pytest.mark.parametrize("which", ["small_run", pytest.param("other_run", marks=pytest.mark.drill)])

@@ -199,6 +199,7 @@ def test_an_unfinished_checkpoint_is_not_served(tmp_path) -> None:
         judge_to_serve(ServeConfig(serving=ServingConfig(checkpoint=str(tmp_path))))
 
 
+@pytest.mark.drill
 def test_a_killed_engine_loses_no_accepted_request(client: httpx.Client) -> None:
     judges = current_judge()
     victim = judges.report.remote().result(timeout_s=600)

@@ -27,6 +27,7 @@ def resolved(cache):
     return resolve_model(ModelConfig(name="smollm2", cache_dir=str(cache)))
 
 
+@pytest.mark.drill
 def test_the_checkpoint_is_whole(resolved):
     assert is_complete(resolved.path)
     assert (resolved.parameters, resolved.vocab_size) == (134_515_008, 49_152)
@@ -35,6 +36,7 @@ def test_the_checkpoint_is_whole(resolved):
     assert "quantised file SmolLM2-135M-Instruct.Q4_1.gguf (Q4_1" in note
 
 
+@pytest.mark.drill
 def test_answers_end_at_the_end_token(resolved):
     # transformers takes <|im_start|> for the end token of the GGUF file: no answer ever ended.
     tokenizer = load_tokenizer(resolved.path)
@@ -43,6 +45,7 @@ def test_answers_end_at_the_end_token(resolved):
     assert "hi<|im_end|>" in turn
 
 
+@pytest.mark.drill
 def test_a_second_use_converts_nothing(resolved, cache, monkeypatch):
     monkeypatch.setattr(gguf_file, "_dequantise", None)
     assert resolve_model(ModelConfig(name="smollm2", cache_dir=str(cache))).path == resolved.path
