@@ -49,6 +49,7 @@ PATIENCE = [
     *("--reward.attempts", "3"),
     *("--reward.backoff", "0.05"),
     *("--reward.max-backoff", "0.5"),
+    *("--reward.max-unscored", "1"),  # losing rewards is what this is about
 ]
 RULE: Rule = "round_robin"  # ten comparisons of five answers, all at once
 LATE_SECONDS = 6.0  # beyond reward.deadline, within the time that the client still listens
