@@ -27,8 +27,8 @@ LOOK_SECONDS = 5.0
 class EngineGroup:
     """``RolloutConfig.engines`` engine actors in one placement group.
 
-    They begin to start when it is made and are waited for when it is entered or first needed, so other roles can start
-    at the same time. `EnginePool` generates with them.
+    They begin to start when it is made and, on CPU, are waited for when it is entered or first needed, so other roles
+    can start at the same time. `EnginePool` generates with them.
 
     Args:
         model_path: directory of the base model (safetensors, tokenizer).
@@ -59,6 +59,8 @@ class EngineGroup:
         self._starting: dict[ray.ObjectRef, int] = {}
         try:
             self._starting = {self._begin(index): index for index in range(rollout.engines)}
+            if self.settings.device == "cuda":  # vLLM measures a GPU's free memory, so nothing else may begin on it
+                self.wait_until_ready()
         except BaseException:
             self.shutdown()
             raise
