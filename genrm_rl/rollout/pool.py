@@ -206,7 +206,6 @@ class EnginePool(EngineGroup):
         """With ``RolloutConfig.sleep``, free the engines' GPU memory for a learner on the same GPUs until the next
         `publish`; does nothing otherwise, or on CPU. An engine that is gone is found by the next call that needs it."""
         if self.settings.sleep:
-            self.wait_until_ready()
             self._asleep = True
             for call in [actor.sleep.remote() for actor in self._actors]:
                 with contextlib.suppress(*ENGINE_GONE):

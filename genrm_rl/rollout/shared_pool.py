@@ -18,10 +18,10 @@ from rich.console import Console
 from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.rollout.pool import BASE_VERSION, EnginePool
 from genrm_rl.rollout.resources import choose_device
-from genrm_rl.rollout.settings import Distribution, engine_settings, model_config_json
+from genrm_rl.rollout.settings import Distribution, engine_settings
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
-ANY_VALUE = ("dtype", "transformers_version", "_name_or_path")  # of config.json: the engine computes in its own dtype
+DECISIVE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+ANY_VALUE = ("dtype", "transformers_version", "_name_or_path")  # the engine computes in a dtype of its own
 
 
 class SharedPool:
@@ -98,13 +98,10 @@ def engine_pool(
 
 def same_architecture(one: str | Path, other: str | Path) -> bool:
     """Whether engines of one model directory can serve the weights of the other: same network, same tokens."""
-    if one == other:
-        return True
-    networks = ({k: v for k, v in model_config_json(path).items() if k not in ANY_VALUE} for path in (one, other))
-    return next(networks) == next(networks) and all(_text(one, name) == _text(other, name) for name in TOKENIZER_FILES)
+    return all(_facts(one, name) == _facts(other, name) for name in DECISIVE_FILES)
 
 
-def _text(folder: str | Path, name: str) -> object:
+def _facts(folder: str | Path, name: str) -> dict[str, object] | None:
     path = Path(folder) / name
     if not path.is_file():
         return None
