@@ -18,10 +18,10 @@ from rich.text import Text
 from genrm_rl import __version__
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
-from genrm_rl.config.base import Section
-from genrm_rl.config.loading import describe, load_config
+from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.dry_run import print_plan, settings_table
 from genrm_rl.errors import ConfigError, GenRMError
 from genrm_rl.judging.types import Asked
 from genrm_rl.rewards.types import Rule
@@ -103,7 +103,7 @@ def evaluate(
     """Score one judge on the test sets of a config: accuracy with intervals, consistency, calibration."""
     settings, asked = config_from(context, config), known_form(form)
     if dry_run:
-        return print_plan(settings)
+        return print_plan(settings, console)
     from genrm_rl.evaluation.job import evaluate_judge
 
     evaluate_judge(settings, judge, asked, console)
@@ -127,7 +127,7 @@ def benchmark(
 
     settings = benchmark_config(suite, judge, path, config, context.args)
     if dry_run:
-        return print_plan(settings)
+        return print_plan(settings, console)
     run_benchmark(settings, suite, judge, known_form(form), console)
 
 
@@ -244,6 +244,20 @@ def doctor(context: typer.Context, config: ConfigOption = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def selftest(
+    checks: Annotated[list[str] | None, typer.Argument(help="names of checks; none: all")] = None,
+    out: Annotated[Path, typer.Option(help="folder of selftest.json and the logs")] = Path("runs/selftest"),
+    device: Annotated[str, typer.Option(help="`auto` (a GPU if there is one), `cpu` or `cuda`")] = "auto",
+) -> None:
+    """Prove this machine in minutes, without network: learner, engine, publication, memory, speed, a short alignment.
+    Exits with 1 if a check fails."""
+    from genrm_rl.selftest.command import run_selftest
+
+    if not run_selftest(out, checks or [], device, console):
+        raise typer.Exit(1)
+
+
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
 def models(context: typer.Context, config: ConfigOption = None) -> None:
     """List the models that can be used here, their size, and where they come from."""
@@ -255,60 +269,9 @@ def models(context: typer.Context, config: ConfigOption = None) -> None:
     console.print(table)
 
 
-def settings_table(config: Section) -> Table:
-    """Every setting with its value and unit."""
-    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
-    for row in describe(config):
-        settings.add_row(*row)
-    return settings
-
-
-def paper_table(config: RunConfig) -> Table:
-    """Settings in which a config that follows the paper is not the paper's, with the reasons that it gives."""
-    from genrm_rl.config.paper import paper_differences
-
-    table = Table(Column("setting", no_wrap=True), "the paper", "here", "reason", title="differs from the paper")
-    for row in paper_differences(config):
-        table.add_row(row.setting, str(row.paper), str(row.here), row.reason or "NO REASON GIVEN in paper_differences")
-    return table
-
-
-def print_plan(config: RunConfig) -> None:
-    """The resolved settings with units, the data found, and the derived batch table."""
-    from genrm_rl.bootstrap.loop import misfit
-    from genrm_rl.config.plan import plan_rounds
-    from genrm_rl.judging.encoding import JudgeEncoder
-    from genrm_rl.models import load_tokenizer, resolve_model
-    from genrm_rl.preferences.sources import load_sources
-
-    console.print(settings_table(config))
-    if config.paper_differences is not None:
-        console.print(paper_table(config))
-    model = resolve_model(config.model)
-    encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
-    splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))
-    data = Table("split", "pairs", title="data")
-    data.add_row("train", str(len(splits.train)))
-    data.add_row("gate", str(len(splits.gate)))
-    for name, pairs in splits.test.items():
-        data.add_row(f"test {name}", str(len(pairs)))
-    console.print(data)
-    console.print(f"read: {splits.report.describe()}", highlight=False)
-    batches = Table(
-        "method", "round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=", title="batch table"
-    )
-    for planned in plan_rounds(config, len(splits.train)):
-        batches.add_row(
-            planned.method, str(planned.iteration), f"{planned.pairs:,}", f"{planned.traces_sampled:,}",
-            f"{planned.tokens_sampled_at_most:,}", f"{planned.examples_at_most:,}", str(planned.batch_size),
-            f"{planned.steps_at_most:,}",
-        )  # fmt: skip
-    console.print(batches)
-
-
 def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
     if dry_run:
-        return print_plan(config)
+        return print_plan(config, console)
     from genrm_rl.bootstrap.loop import run_bootstrap
 
     run_bootstrap(config, console, must_exist=resume)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -19,32 +19,13 @@ from rich.console import Console
 from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
-from genrm_rl.evaluation.counts import folded_points
-from genrm_rl.evaluation.differences import compare
-from genrm_rl.evaluation.intervals import over_seeds
-from genrm_rl.evaluation.pooled import concatenate, read_suites
+from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.evaluation.schema import ProbeRow
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
 
 CONFIGS = {"tiny": "probes.yaml", "smollm2": "probes_smollm2.yaml"}
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class AccuracyChange:
-    """Folded accuracy of one judge on one test set, without and with null negatives, pooled over the seeds; the paired
-    difference with its interval over prompts and seeds, and by seed."""
-
-    judge: str
-    test_set: str
-    pairs: int
-    without: float
-    with_nulls: float
-    difference: float
-    ci95: tuple[float, float]
-    by_seed: tuple[float, ...]
 
 
 def main() -> None:
@@ -84,7 +65,7 @@ def write_tables(root: Path, arms: Mapping[float, Sequence[Path]], seeds: Sequen
     """JSON with every number, and Markdown to read."""
     where = machine()
     probes = {share: [load_report(run).probes for run in runs] for share, runs in arms.items()}
-    changes = accuracy_changes(arms)
+    changes = accuracy_changes(*arms.values())
     lines = [
         "# Null negatives and the probe gate",
         "",
@@ -132,36 +113,6 @@ def _wins(rows: Sequence[ProbeRow]) -> str:
     return f"**{shown}**" if wins / count > rows[0].limit else shown
 
 
-def accuracy_changes(arms: Mapping[float, Sequence[Path]]) -> list[AccuracyChange]:
-    """What the negatives did to every trained judge on every test set."""
-    without, with_nulls = ([read_suites(run) for run in runs] for runs in arms.values())
-    found = []
-    for judge, test_set, decoding in without[0]:
-        suite = (judge, test_set, decoding)
-        if judge in ("longer_answer", "lexical") or not all(suite in each for each in (*without, *with_nulls)):
-            continue
-        plain, taught = (concatenate(each[suite] for each in side) for side in (without, with_nulls))
-        row = compare(taught, plain, resamples=RESAMPLES, metric="accuracy_folded")
-        by_seed = [
-            compare(new[suite], old[suite], resamples=100, metric="accuracy_folded").difference
-            for old, new in zip(without, with_nulls, strict=True)
-        ]
-        before = sum(folded_points(record) for record in plain) / len(plain)
-        found.append(
-            AccuracyChange(
-                judge,
-                f"{test_set}, {decoding}",
-                row.n,
-                before,
-                before + row.difference,
-                row.difference,
-                over_seeds(by_seed, row.ci95)[0],
-                tuple(by_seed),
-            )
-        )
-    return found
-
-
 def accuracy_table(changes: Sequence[AccuracyChange]) -> list[str]:
     """Markdown lines."""
     lines = ["| judge | test set | without, % | with, % | difference, points | by seed |", "|---|---|---|---|---|---|"]
@@ -169,7 +120,7 @@ def accuracy_table(changes: Sequence[AccuracyChange]) -> list[str]:
         low, high = (100 * bound for bound in row.ci95)
         seeds = ", ".join(f"{100 * each:+.1f}" for each in row.by_seed)
         lines.append(
-            f"| {row.judge} | {row.test_set} | {100 * row.without:.1f} | {100 * row.with_nulls:.1f} | "
+            f"| {row.judge} | {row.test_set}, {row.decoding} | {100 * row.before:.1f} | {100 * row.after:.1f} | "
             f"{100 * row.difference:+.1f} [{low:+.1f}, {high:+.1f}] | {seeds} |"
         )
     return lines

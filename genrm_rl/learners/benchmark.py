@@ -104,11 +104,19 @@ class PlainLoop:
     With bfloat16 the float32 master weights are copied into the model after each step, as DeepSpeed does.
     """
 
-    def __init__(self, model_dir: str | Path, learner: LearnerConfig, examples: Sequence[SequenceExample]) -> None:
+    def __init__(
+        self,
+        model_dir: str | Path,
+        learner: LearnerConfig,
+        examples: Sequence[SequenceExample],
+        *,
+        learning_rate: float = LEARNING_RATE,
+        device: str | None = None,
+    ) -> None:
         from transformers import AutoModelForCausalLM
 
         dtype = torch.bfloat16 if learner.compute_format == "bfloat16" else torch.float32
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype, attn_implementation="sdpa").to(device)
         self.model.train()
         self.budget, self.max_grad_norm = learner.tokens_per_microbatch, learner.max_grad_norm
@@ -117,19 +125,21 @@ class PlainLoop:
         )
         holder = torch.nn.ParameterList(self.shadow) if self.shadow else self.model
         groups = parameter_groups(holder, learner.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=learner.adam_betas, eps=1e-8, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=learner.adam_betas, eps=1e-8, fused=True)
         self.ids_BT = torch.tensor([example.input_ids for example in examples], device=device)
         mask_BT = torch.tensor([example.loss_mask for example in examples], device=device)
         self.labels_BT = self.ids_BT.masked_fill(mask_BT == 0, -100)
 
-    def step(self) -> None:
-        """One optimizer step, in microbatches of the same token budget."""
+    def step(self) -> float:
+        """One optimizer step, in microbatches of the same token budget; its loss."""
         rows = max(1, self.budget // self.ids_BT.shape[1])
+        total = 0.0
         for start in range(0, len(self.ids_BT), rows):
             part = slice(start, start + rows)
             share = len(self.ids_BT[part]) / len(self.ids_BT)
             loss = self.model(input_ids=self.ids_BT[part], labels=self.labels_BT[part], use_cache=False).loss
             (loss * share).backward()
+            total += float(loss.detach()) * share
         if self.shadow:
             for master, parameter in zip(self.shadow, self.model.parameters(), strict=True):
                 master.grad = parameter.grad.float()
@@ -141,6 +151,7 @@ class PlainLoop:
         with torch.no_grad():
             for master, parameter in zip(self.shadow, self.model.parameters(), strict=bool(self.shadow)):
                 parameter.copy_(master)
+        return total
 
 
 def conversation_lengths(

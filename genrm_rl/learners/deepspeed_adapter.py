@@ -42,14 +42,13 @@ if not torch.cuda.is_available():
     deepspeed.zero.Init._allgather_params_coalesced = _gather_one_by_one
 
 
-def ensure_process_group() -> torch.device:
-    """Join the process group that a launcher (Ray Train) made, or make one of a single process. Returns the device."""
-    cuda = torch.cuda.is_available()
+def ensure_process_group(device: torch.device) -> None:
+    """Join the process group that a launcher (Ray Train) made, or make one of a single process on ``device``."""
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         os.environ.setdefault("LOCAL_RANK", "0")
     deepspeed.init_distributed(dist_backend=dist.get_backend(), dist_init_required=False, verbose=False)
-    return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
 
 def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
     Gradients are accumulated in float32 whatever the compute format.
     """
     stage = effective_stage(config, workers)
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": stage >= 2 and config.gpus_per_worker > 0}
     if stage:
         bucket = max(1, min(parameters, 200_000_000))
         zero |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}

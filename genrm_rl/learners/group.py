@@ -65,13 +65,11 @@ class LearnerActor:
         """Join the process group and load the model."""
         import os
 
-        import torch
-
         from genrm_rl.learners.process_group import join
 
         if size > 1:
             os.environ["LOCAL_RANK"] = "0"  # Ray shows each worker its own GPU only
-            join(rank, size, *meeting, "nccl" if torch.cuda.is_available() else "gloo", config.startup_deadline)
+            join(rank, size, *meeting, "nccl" if config.gpus_per_worker else "gloo", config.startup_deadline)
         with without_collections():
             from genrm_rl.learners.learner import Learner
 

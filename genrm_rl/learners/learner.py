@@ -22,6 +22,7 @@ import torch.distributed as dist
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
+from genrm_rl.learners.device import device_of
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
@@ -64,7 +65,8 @@ class Learner:
         One that is not ``trainable`` (a frozen reference) has no optimizer state and can't step.
         """
         self.config = config
-        self.device = ensure_process_group()
+        self.device = device_of(config)
+        ensure_process_group(self.device)
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, int(config.cpus_per_worker)))
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()

@@ -93,9 +93,10 @@ class Scorer:
     def __init__(self, model_dir: str | Path, learner: LearnerConfig, points: PointTokens | None = None) -> None:
         import torch
 
+        from genrm_rl.learners.device import device_of
         from genrm_rl.learners.network import load_network
 
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device_of(learner)
         if self._device.type == "cpu":
             torch.set_num_threads(max(1, int(learner.cpus_per_worker)))
         self._learner = learner

@@ -102,6 +102,9 @@ def engine_environment(settings: EngineSettings) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+    if settings.device == "cuda" and settings.dtype == "float32":
+        # Left to itself, Triton's attention multiplies float32 in TF32: 1.6e-3 nats off on an H200, 3e-6 with this.
+        environment["TRITON_F32_DEFAULT"] = "ieee"
     if settings.device == "cpu":
         threads = str(settings.cpu_threads)
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}

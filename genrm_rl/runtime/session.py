@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ FOLDER = "ray"  # Ray opens its own folder to everybody, so it gets one within o
 START_ATTEMPTS = 3
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray 2.55 announces a change of default for workers without GPUs on every start; this takes the new default.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A worker that was given no GPU sees none, so that it can't take memory that is another one's.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 
@@ -61,6 +62,8 @@ def ray_session(
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # Ray announces on every start that a later version will have another default for the first of these.
+    warnings.filterwarnings("ignore", message="Tip: In future versions of Ray", category=FutureWarning)
     import ray
 
     if ray.is_initialized():

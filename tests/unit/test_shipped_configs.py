@@ -22,7 +22,6 @@ from transformers import PreTrainedTokenizerBase
 
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.bootstrap.loop import misfit
-from genrm_rl.cli import paper_table
 from genrm_rl.config import ModelConfig, RunConfig, SourceConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
@@ -30,6 +29,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.paper import paper_differences, paper_values
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.dry_run import paper_table
 from genrm_rl.errors import ConfigError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder

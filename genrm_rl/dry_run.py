@@ -1,0 +1,61 @@
+"""What `--dry-run` prints: every setting, where a config leaves the paper, the data found, and the work planned."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from genrm_rl.config import RunConfig
+from genrm_rl.config.base import Section
+from genrm_rl.config.loading import describe
+
+
+def settings_table(config: Section) -> Table:
+    """Every setting with its value and unit."""
+    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
+    for row in describe(config):
+        settings.add_row(*row)
+    return settings
+
+
+def paper_table(config: RunConfig) -> Table:
+    """Settings in which a config that follows the paper is not the paper's, with the reasons that it gives."""
+    from genrm_rl.config.paper import paper_differences
+
+    table = Table(Column("setting", no_wrap=True), "the paper", "here", "reason", title="differs from the paper")
+    for row in paper_differences(config):
+        table.add_row(row.setting, str(row.paper), str(row.here), row.reason or "NO REASON GIVEN in paper_differences")
+    return table
+
+
+def print_plan(config: RunConfig, console: Console) -> None:
+    """The resolved settings with units, the data found, and the derived batch table."""
+    from genrm_rl.bootstrap.loop import misfit
+    from genrm_rl.config.plan import plan_rounds
+    from genrm_rl.judging.encoding import JudgeEncoder
+    from genrm_rl.models import load_tokenizer, resolve_model
+    from genrm_rl.preferences.sources import load_sources
+
+    console.print(settings_table(config))
+    if config.paper_differences is not None:
+        console.print(paper_table(config))
+    model = resolve_model(config.model)
+    encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
+    splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))
+    data = Table("split", "pairs", title="data")
+    data.add_row("train", str(len(splits.train)))
+    data.add_row("gate", str(len(splits.gate)))
+    for name, pairs in splits.test.items():
+        data.add_row(f"test {name}", str(len(pairs)))
+    console.print(data)
+    console.print(f"read: {splits.report.describe()}", highlight=False)
+    batches = Table(
+        "method", "round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=", title="batch table"
+    )
+    for planned in plan_rounds(config, len(splits.train)):
+        batches.add_row(
+            planned.method, str(planned.iteration), f"{planned.pairs:,}", f"{planned.traces_sampled:,}",
+            f"{planned.tokens_sampled_at_most:,}", f"{planned.examples_at_most:,}", str(planned.batch_size),
+            f"{planned.steps_at_most:,}",
+        )  # fmt: skip
+    console.print(batches)

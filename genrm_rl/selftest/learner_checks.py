@@ -1,0 +1,180 @@
+"""The learner alone: memory, arithmetic, speed. No Ray, one process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import psutil
+import torch
+
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.learners.benchmark import PlainLoop, learner_ratio, random_examples
+from genrm_rl.learners.learner import Learner
+from genrm_rl.learners.objectives import SupervisedTokens
+from genrm_rl.selftest.checks import CheckFailed, Figures, Machine, Place
+from genrm_rl.selftest.random_model import LLAMA_1B, LLAMA_8B, SMALL, flops_per_token, random_model
+from placement.memory import GIB, trained_model
+from placement.shapes import TINY, ModelShape
+
+STEPS = 5
+RATE = 1e-4
+LOSS_LIMITS = {"float32": 1e-4, "bfloat16": 2e-2}  # largest relative difference of a loss
+PEAK_LIMIT = 0.15  # of the prediction
+LOOK_SECONDS = 0.005
+CEILING_SIZES = {"cpu": 2048, "cuda": 8192}
+# Sequences of a step, tokens of each, tokens of a microbatch.
+SIZES = {"cpu": (8, 256, 1024), "cuda": (64, 1024, 16384)}
+
+
+def learner_config(machine: Machine, **changes: object) -> LearnerConfig:
+    """One worker on the machine's device."""
+    base = LearnerConfig(gpus_per_worker=min(1, machine.gpus), cpus_per_worker=len(os.sched_getaffinity(0)))
+    return base.model_copy(update=changes)
+
+
+def learner_memory(place: Place) -> Figures:
+    """Peak of two steps under ZeRO-3 against the prediction (`placement/memory.py`)."""
+    device = place.machine.device
+    shape, _ = speed_model(place.machine)
+    _, length, budget = SIZES[device]
+    config = learner_config(place.machine, zero_stage=3, tokens_per_microbatch=budget)
+    model = model_of(place, shape, config)
+    examples = random_examples(model, [length] * (2 * budget // length), target_share=1.0)
+    with peak(device) as found:
+        learner = Learner(model, config)
+        for _ in range(2):
+            learner.step(examples, SupervisedTokens(), learning_rate=RATE)
+        learner.close()
+    predicted = trained_model(shape, config).total
+    measured = found[0] / GIB
+    figures: Figures = {"model": shape.name, "predicted_gib": predicted, "measured_gib": measured}
+    off = measured / predicted - 1
+    if abs(off) > PEAK_LIMIT:
+        raise CheckFailed(f"the peak was {100 * off:+.0f} % off its prediction (allowed: {PEAK_LIMIT:.0%})", figures)
+    return figures
+
+
+def learner_parity(place: Place) -> Figures:
+    """Losses of five steps against :class:`PlainLoop` on the CPU, in every format that is trained in here."""
+    examples = random_examples(TINY, [48] * 32, 0.4)
+    figures: Figures = {}
+    for precision, limit in LOSS_LIMITS.items():
+        if precision == "bfloat16" and not place.machine.gpus:
+            continue  # many CPUs have no instructions for it, and nothing trains in it there
+        exact = learner_config(Machine(), tokens_per_microbatch=512, precision=precision)
+        plain = PlainLoop(TINY, exact, examples, device="cpu", learning_rate=RATE)
+        wanted = [plain.step() for _ in range(STEPS)]
+        learner = Learner(TINY, learner_config(place.machine, tokens_per_microbatch=512, precision=precision))
+        losses = [learner.step(examples, SupervisedTokens(), learning_rate=RATE).loss for _ in range(STEPS)]
+        learner.close()
+        worst = max(abs(ours - theirs) / abs(theirs) for ours, theirs in zip(losses, wanted, strict=True))
+        figures[f"{precision}_difference"] = worst
+        if not worst <= limit:
+            raise CheckFailed(f"losses in {precision} differ by {worst:.2g} (relative; limit {limit:g})", figures)
+    return figures
+
+
+def learner_speed(place: Place) -> Figures:
+    """Tokens/s, the share of the matrix product's ceiling, and the ratio to :class:`PlainLoop`."""
+    device = place.machine.device
+    sequences, length, budget = SIZES[device]
+    config = learner_config(place.machine, tokens_per_microbatch=budget)
+    top = matrix_flops(device, config.compute_format)
+    figures: Figures = {"format": config.compute_format, "ceiling_tflops": top / 1e12}
+    for shape in speed_models(place.machine):
+        model = model_of(place, shape, config)
+        examples = random_examples(model, [length] * sequences, target_share=0.5)
+        learner = Learner(model, config.model_copy(update={"gradient_checkpointing": shape is LLAMA_8B}))
+        seconds = [learner.step(examples, SupervisedTokens(), learning_rate=RATE).seconds for _ in range(1 + 3)]
+        learner.close()
+        rate = sequences * length / median(seconds[1:])
+        figures |= {
+            f"{shape.name}_tokens_per_second": rate,
+            f"{shape.name}_utilisation": rate * flops_per_token(shape, length) / top,
+        }
+        free_cache(device)
+    shape, _ = speed_model(place.machine)
+    ratio = learner_ratio(
+        model_of(place, shape, config), config, sequences=sequences // 2, length=length, repeats=3
+    ).ratio
+    return figures | {"against_plain_loop": ratio}
+
+
+def speed_models(machine: Machine) -> list[ModelShape]:
+    """What is trained for speed: as large as the machine has room for."""
+    small, large = speed_model(machine)
+    return [small] if large is None else [small, large]
+
+
+def speed_model(machine: Machine) -> tuple[ModelShape, ModelShape | None]:
+    """The model of most checks, and a larger one where its training fits on one GPU."""
+    if not machine.gpus:
+        return SMALL, None
+    _, _, budget = SIZES["cuda"]
+    config = learner_config(machine, tokens_per_microbatch=budget, gradient_checkpointing=True)
+    return LLAMA_1B, LLAMA_8B if trained_model(LLAMA_8B, config).total < 0.9 * machine.gpu_gib else None
+
+
+def model_of(place: Place, shape: ModelShape, config: LearnerConfig) -> os.PathLike[str]:
+    """A random model in the format that is trained."""
+    dtype = torch.bfloat16 if config.compute_format == "bfloat16" else torch.float32
+    return random_model(place.folder, shape, dtype, place.machine.device)
+
+
+def matrix_flops(device: str, number: str, repeats: int = 10) -> float:
+    """FLOP/s of a large matrix product: the most that anything here can reach."""
+    size = CEILING_SIZES[device]
+    a = torch.randn(size, size, device=device, dtype=getattr(torch, number))
+    b = torch.randn_like(a)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    times = []
+    for _ in range(1 + repeats):
+        began = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / median(times[1:])
+
+
+@contextmanager
+def peak(device: str) -> Iterator[list[float]]:
+    """Bytes that the block takes at most beyond what was taken before: of the GPU's allocator, or of the process. The
+    list holds them after the block."""
+    found: list[float] = []
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield found
+        found.append(torch.cuda.max_memory_allocated() - before)
+        return
+    process, stop = psutil.Process(), threading.Event()
+    before = most = process.memory_info().rss
+
+    def look() -> None:
+        nonlocal most
+        while not stop.wait(LOOK_SECONDS):
+            most = max(most, process.memory_info().rss)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        looking.join()
+    found.append(most - before)
+
+
+def free_cache(device: str) -> None:
+    """Give the allocator's cache back, for whoever comes next on this GPU."""
+    import gc
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
