@@ -26,6 +26,13 @@ class Admission:
                 413, f"the call needs {count} comparisons and the service takes {self._settings.max_comparisons}"
             )
 
+    def busy(self) -> str:
+        """Why not even one comparison would be taken now, empty if one would."""
+        return "" if self.pending < self._settings.max_pending else self._sentence()
+
+    def _sentence(self) -> str:
+        return f"the judge is busy with {self.pending} comparisons; ask again"
+
     @asynccontextmanager
     async def room(self, count: int) -> AsyncIterator[None]:
         """Room for ``count`` comparisons. Raises HTTPException 413, or 503 with ``Retry-After``."""
@@ -33,7 +40,7 @@ class Admission:
         if self.pending + count > self._settings.max_pending:
             raise HTTPException(
                 503,
-                f"the judge is busy with {self.pending} comparisons; ask again",
+                self._sentence(),
                 headers=later(self._settings.retry_after),
             )
         self._expect(count)

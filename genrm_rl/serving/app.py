@@ -26,6 +26,7 @@ from genrm_rl.serving.judge_apps import APP, reason_of, served_judge, start_judg
 from genrm_rl.serving.proxy import threshold
 
 INGRESS = "Ingress"
+QUIET = {"enable_access_log": False}  # of Serve: the service keeps its own (serving/call_log.py)
 GRACE = 5.0  # seconds that answers may need beyond their deadline
 HANDED_OVER_SECONDS = 1.0  # in which the proxy sends the last answers on
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def start_proxies(serving: ServingConfig) -> None:
             middlewares=[threshold(serving.read_deadline)],
             location=DeploymentMode.EveryNode,
         )
-        serve.start(http_options=options)
+        serve.start(http_options=options, logging_config=QUIET)
 
 
 def address_of(serving: ServingConfig) -> str:
@@ -120,6 +121,7 @@ def deploy(config: ServeConfig, judge: Judge, token: str, name: str = APP, route
         RewardService,
         name=INGRESS,
         max_ongoing_requests=4 * serving.max_pending,
+        logging_config=QUIET,
         graceful_shutdown_timeout_s=serving.deadline,
         ray_actor_options={"num_cpus": 0.1},
     )

@@ -1,6 +1,7 @@
 """Who may come in, decided from a call's head before a byte of its body is read.
 
-The name that was called, then the token, then the client's allowance, then whether the service takes calls at all.
+The name that was called, then the token, then the client's allowance, then whether the service takes calls at all, and
+whether the judge has room for one: under overload most calls are refused, and that must cost next to nothing.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from genrm_rl.serving.refusals import later, unread
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})  # answered without the token
 OPEN_BELOW = "/docs/"
+JUDGES_NOTHING = frozenset({"/v1/judge", "/seed_session"})  # POSTs that are taken while the judge is busy
 MINUTE = 60.0
 MOST_CLIENTS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
 
 
 class Doorkeeper:
-    """The rules of one service and what it is doing now. ``calls`` are those that came in and were not answered yet."""
+    """The rules of one service and what it is doing now. ``calls`` are those that came in and were not answered yet;
+    ``busy`` says why no further judgment is taken, empty if one is."""
 
-    def __init__(self, settings: ServingConfig, token: str) -> None:
+    def __init__(self, settings: ServingConfig, token: str, busy: Callable[[], str] = str) -> None:
         self._settings = settings
         self._token = token
+        self._busy = busy
         self._names = {*LOOPBACK, *settings.host_names} if settings.host in LOOPBACK else set(settings.host_names)
         self._allowances: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.calls = 0
@@ -50,8 +54,9 @@ class Doorkeeper:
         if wait:
             most = self._settings.calls_per_minute
             return unread(429, f"one client may make {most} calls a minute (serving.calls_per_minute)", later(wait))
-        if self.closed:
-            return unread(503, self.closed, later(self._settings.retry_after))
+        full = "" if scope["method"] != "POST" or path_of(scope) in JUDGES_NOTHING else self._busy()
+        if self.closed or full:
+            return unread(503, self.closed or full, later(self._settings.retry_after))
         return None
 
     def _wait_of(self, client: str) -> float:
@@ -94,8 +99,13 @@ class Door:
 
 def is_open(scope: Scope) -> bool:
     """Whether this path is for everybody: health, the page, and the schema, none of which says what was judged."""
-    path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+    path = path_of(scope)
     return path in OPEN_PATHS or path.startswith(OPEN_BELOW)
+
+
+def path_of(scope: Scope) -> str:
+    """Of a call, below the prefix at which the service is mounted."""
+    return scope["path"].removeprefix(scope.get("root_path", "")) or "/"
 
 
 def same_token(header: str, token: str) -> bool:

@@ -7,6 +7,7 @@ tokenising, folding, encoding) runs in a thread, so that one call never holds up
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,9 @@ from genrm_rl.serving.replica_port import close_replica_port
 from genrm_rl.serving.replies import earned, json_reply, with_unfinished
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
+# Half a dozen threads of Serve's take turns in this process, and each call changes between them some ten times: with
+# Python's own 5 ms a turn, `/healthz` waits for seconds under load.
+SWITCH_SECONDS = 0.0005
 RESPONSES_PER_COMPARISON = 8  # of all groups of a call together; equal responses are many and cost no comparison
 ResultT = TypeVar("ResultT")
 
@@ -102,8 +106,8 @@ class RewardService:
 
     async def __init__(self, config: ServeConfig, token: str) -> None:
         close_replica_port()
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.settings = settings = config.serving
-        self.door = Doorkeeper(settings, token)
         self.body_limits = BodyLimits.of(settings)
         self.judges = Judges(serve.get_replica_context().app_name, config)
         self._seed = config.seed
@@ -111,6 +115,7 @@ class RewardService:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="genrm-aside")
         self.ledger = Ledger(settings, lambda: self.door.calls)
         self.admission = Admission(settings, self.ledger.pending)
+        self.door = Doorkeeper(settings, token, self.admission.busy)
         policy = settings.policy_tokenizer
         self.policy = PolicyFormat(load_tokenizer(Path(policy)) if policy else None)
         self._cohorts: Cohorts[Rewarded] = Cohorts(settings.cohort_size, settings.cohort_wait, self._judge_cohort)

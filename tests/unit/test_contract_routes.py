@@ -22,7 +22,13 @@ ROUTES = [route for contract in CONTRACTS for route in contract.routes.routes]
 
 @pytest.mark.parametrize("path", [route.path for route in ROUTES])
 def test_every_route_asks_for_the_token(path: str) -> None:
-    scope = {"type": "http", "path": path, "headers": [(b"host", b"localhost")], "client": ("10.0.0.1", 1)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [(b"host", b"localhost")],
+        "client": ("10.0.0.1", 1),
+    }
     refused = Doorkeeper(ServingConfig(), "secret").refused(scope)
     assert refused is not None and refused.status_code == 401
 

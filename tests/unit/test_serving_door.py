@@ -8,6 +8,7 @@ import json
 import pytest
 
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.calls import Call
 from genrm_rl.serving.door import Door, Doorkeeper, is_open
 from genrm_rl.serving.metrics import ServiceMetrics
@@ -29,7 +30,7 @@ def call(keeper: Doorkeeper, path: str = "/v1/judgments", client: str = "10.0.0.
         sent.append(message)
 
     pairs = [(name.encode(), value.encode()) for name, value in ({"host": "localhost:8000"} | headers).items()]
-    scope = {"type": "http", "path": path, "headers": pairs, "client": (client, 1234)}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": pairs, "client": (client, 1234)}
     asyncio.run(Door(inside, lambda: keeper)(scope, receive, send))
     sentence = json.loads(sent[1]["body"])["detail"] if len(sent) > 1 else ""
     return sent[0]["status"], sentence, dict(sent[0]["headers"])
@@ -95,6 +96,20 @@ def test_a_closed_door_says_when_to_come_again_and_calls_inside_are_counted() ->
     keeper.closed = "the service is stopping"
     status, sentence, headers = call(keeper)
     assert (status, sentence, headers[b"retry-after"]) == (503, "the service is stopping", b"1")
+
+
+def test_a_busy_judge_refuses_before_the_body_and_only_what_asks_for_judgments() -> None:
+    admission = Admission(ServingConfig(max_pending=8, retry_after=3), lambda pending: None)
+    keeper = Doorkeeper(ServingConfig(max_pending=8, retry_after=3), "", admission.busy)
+
+    async def with_pending(count: int) -> list[tuple]:
+        async with admission.room(count):
+            return await asyncio.to_thread(lambda: [call(keeper, path) for path in ("/v1/rewards", "/v1/judge")])
+
+    assert [status for status, *_ in asyncio.run(with_pending(7))] == [200, 200]
+    (status, sentence, headers), other = asyncio.run(with_pending(8))
+    assert (status, headers[b"retry-after"]) == (503, b"3") and "busy with 8 comparisons" in sentence
+    assert other[0] == 200 and call(keeper)[0] == 200
 
 
 def test_paths_below_a_prefix_are_the_same_paths() -> None:
