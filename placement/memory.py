@@ -17,6 +17,7 @@ LAYER_BYTES = 34  # activations of one layer, per token and hidden unit, 2-byte 
 LOGIT_BYTES = 4 + 4 + 2  # float32 logits, their gradient, and the output head's own copy
 RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
+BUCKET_PARAMETERS = 200_000_000  # whose gradients ZeRO reduces in one go, at most
 LIVE_PARAMETERS = 1e9  # that ZeRO-3 keeps gathered at most (DeepSpeed's stage3_max_live_parameters)
 
 
@@ -49,21 +50,24 @@ def effective_stage(config: LearnerConfig, workers: int) -> int:
 
 
 def trained_model(shape: ModelShape, config: LearnerConfig) -> Memory:
-    """One worker of a model that learns: weights, float32 gradients, AdamW's master weights and moments, activations.
+    """One worker of a model that learns: weights, float32 gradients, AdamW's moments, activations, and under ZeRO its
+    master weights (also of float32 weights, which it copies) and the bucket in which it reduces gradients.
 
-    ZeRO-3 shards the weights too, from loading on; ``gathered`` are the layers that are whole while they work.
+    ZeRO-3 shards the weights too, from loading on; ``gathered`` are the layers that are whole while they work, beside
+    the shards, also with one worker. `genrm-rl selftest learner_memory` holds this against a machine.
     """
     parameters, number = shape.parameters, NUMBER_BYTES[config.compute_format]
     workers = config.workers
     stage = effective_stage(config, workers)
     optimizer_parameters = _lora_parameters(shape, config.lora_rank) if config.lora_rank else parameters
-    states = optimizer_parameters * (12 if number == 2 else 8) / (workers if stage >= 1 else 1)
+    states = optimizer_parameters * (12 if stage >= 1 or number == 2 else 8) / (workers if stage >= 1 else 1)
     gradients = optimizer_parameters * 4 / (workers if stage >= 2 else 1)
     offloaded = states if config.offload != "none" else 0.0
     parts = {
         **_weights(shape, config),
         "gradients": gradients,
         "optimizer": states - offloaded,
+        "bucket": min(optimizer_parameters, BUCKET_PARAMETERS) * number if stage >= 1 else 0.0,
         "activations": _activations(shape, config, number),
     }
     return Memory({name: amount / GIB for name, amount in parts.items()}, host=offloaded / GIB)
@@ -97,7 +101,7 @@ def sequences(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig, gpu
 
 def _weights(shape: ModelShape, config: LearnerConfig) -> dict[str, float]:
     whole = shape.parameters * NUMBER_BYTES[config.compute_format]
-    if config.zero_stage < 3 or config.workers == 1:
+    if config.zero_stage < 3:
         return {"weights": whole, "gathered": 0.0}
     live = min(LIVE_PARAMETERS, shape.parameters) * NUMBER_BYTES[config.compute_format]
     return {"weights": whole / config.workers, "gathered": live}

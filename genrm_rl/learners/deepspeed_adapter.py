@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
-from placement.memory import effective_stage
+from placement.memory import BUCKET_PARAMETERS, effective_stage
 
 # DeepSpeed warns on every import when it has to find out by itself that there is no GPU.
 if not torch.cuda.is_available():
@@ -61,7 +61,7 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
     stage = effective_stage(config, workers)
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": stage >= 2 and config.gpus_per_worker > 0}
     if stage:
-        bucket = max(1, min(parameters, 200_000_000))
+        bucket = max(1, min(parameters, BUCKET_PARAMETERS))
         zero |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
     if config.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}

@@ -44,7 +44,7 @@ def learner_memory(place: Place) -> Figures:
     _, length, budget = SIZES[device]
     config = learner_config(place.machine, zero_stage=3, tokens_per_microbatch=budget)
     model = model_of(place, shape, config)
-    examples = random_examples(model, [length] * (2 * budget // length), target_share=1.0)
+    examples = random_examples(model, [length] * (budget // length), target_share=1.0)
     with peak(device) as found:
         learner = Learner(model, config)
         for _ in range(2):

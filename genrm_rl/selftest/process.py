@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from genrm_rl.selftest.checks import Check, CheckFailed, Figures, Finding, Place
+from genrm_rl.selftest.checks import ENVIRONMENT, Check, CheckFailed, Figures, Finding, Group, Place
 
 END_SECONDS = 30.0  # for a process whose checks are done: Ray and vLLM stop in it
 KILL_SECONDS = 5.0
@@ -34,8 +34,10 @@ def _one_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[F
     """Findings until all checks are done or one has ended the process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=([check.name for check in checks], place, str(log), theirs))
-    process.start()
+    group, names = checks[0].group, [check.name for check in checks]
+    process = context.Process(target=work, args=(group, names, place, str(log), theirs))
+    with environment(ENVIRONMENT.get(group, {})):
+        process.start()
     theirs.close()
     try:
         for check in checks:
@@ -48,6 +50,21 @@ def _one_process(checks: Sequence[Check], place: Place, log: Path) -> Iterator[F
         process.join(END_SECONDS)
     finally:
         end_tree(process)
+
+
+@contextmanager
+def environment(more: dict[str, str]) -> Iterator[None]:
+    """Inside, new processes get these variables too."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ |= more
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _finding(pipe: Connection, process: BaseProcess, check: Check) -> Finding | None:
@@ -81,15 +98,14 @@ def end_tree(process: BaseProcess) -> None:
     process.join(KILL_SECONDS)
 
 
-def work(names: Sequence[str], place: Place, log: str, pipe: Connection) -> None:
-    """Run checks in this process, its output in ``log``, and send a :class:`Finding` for each."""
+def work(group: Group, names: Sequence[str], place: Place, log: str, pipe: Connection) -> None:
+    """Run checks of a group in this process, its output in ``log``, and send a :class:`Finding` for each."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(descriptor, number)
     left = list(names)
-    learner = left[0].startswith("learner_")
     try:
-        with _learner_checks(place) if learner else _engine_checks(place) as call:
+        with _engine_checks(place) if group == "engine" else _learner_checks(place) as call:
             while left:
                 print(f"== {left[0]}", flush=True)
                 pipe.send(_tried(left[0], call))
