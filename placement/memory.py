@@ -14,7 +14,8 @@ from placement.shapes import ModelShape
 
 GIB = 2**30
 LAYER_BYTES = 34  # activations of one layer, per token and hidden unit, 2-byte numbers
-LOGIT_BYTES = 4 + 4 + 2  # float32 logits, their gradient, and the output head's own copy
+LOGIT_BYTES = 16  # of one logit: the head's own copy, float32, and what the log-probabilities' backward pass keeps
+LOGIT_PIECE = 1 << 26  # logits that a learner has at once
 RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
 BUCKET_PARAMETERS = 200_000_000  # whose gradients ZeRO reduces in one go, at most
@@ -77,7 +78,7 @@ def frozen_model(shape: ModelShape, config: LearnerConfig) -> Memory:
     """One worker of a reference: its weights, and one layer's activations with the logits."""
     number = NUMBER_BYTES[config.compute_format]
     layer = config.tokens_per_microbatch * shape.hidden * LAYER_BYTES * number / 2
-    logits = config.tokens_per_microbatch * shape.vocabulary * LOGIT_BYTES / 2
+    logits = _logits(shape, config) / 2
     parts = _weights(shape, config) | {"activations": layer + logits}
     return Memory({name: amount / GIB for name, amount in parts.items()})
 
@@ -113,7 +114,11 @@ def _activations(shape: ModelShape, config: LearnerConfig, number: int) -> float
     kept = (
         tokens * shape.hidden * number * shape.layers + layer if config.gradient_checkpointing else layer * shape.layers
     )
-    return kept + tokens * shape.vocabulary * LOGIT_BYTES
+    return kept + _logits(shape, config)
+
+
+def _logits(shape: ModelShape, config: LearnerConfig) -> float:
+    return min(config.tokens_per_microbatch * shape.vocabulary, LOGIT_PIECE) * LOGIT_BYTES
 
 
 def _lora_parameters(shape: ModelShape, rank: int) -> int:

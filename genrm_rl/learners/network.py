@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.attention import VARLEN, choose_attention
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
+from placement.memory import LOGIT_PIECE
 
+# Gemma caps its logits; Granite, Cohere and Falcon-H1 scale theirs.
+AFTER_THE_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
 HeadKind = Literal["language", "score", "points"]
 
 
@@ -84,8 +89,47 @@ class TrainedNetwork(nn.Module):
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
             return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None
+        read = partial(self._read, temperature=temperature, entropy=entropy, top_k=top_k, exact=exact)
+        rows = max(1, LOGIT_PIECE // self.language.config.vocab_size)
+        if len(take_N) <= rows or not head_is_last(self.language.config):
+            return read(lambda: self._logits(kwargs, take_N), targets_N, support_NK)
+        hidden_NH = self.language.get_decoder()(**kwargs).last_hidden_state.flatten(0, 1)[take_N]
+        return self._in_pieces(read, hidden_NH, targets_N, support_NK, rows)
+
+    def _in_pieces(
+        self,
+        read: Callable[..., tuple[torch.Tensor | None, ...]],
+        hidden_NH: torch.Tensor,
+        targets_N: torch.Tensor,
+        support_NK: torch.Tensor | None,
+        rows: int,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """What ``read`` finds, of ``rows`` positions at a time: their logits are made again in the backward pass, so
+        that never more of them exist at once. 16k positions of a vocabulary of 128k would be 32 GB otherwise."""
+        head = self.language.get_output_embeddings()
+
+        def piece(part: slice) -> tuple[torch.Tensor | None, ...]:
+            support = None if support_NK is None else support_NK[part]
+            return read(lambda: head(hidden_NH[part]), targets_N[part], support)
+
+        parts = (slice(start, start + rows) for start in range(0, len(hidden_NH), rows))
+        columns = zip(*(checkpoint(piece, part, use_reentrant=False) for part in parts), strict=True)
+        return tuple(None if column[0] is None else torch.cat(column) for column in columns)
+
+    def _read(
+        self,
+        logits: Callable[[], torch.Tensor],
+        targets_N: torch.Tensor,
+        support_NK: torch.Tensor | None,
+        *,
+        temperature: float,
+        entropy: bool,
+        top_k: int,
+        exact: bool,
+    ) -> tuple[torch.Tensor | None, ...]:
+        """The five results of :meth:`forward` at N positions, from their logits [N, V]."""
         with self._exact_head() if exact or self.points is not None else nullcontext():
-            logits_NV = self._logits(kwargs, take_N)
+            logits_NV = logits()
         if self.points is not None:
             return expected_points(logits_NV, self.points), None, None, None, None
         if temperature != 1.0:
@@ -121,6 +165,11 @@ class TrainedNetwork(nn.Module):
         first = int(column_N.min())
         logits_RKV = self.language(**kwargs, logits_to_keep=width - first).logits
         return logits_RKV[take_N // width, column_N - first]
+
+
+def head_is_last(config: Any) -> bool:
+    """True if a model's logits are what its output head gives; some scale or cap them afterwards."""
+    return all(getattr(config, name, None) in (None, 1, 1.0) for name in AFTER_THE_HEAD)
 
 
 def expected_points(logits_NV: torch.Tensor, points: PointTokens) -> torch.Tensor:

@@ -85,6 +85,13 @@ CHECKS = (
         "plan with more room (learner.tokens_per_microbatch halves the activations), and report the figures",
     ),
     Check(
+        "learner_logits",
+        "memory",
+        240,
+        "a step over 16k tokens with a vocabulary of 128k takes less than 4 GB",
+        "set learner.tokens_per_microbatch lower, and report the figures",
+    ),
+    Check(
         "learner_parity",
         "learner",
         240,

@@ -17,7 +17,15 @@ from genrm_rl.learners.benchmark import PlainLoop, learner_ratio, random_example
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.objectives import SupervisedTokens
 from genrm_rl.selftest.checks import CheckFailed, Figures, Machine, Place
-from genrm_rl.selftest.random_model import LLAMA_1B, LLAMA_8B, SMALL, flops_per_token, random_model
+from genrm_rl.selftest.random_model import (
+    CONTEXT,
+    LLAMA_1B,
+    LLAMA_8B,
+    SMALL,
+    WIDE_VOCABULARY,
+    flops_per_token,
+    random_model,
+)
 from placement.memory import GIB, trained_model
 from placement.shapes import TINY, ModelShape
 
@@ -25,6 +33,8 @@ STEPS = 5
 RATE = 1e-4
 LOSS_LIMITS = {"float32": 1e-4, "bfloat16": 2e-2}  # largest relative difference of a loss
 PEAK_LIMIT = 0.15  # of the prediction
+TOKENS = 16384  # of the step over a wide vocabulary
+MOST_BYTES = 4e9
 LOOK_SECONDS = 0.005
 CEILING_SIZES = {"cpu": 2048, "cuda": 8192}
 # Sequences of a step, tokens of each, tokens of a microbatch.
@@ -56,6 +66,21 @@ def learner_memory(place: Place) -> Figures:
     off = measured / predicted - 1
     if abs(off) > PEAK_LIMIT:
         raise CheckFailed(f"the peak was {100 * off:+.0f} % off its prediction (allowed: {PEAK_LIMIT:.0%})", figures)
+    return figures
+
+
+def learner_logits(place: Place) -> Figures:
+    """Peak of a step whose logits would be 32 GB if they all existed at once."""
+    config = learner_config(place.machine, tokens_per_microbatch=TOKENS)
+    model = model_of(place, WIDE_VOCABULARY, config)
+    examples = random_examples(model, [CONTEXT] * (TOKENS // CONTEXT), target_share=1.0)
+    with peak(place.machine.device) as found:
+        learner = Learner(model, config)
+        learner.step(examples, SupervisedTokens(), learning_rate=RATE)
+        learner.close()
+    figures: Figures = {"tokens": TOKENS, "vocabulary": WIDE_VOCABULARY.vocabulary, "peak_gb": found[0] / 1e9}
+    if found[0] > MOST_BYTES:
+        raise CheckFailed("the logits of a step take too much memory", figures)
     return figures
 
 

@@ -13,6 +13,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 CONTEXT = 4096
 # name, hidden, layers, heads, key-value heads, head dimension, intermediate, vocabulary, tied
 SMALL = ModelShape("30M", 512, 8, 8, 4, 64, 1408, 4096, tied=False)
+WIDE_VOCABULARY = ModelShape("wide", 64, 1, 1, 1, 64, 128, 128256, tied=True)
 LLAMA_1B = ModelShape("1B", 2048, 16, 32, 8, 64, 8192, 32000, tied=False)
 LLAMA_8B = ModelShape("8B", 4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 
