@@ -18,7 +18,7 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.skips import Skips
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.runtime.room import check_plan
+from genrm_rl.runtime.room import check_plan, on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
@@ -35,6 +35,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     if must_exist or rejudge:
         check_exists(config.run)
     check_plan(config)
+    config = on_this_machine(config, console)
     model = resolve_model(config.model)
     chat = ChatEncoder(load_tokenizer(model.path), config.sampling.chat_template_kwargs)
     room = config.model.max_context - config.sampling.max_tokens

@@ -25,6 +25,7 @@ from genrm_rl.judging.judge import Judge
 from genrm_rl.learners.probe_record import ProbeRecord, write_record
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.room import on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.tracking import open_sinks
@@ -35,6 +36,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
     bad."""
     if must_exist:
         check_exists(config.run)
+    config = on_this_machine(config, console)
     check_settings(config)
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)

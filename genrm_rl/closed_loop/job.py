@@ -16,7 +16,7 @@ from genrm_rl.closed_loop.turn import run_turn
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.models import resolve_model
-from genrm_rl.runtime.room import check_plan
+from genrm_rl.runtime.room import check_plan, on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import check_sinks
@@ -31,6 +31,7 @@ def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, 
     if must_exist or rejudge:
         check_exists(config.run)
     check_plan(config)
+    config = on_this_machine(config, console)
     with RunDirectory(config) as run:
         bench = Workbench(config, run, console, rejudge)
         finished = [turn for turn in range(1, config.turns + 1) if run.done(f"turn{turn}/stages/gate")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from rich.console import Console
+
 from genrm_rl.config import LearnerConfig, RolloutConfig, RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
@@ -12,6 +14,7 @@ from genrm_rl.runtime.session import logical_cpus
 from placement.check import check
 from placement.cluster_file import read_cluster
 from placement.roles import engine_bundle, plan
+from placement.sharing import JobT, gpus_of, on_one_gpu
 
 
 def on_a_cluster() -> bool:
@@ -26,6 +29,28 @@ def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
     problems = check(plan(config), read_cluster(config.run.cluster)).problems
     if problems:
         raise EnvironmentProblem(problems[0])
+
+
+def on_this_machine(config: JobT, console: Console) -> JobT:
+    """``config`` as a Ray of our own can run it: on a machine with one GPU its roles share that. Raises
+    EnvironmentProblem if they need more GPUs than there are: the last one would wait for ever."""
+    if on_a_cluster():
+        return config
+    import torch
+
+    here = torch.cuda.device_count()
+    settled = on_one_gpu(config) if here == 1 else config
+    if settled != config:
+        console.print("one GPU: engines, judge and learner each take a share of it", highlight=False)
+    for job in (settled.judge, settled.policy) if isinstance(settled, LoopConfig) else (settled,):
+        wanted = sum(gpus_of(job))
+        if here and wanted > here:
+            raise EnvironmentProblem(
+                f"engines, judge replicas and learners ask for {wanted:g} GPUs together, and this machine has {here}; "
+                "lower rollout.engines, serving.max_replicas or learner.workers, give each a share "
+                "(rollout.gpu_share, judge_rollout.gpu_share, learner.gpus_per_worker), or set RAY_ADDRESS to a cluster"
+            )
+    return settled
 
 
 def check_room(rollout: RolloutConfig, learner: LearnerConfig, models: int = 1) -> None:
