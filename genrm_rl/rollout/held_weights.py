@@ -41,7 +41,8 @@ class HeldWeights(SharedWeights):
 
             send_from_gpu(settings, self.tensors(), client, engines=len(engines), rank=rank)
 
-        in_phases(version, engines, from_memory if settings.weight_backend == "shared_memory" else from_gpu)
+        work = from_memory if settings.weight_backend == "shared_memory" else from_gpu
+        in_phases(version, engines, work, settings.tensor_parallel)
 
 
 @contextmanager

@@ -39,10 +39,11 @@ class WeightHolder(Protocol):
 
 
 class EngineSyncClient:
-    """vLLM's control-plane client (four methods) over all engines at once; remembers the phase for error messages."""
+    """vLLM's control-plane client (four methods) over all engines at once; remembers the phase for error messages.
+    ``tensor_parallel`` is the number of GPUs, hence of NCCL ranks, of each engine."""
 
-    def __init__(self, actors: Sequence[ActorHandle], version: str) -> None:
-        self._actors, self._version = list(actors), version
+    def __init__(self, actors: Sequence[ActorHandle], version: str, tensor_parallel: int = 1) -> None:
+        self._actors, self._version, self._tensor_parallel = list(actors), version, tensor_parallel
         self.phase = "pause"
 
     def call(self, phase: str, method: str, *arguments: Any) -> list[Any]:
@@ -56,8 +57,9 @@ class EngineSyncClient:
         return ray.get([getattr(actor, method).remote(*each) for actor, each in calls], timeout=RPC_SECONDS)
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Phase 1."""
-        self.call("init", "init_weight_transfer_engine", init_info)
+        """Phase 1. vLLM's trainer knows of one engine; here each gets NCCL ranks of its own."""
+        infos = rank_offsets(init_info, len(self._actors), self._tensor_parallel)
+        self.call_each("init", "init_weight_transfer_engine", [(info,) for info in infos])
 
     def start_weight_update(self) -> None:
         """Phase 2."""
@@ -72,9 +74,19 @@ class EngineSyncClient:
         self.call("finish", "finish_weight_update", weight_version or self._version)
 
 
-def in_phases(version: str, engines: Sequence[ActorHandle], work: Callable[[EngineSyncClient], None]) -> None:
+def rank_offsets(init_info: dict[str, Any], engines: int, tensor_parallel: int) -> list[dict[str, Any]]:
+    """``init_info`` for every engine. Where it names ranks (``rank_offset``; the trainer is rank 0), engine i gets
+    those from 1 + i * ``tensor_parallel`` on: two workers of one rank would wait for each other for ever."""
+    if "rank_offset" not in init_info:
+        return [init_info] * engines
+    return [init_info | {"rank_offset": 1 + index * tensor_parallel} for index in range(engines)]
+
+
+def in_phases(
+    version: str, engines: Sequence[ActorHandle], work: Callable[[EngineSyncClient], None], tensor_parallel: int = 1
+) -> None:
     """Run ``work``; what goes wrong in it becomes a PublicationError with the phase, but for an engine's death."""
-    client = EngineSyncClient(engines, version)
+    client = EngineSyncClient(engines, version, tensor_parallel)
     try:
         work(client)
     except ENGINE_GONE:
