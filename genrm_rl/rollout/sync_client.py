@@ -66,8 +66,10 @@ class EngineSyncClient:
         self.call("start", "start_weight_update")
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
-        """Phase 3."""
-        self.call("update", "update_weights", update_info)
+        """Phase 3. Handles of GPU memory travel as plain data."""
+        from genrm_rl.rollout.gpu_handles import plain_update
+
+        self.call("update", "update_weights", plain_update(update_info))
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Phase 4."""

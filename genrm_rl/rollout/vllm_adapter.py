@@ -28,7 +28,13 @@ from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
-from genrm_rl.rollout.vllm_adapter_process import WORKER_EXTENSION, end_children, executor_class, process_tree
+from genrm_rl.rollout.vllm_adapter_process import (
+    WORKER_BACKENDS,
+    WORKER_EXTENSION,
+    end_children,
+    executor_class,
+    process_tree,
+)
 from genrm_rl.runtime.object_store import fetch
 
 CPU_BLOCK = 32  # tokens
@@ -54,7 +60,9 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         block_size=CPU_BLOCK if on_cpu else None,
         distributed_executor_backend=executor_class(settings),
         worker_extension_cls=WORKER_EXTENSION,
-        weight_transfer_config=WeightTransferConfig(backend=settings.weight_backend),
+        weight_transfer_config=WeightTransferConfig(
+            backend=WORKER_BACKENDS.get(settings.weight_backend, settings.weight_backend)
+        ),
         logprobs_mode="raw_logprobs" if settings.logprobs_of == "model" else "processed_logprobs",
         enable_chunked_prefill=False if on_cpu else None,
         max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,

@@ -17,12 +17,16 @@ from vllm.v1.executor.uniproc_executor import UniProcExecutor
 from genrm_rl.rollout.settings import EngineSettings
 
 WORKER_EXTENSION = "genrm_rl.rollout.vllm_adapter_process.WorkerExtension"
-SHARED_MEMORY = "shared_memory"
+# Engines of this project by the name under which vLLM's workers know them.
+WEIGHT_ENGINES = {
+    "shared_memory": "SharedMemoryWeightTransferEngine",
+    "plain_ipc": "PlainHandlesWeightTransferEngine",
+}
+WORKER_BACKENDS = {"ipc": "plain_ipc"}  # of `rollout.weight_backend`, where the worker's end has another name
 
-if SHARED_MEMORY not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine(
-        SHARED_MEMORY, "genrm_rl.rollout.vllm_adapter_weights", "SharedMemoryWeightTransferEngine"
-    )
+for name, engine in WEIGHT_ENGINES.items():
+    if name not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(name, "genrm_rl.rollout.vllm_adapter_weights", engine)
 
 
 class WorkerExtension:

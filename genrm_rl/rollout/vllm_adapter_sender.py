@@ -10,6 +10,7 @@ from vllm.distributed.weight_transfer import WeightTransferTrainerFactory
 from vllm.distributed.weight_transfer.base import ParamMeta, TrainerInitInfo, VLLMWeightSyncClient, WeightSource
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+from vllm.distributed.weight_transfer.packed_tensor import DEFAULT_PACKED_BUFFER_SIZE_BYTES
 
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.rollout.settings import EngineSettings
@@ -52,7 +53,9 @@ def send_from_gpu(
         )
     info: TrainerInitInfo
     if settings.weight_backend == "ipc":
-        info = IPCTrainerInitInfo(rank=rank, packed=True)
+        # Every tensor must fit the buffer that the chunks pass through; an embedding of 8B models is above 1 GiB.
+        buffer = max(DEFAULT_PACKED_BUFFER_SIZE_BYTES, *(tensor.nbytes for tensor in tensors.values()))
+        info = IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=buffer)
     else:
         info = NCCLTrainerInitInfo(
             rank=rank,

@@ -1,4 +1,4 @@
-"""The receiving end of `shared_memory` weight updates, inside vLLM's worker (vLLM's own engine interface)."""
+"""The receiving end of `shared_memory` and `ipc` weight updates, inside vLLM's worker (vLLM's own engine interface)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
+from vllm.distributed.weight_transfer.ipc_engine import IPCWeightTransferEngine
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.model_loader.mtp_validation import disable_mtp_completeness_check
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
+from genrm_rl.rollout.gpu_handles import with_arguments
 from genrm_rl.rollout.segments import map_segment
 from genrm_rl.rollout.shared_weights import view_tensor
 
@@ -82,6 +84,14 @@ class SharedMemoryWeightTransferEngine(WeightTransferEngine[SharedMemoryInitInfo
 
     def shutdown(self) -> None:
         """Nothing is held between updates."""
+
+
+class PlainHandlesWeightTransferEngine(IPCWeightTransferEngine):
+    """vLLM's own, for handles that came as plain data (:mod:`genrm_rl.rollout.gpu_handles`)."""
+
+    def update_weights(self, update_info: dict) -> None:
+        """Load one chunk."""
+        super().update_weights(with_arguments(update_info))
 
 
 def tied_heads(model: torch.nn.Module) -> list[ParallelLMHead]:
