@@ -21,6 +21,14 @@ def test_checks_of_one_process_stay_together_and_in_order():
     assert all(len({check.group for check in group}) == 1 for group in groups)
 
 
+def test_every_check_has_its_function():
+    from genrm_rl.selftest import engine_checks, learner_checks, publication_checks
+
+    known = {**vars(engine_checks), **vars(publication_checks)}
+    for check in CHECKS:
+        assert callable((known if check.group == "engine" else vars(learner_checks))[check.name])
+
+
 @pytest.mark.parametrize(("gpus", "refused"), [(0, {1, 2}), (1, {2}), (2, set())])
 def test_a_check_without_its_device_is_refused_with_both_numbers(gpus, refused):
     machine = Machine(gpus)
