@@ -24,7 +24,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from genrm_rl.errors import ModelError
-from genrm_rl.rollout.errors import EngineProcessDied
+from genrm_rl.rollout.engine_output import start_failure
+from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
@@ -127,10 +128,14 @@ class VllmEngine:
 
     async def start(self) -> EngineReport:
         """Start vLLM's processes and load the model, in a thread: that takes minutes for a large model, in which the
-        loop answers health checks. Raises ModelError for weights that compute no numbers."""
+        loop answers health checks. Raises EngineLostError with the cause if vLLM does not start, and ModelError for
+        weights that compute no numbers."""
         begun = time.perf_counter()
         await asyncio.to_thread(fetch, self._settings.model_path)
-        self._llm = await asyncio.to_thread(bare_llm, self._settings)
+        try:
+            self._llm = await asyncio.to_thread(bare_llm, self._settings)
+        except Exception as error:  # a bare RuntimeError; vLLM's process has written why
+            raise EngineLostError(start_failure(self._index, error)) from error
         await self._check_numbers()
         return await self.report(seconds=time.perf_counter() - begun)
 

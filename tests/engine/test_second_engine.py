@@ -57,3 +57,14 @@ def test_weights_that_are_no_numbers_end_the_start_in_one_sentence(
         EnginePool(broken, rollout_config(), MODEL, device="cpu").wait_until_ready()
     sentence = str(refused.value.cause)
     assert str(broken) in sentence and "not finite numbers in float32" in sentence and "copy them again" in sentence
+
+
+def test_an_engine_that_can_not_start_says_why(ray_for_engines: None, tiny_models: TinyModels) -> None:
+    """vLLM's own process knows the cause, and only says to look above."""
+    with pytest.raises(EngineLostError) as refused:
+        EnginePool(tiny_models.base, rollout_config(kv_cache_gib=1e-6), MODEL, device="cpu").wait_until_ready()
+    sentence = str(refused.value.cause)
+    assert sentence.startswith("engine 0 did not start: ValueError") and "KV cache" in sentence
+    kept = Path(sentence.rpartition(" ")[2])
+    assert "Traceback" in kept.read_text(encoding="utf-8")
+    kept.unlink()
