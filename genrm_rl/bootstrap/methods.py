@@ -67,9 +67,8 @@ def fit_direct(workshop: Workshop) -> Judge:
     """GenRM without reasoning: next-token training on the one verdict token (Eq. 7), both orders of every pair."""
     examples = direct_examples(workshop.splits.train, workshop.encoder)
     file = workshop.examples_stage("methods/genrm_direct/round1/examples", list(examples), {})
-    checkpoint = workshop.fit_stage(
-        "methods/genrm_direct/round1/checkpoint", "genrm_direct", "direct", file, workshop.base
-    )
+    stage = "methods/genrm_direct/round1/checkpoint"
+    checkpoint = workshop.fit_stage(stage, "genrm_direct", "direct", file, workshop.base, held_out=direct_examples)
     return Judge("genrm_direct", "generative", checkpoint, "genrm_direct-1", "direct", 1)
 
 
@@ -79,17 +78,22 @@ def fit_points(workshop: Workshop) -> Judge:
     examples = points_examples(workshop.splits.train, workshop.encoder)
     file = workshop.examples_stage("methods/genrm_points/round1/examples", list(examples), {"prompt_hash": words})
     checkpoint = workshop.fit_stage(
-        "methods/genrm_points/round1/checkpoint", "genrm_points", "points", file, workshop.base, points=points
+        "methods/genrm_points/round1/checkpoint",
+        "genrm_points",
+        "points",
+        file,
+        workshop.base,
+        points=points,
+        held_out=points_examples,
     )
     return Judge("genrm_points", "points", checkpoint, "genrm_points-1", None, 1)
 
 
 def fit_reward_model(method: Method, workshop: Workshop) -> Judge:
     """Bradley-Terry (Eq. 1-2) or a PairRM-style classifier, from the same base and the same pairs."""
-    if method == "bradley_terry":
-        examples: list = list(bradley_terry_examples(workshop.splits.train, workshop.encoder))
-    else:
-        examples = list(pairrm_examples(workshop.splits.train, workshop.encoder))
+    made = bradley_terry_examples if method == "bradley_terry" else pairrm_examples
+    examples = made(workshop.splits.train, workshop.encoder)
     file = workshop.examples_stage(f"methods/{method}/round1/examples", examples, {})
-    checkpoint = workshop.fit_stage(f"methods/{method}/round1/checkpoint", method, method, file, workshop.base)
+    stage = f"methods/{method}/round1/checkpoint"
+    checkpoint = workshop.fit_stage(stage, method, method, file, workshop.base, held_out=made)
     return Judge(method, "bradley_terry" if method == "bradley_terry" else "pairrm", checkpoint, f"{method}-1", None, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,9 +74,11 @@ class Workshop:
         start: Judge,
         *,
         points: PointTokens | None = None,
+        held_out: Callable[[Iterable[PreferencePair], JudgeEncoder], list[Example]] | None = None,
     ) -> Path:
         """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker
-        included). ``points`` are the numbers of the objective of that name.
+        included). ``points`` are the numbers of the objective of that name; ``held_out`` makes the gate's pairs into
+        examples, on which the fit is measured if its settings ask for it.
 
         The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
         """
@@ -85,6 +88,10 @@ class Workshop:
         output = self.run.path / stage
         name = stage.removeprefix("methods/").removesuffix("/checkpoint")
         if not is_complete(output):
+            measured = None
+            if held_out is not None and fit_of(self.config, method).evaluate_every:
+                pairs = held_out(self.splits.gate, self.encoder)
+                measured = self.examples_stage(stage.removesuffix("checkpoint") + "held_out", pairs, {})
             result = fit(
                 FitSpec(
                     objective=objective,
@@ -99,6 +106,7 @@ class Workshop:
                     data_hashes={examples.name: file_hash(examples)},
                     name=name,
                     points=points,
+                    held_out_path=measured,
                 )
             )
             for row in result.history:

@@ -236,11 +236,20 @@ class FitConfig(Section):
         0.0, "share of the folded margin's logistic loss in direct GenRM; the rest is Eq. 7", unit="share", ge=0, le=1
     )
     nll_coefficient: float = setting(0.0, "weight of the NLL anchor on the chosen trace in DPO", ge=0)
+    evaluate_every: int = setting(
+        0,
+        "optimizer steps between measurements of the loss on the gate's pairs; the best weights are the result (judges "
+        "that learn from pairs, not from traces). 0: the last weights, nothing is measured",
+        unit="steps",
+        ge=0,
+    )
 
     def unused_by(self, objective: str) -> str | None:
         """The setting that is not 0 although the loss of ``objective`` has no such term, if there is one."""
         if self.label_smoothing and objective == "sft":
             return "label_smoothing"
+        if self.evaluate_every and objective in ("sft", "dpo"):
+            return "evaluate_every"
         if self.folded_margin and objective != "direct":
             return "folded_margin"
         return "nll_coefficient" if self.nll_coefficient and objective != "dpo" else None

@@ -152,12 +152,16 @@ def read_events(file: Path) -> list[dict[str, Any]]:
 
 
 def merged_history(state_dir: Path) -> list[dict[str, Any]]:
-    """One row per optimizer step over all attempts; a step that was repeated after a restart counts once, the last."""
+    """One row per optimizer step over all attempts, with what was measured after it; a step that was repeated after a
+    restart counts once, the last."""
     rows: dict[int, dict[str, Any]] = {}
     for file in event_files(state_dir):
         for event in read_events(file):
+            facts = {key: value for key, value in event.items() if key not in ("type", "time")}
             if event["type"] == "step":
-                rows[event["step"]] = {key: value for key, value in event.items() if key not in ("type", "time")}
+                rows[event["step"]] = facts
+            elif event["type"] == "evaluation":  # after its step
+                rows[event["step"]] |= facts
     return [rows[step] for step in sorted(rows)]
 
 

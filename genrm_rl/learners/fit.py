@@ -26,7 +26,7 @@ from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.events import FitEvents, FitProgress
 from genrm_rl.learners.examples import file_hash, read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
-from genrm_rl.models.inspection import inspect_directory
+from genrm_rl.models.inspection import ModelFacts, inspect_directory
 from genrm_rl.runtime.object_store import stored
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest, remove_tree
 from placement.roles import learner_bundle
@@ -62,6 +62,7 @@ class FitSpec:
     data_hashes: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     points: PointTokens | None = None  # of the objective `points`
+    held_out_path: str | Path | None = None  # examples that `fit.evaluate_every` measures the loss on
 
     @property
     def title(self) -> str:
@@ -80,6 +81,8 @@ class FitSpec:
         }
         if self.points is not None:
             facts["points"] = asdict(self.points)
+        if self.held_out_path is not None:
+            facts["held_out"] = file_hash(self.held_out_path)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def state_dir(self) -> Path:
@@ -163,12 +166,19 @@ def check_fit(spec: FitSpec) -> None:
     unused = spec.fit.unused_by(spec.objective)
     if unused:
         raise ConfigError(f"objective {spec.objective} has no {unused}; leave it at 0")
+    if spec.fit.evaluate_every and spec.held_out_path is None:
+        raise ConfigError("evaluate_every measures on held-out examples, and this fit has none; set it to 0")
     facts = inspect_directory(Path(spec.model_dir))
-    examples = read_examples(spec.examples_path)
-    check_objective_fits(spec.objective, examples, str(spec.examples_path))
+    for path in filter(None, (spec.examples_path, spec.held_out_path)):
+        _check_examples(spec, path, facts)
+
+
+def _check_examples(spec: FitSpec, path: str | Path, facts: ModelFacts) -> None:
+    examples = read_examples(path)
+    check_objective_fits(spec.objective, examples, str(path))
     longest = facts.max_position
     for index, example in enumerate(examples):
-        where = f"{spec.examples_path}: example {index} ({example.id or 'no id'})"
+        where = f"{path}: example {index} ({example.id or 'no id'})"
         for ids in sequences(example):
             if max(ids) >= facts.vocab_size or min(ids) < 0:
                 raise DataError(
@@ -257,7 +267,8 @@ def _finished(spec: FitSpec, output: Path) -> FitResult:
 
 def _absolute(spec: FitSpec) -> FitSpec:
     """Ray Train changes the workers' working directory."""
-    paths = {name: str(Path(getattr(spec, name)).resolve()) for name in ("model_dir", "examples_path", "output_dir")}
+    names = ("model_dir", "examples_path", "output_dir", *(("held_out_path",) if spec.held_out_path else ()))
+    paths = {name: str(Path(getattr(spec, name)).resolve()) for name in names}
     return FitSpec(**{**spec.__dict__, **paths, "data_hashes": dict(spec.data_hashes)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genrm_rl.errors import GenRMError, TrainingError
+from genrm_rl.learners.best_weights import BestWeights, is_due, published
 from genrm_rl.learners.events import EventWriter, merged_history
 from genrm_rl.learners.examples import Example, read_examples
 from genrm_rl.learners.layout import check_layout, state_layout
-from genrm_rl.learners.objectives import HEAD_KIND, PairLogprobs, ReferencedPair, build_objective
+from genrm_rl.learners.objectives import HEAD_KIND, Objective, PairLogprobs, ReferencedPair, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 from genrm_rl.learners.skips import Skips
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.object_store import fetch, light
-from genrm_rl.runtime.storage import is_complete, publish_directory, read_manifest, remove_tree, write_atomic
+from genrm_rl.runtime.storage import is_complete, read_manifest, remove_tree, write_atomic
 
 if TYPE_CHECKING:
     from genrm_rl.learners.fit import FitSpec
@@ -70,6 +72,7 @@ class FitRun:
     def __init__(self, spec: FitSpec, state_dir: Path, events: EventWriter | None, clock: Clock) -> None:
         self.spec, self.state_dir, self.events, self.clock = spec, state_dir, events, clock
         self.attempt = events.attempt if events is not None else 0
+        self.best = BestWeights(state_dir, spec.model_dir)
 
     def run(self) -> None:
         """From the model on disk to the published checkpoint."""
@@ -77,6 +80,7 @@ class FitRun:
         with clock.phase("imports"), without_collections():
             from genrm_rl.learners.learner import Learner
         examples: Sequence[Example] = read_examples(spec.examples_path)
+        held_out: Sequence[Example] = read_examples(spec.held_out_path) if spec.held_out_path else []
         batches = batch_indices(len(examples), epochs=spec.fit.epochs, batch_size=spec.fit.batch_size, seed=spec.seed)
         self._event("start", total_steps=len(batches), examples=len(examples), pids=_all_pids())
         with clock.phase("load"):
@@ -93,6 +97,7 @@ class FitRun:
             folded_margin=spec.fit.folded_margin,
         )
         first = self._restore(learner)
+        self.best.restore()
         skips = Skips(spec.learner.max_skipped)
         clock.seconds["start"] = time.time() - clock.called - clock.seconds["reference"]
         for step in range(first, len(batches)):
@@ -101,6 +106,9 @@ class FitRun:
                 metrics = learner.step(batch, objective, learning_rate=self._learning_rate(step, len(batches)))
             self._event("step", **step_row(step, metrics))
             skips.see(metrics, f"step {step} of the fit")
+            if is_due(spec.fit.evaluate_every, step, len(batches)):
+                with clock.phase("evaluate"):
+                    self._evaluate(learner, objective, held_out, step)
             if self._checkpoint_due(step, len(batches)):
                 with clock.phase("checkpoint"):
                     self._checkpoint(learner, step)
@@ -137,6 +145,12 @@ class FitRun:
             ReferencedPair(pair, float(row[0]), float(row[1])) for pair, row in zip(examples, reference_B2, strict=True)
         ]
 
+    def _evaluate(self, learner: Learner, objective: Objective, held_out: Sequence[Any], step: int) -> None:
+        """Measure the loss on held-out examples; the best weights are kept."""
+        loss, metrics = learner.evaluate(held_out, objective)
+        self._event("evaluation", step=step, **held_out_row(loss, metrics))
+        self.best.see(learner, step, loss)
+
     def _checkpoint_due(self, step: int, total: int) -> bool:
         every = self.spec.learner.checkpoint_every
         return every > 0 and (step + 1) % every == 0 and step + 1 < total
@@ -167,7 +181,10 @@ class FitRun:
         spec, manifest = self.spec, self._manifest(steps) if self.events is not None else {}
         with published(learner, Path(spec.output_dir), manifest) as directory:
             started = time.perf_counter()
-            learner.save(directory, spec.model_dir)
+            if not self.best.facts:
+                learner.save(directory, spec.model_dir)
+            elif self.events is not None:
+                self.best.copy_to(directory)
             if self.events is not None:
                 write_jsonl(directory / "fit_history.jsonl", merged_history(self.state_dir))
                 self.clock.seconds["save"] = time.perf_counter() - started
@@ -196,34 +213,23 @@ class FitRun:
             "skipped_steps": sum("skipped" in row for row in history),
             "final_loss": next(row["loss"] for row in reversed(history) if "loss" in row),
             "restarts": self.attempt - 1,
-        }
+        } | self.best.facts
 
     def _event(self, type: str, **facts: Any) -> None:
         if self.events is not None:
             self.events.write(type, **facts)
 
 
-@contextmanager
-def published(learner: Learner, target: Path, manifest: dict[str, Any]) -> Iterator[Path]:
-    """``publish_directory`` for all workers: worker 0 opens and completes it, every worker may write inside."""
-    import torch.distributed as dist
-
-    if learner.rank == 0:
-        with publish_directory(target, manifest) as directory:
-            dist.broadcast_object_list([str(directory)])
-            yield directory
-            dist.barrier()
-    else:
-        name = [None]
-        dist.broadcast_object_list(name)
-        yield Path(str(name[0]))
-        dist.barrier()
-    dist.barrier()
-
-
 def complete_states(state_dir: Path) -> list[Path]:
     """Checkpoints inside a fit that carry their completion marker, oldest first."""
     return sorted(path for path in state_dir.glob("step-*") if is_complete(path))
+
+
+def held_out_row(loss: float, metrics: dict[str, float]) -> dict[str, float]:
+    """Of an evaluation, under names of their own in the history; a loss that is no number is only said to be none."""
+    if not math.isfinite(loss):
+        return {"held_out_skipped": 1}
+    return {f"held_out_{name}": value for name, value in ({"loss": loss} | metrics).items()}
 
 
 def step_row(step: int, metrics: StepMetrics) -> dict[str, Any]:

@@ -92,6 +92,29 @@ class Learner:
         """
         started = time.perf_counter()
         self.engine.module.train()
+        loss, metrics, tokens = self._losses(batch, objective, self.engine.backward)
+        grad_norm = self.engine.step(learning_rate, skip=not math.isfinite(loss))
+        return StepMetrics(
+            loss=loss,
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
+            tokens=tokens,
+            seconds=time.perf_counter() - started,
+            metrics=metrics,
+            applied=math.isfinite(loss) and math.isfinite(grad_norm),
+        )
+
+    @torch.no_grad()
+    def evaluate(self, batch: Sequence[Any], objective: Objective) -> tuple[float, dict[str, float]]:
+        """Loss and metrics of ``batch`` as :meth:`step` would find them; nothing is learned from it."""
+        self.engine.module.eval()
+        loss, metrics, _ = self._losses(batch, objective, lambda _: None)
+        return loss, metrics
+
+    def _losses(
+        self, batch: Sequence[Any], objective: Objective, learn: Callable[[torch.Tensor], None]
+    ) -> tuple[float, dict[str, float], int]:
+        """Loss and metrics of the global batch, and its tokens; ``learn`` gets the loss of every microbatch."""
         segments = [objective.segments(example) for example in batch]
         sizes = [[len(segment.token_ids) for segment in parts] for parts in segments]
         totals = objective.totals(batch)
@@ -106,21 +129,13 @@ class Learner:
                 sums += torch.stack([loss.detach(), *(values[name] for name in objective.metrics)]).double().cpu()
             else:
                 loss = self._empty_loss()
-            self.engine.backward(loss)
+            learn(loss)
         loss_sum, *metric_sums = self._reduce(sums)
-        grad_norm = self.engine.step(learning_rate, skip=not math.isfinite(loss_sum))
-        return StepMetrics(
-            loss=loss_sum / self.workers,
-            grad_norm=grad_norm,
-            learning_rate=learning_rate,
-            tokens=sum(map(sum, sizes)),
-            seconds=time.perf_counter() - started,
-            metrics={
-                name: value / totals[total]
-                for (name, total), value in zip(objective.metrics.items(), metric_sums, strict=True)
-            },
-            applied=math.isfinite(loss_sum) and math.isfinite(grad_norm),
-        )
+        metrics = {
+            name: value / totals[total]
+            for (name, total), value in zip(objective.metrics.items(), metric_sums, strict=True)
+        }
+        return loss_sum / self.workers, metrics, sum(map(sum, sizes))
 
     @torch.no_grad()
     def logprobs(

@@ -49,6 +49,13 @@ def undisturbed(spec, ray_cluster):
     return fit(spec, show=False)
 
 
+def contradicted(pair: PairExample) -> PairExample:
+    """The other way round."""
+    return PairExample(
+        pair.rejected_ids, pair.rejected_prompt_length, pair.chosen_ids, pair.chosen_prompt_length, pair.id
+    )
+
+
 def curve(result) -> list[float]:
     return [row["loss"] for row in result.history]
 
@@ -210,3 +217,22 @@ def test_bad_inputs_are_refused_before_anything_starts(spec, tmp_path, tiny_mode
     (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:-9])
     assert "cut off" in attempt(model_dir=broken)
     assert not started and not is_complete(tmp_path / "out")
+
+
+@pytest.mark.drill
+def test_the_weights_that_did_best_on_held_out_pairs_are_the_result(spec, ray_cluster, tmp_path):
+    """Training pairs of one half, held-out pairs that contradict them: the sooner it stops, the better."""
+    write_examples(tmp_path / "held_out.parquet", [contradicted(pair) for pair in Maker().pairs(16)])
+    settings = FitConfig(learning_rate=3e-4, batch_size=8, epochs=1)
+    plain = replace(spec, objective="bradley_terry", fit=settings, output_dir=tmp_path / "last")
+    watched = settings.model_copy(update={"evaluate_every": 2})
+    chosen = replace(plain, fit=watched, held_out_path=tmp_path / "held_out.parquet", output_dir=tmp_path / "best")
+    last, best = fit(plain, show=False), fit(chosen, show=False)
+    assert curve(last) == pytest.approx(curve(best))
+    measured = {row["step"]: row["held_out_loss"] for row in best.history if "held_out_loss" in row}
+    assert list(measured) == [1, 3, 5] and list(measured.values()) == sorted(measured.values())
+    manifest = read_manifest(best.output_dir)
+    assert (manifest["best_step"], manifest["held_out_loss"]) == (1, measured[1])
+    differences = [(tensor - weights_of(last)[name]).abs().max() for name, tensor in weights_of(best).items()]
+    assert max(differences) > 1e-4
+    assert not list(tmp_path.glob(".best.fit"))

@@ -71,6 +71,16 @@ def test_each_objective_moves_the_right_way(kind, tiny_model, float32, maker):
     learner.close()
 
 
+def test_measuring_finds_the_next_steps_loss_and_learns_nothing(tiny_model, float32, maker):
+    learner = Learner(tiny_model.path, float32)
+    objective, examples = objective_of("sft"), examples_of("sft", maker, learner)
+    first, again = (learner.evaluate(examples, objective) for _ in range(2))
+    step = learner.step(examples, objective, learning_rate=1e-4)
+    assert first == again
+    assert first == (pytest.approx(step.loss, rel=1e-5), pytest.approx(step.metrics, rel=1e-5))
+    learner.close()
+
+
 def test_the_nll_anchor_keeps_the_chosen_trace_likely(tiny_model, float32, maker):
     ends = []
     for nll in (0.0, 2.0):
