@@ -250,10 +250,13 @@ class RunDirectory:
             ) from problem
         if recorded != self.hash:
             changed = changed_settings(self.path / "config.yaml", self.config)
+            if changed == []:  # all that differs are settings that are newer than the run, at their defaults
+                self.hash = recorded
+                return True
             self.close()
             raise RunDirectoryError(
                 f"run {self.config.run.id!r} was started with other settings "
-                f"({', '.join(changed) or 'an older code version'}); "
+                f"({', '.join(changed or ['config.yaml is missing'])}); "
                 f"give the new settings another --run.id or delete {self.path}"
             )
         return True
@@ -294,12 +297,16 @@ def no_such_run(root: str, run_id: str) -> str:
     return f"there is no run {run_id!r} in {root}{there}"
 
 
-def changed_settings(recorded: Path, config: JobConfig) -> list[str]:
-    """Dotted names of the settings in which ``config`` differs from a recorded config file."""
+def changed_settings(recorded: Path, config: JobConfig) -> list[str] | None:
+    """Dotted names of the settings in which ``config`` differs from a recorded config file, None without a file.
+
+    A setting that the file does not know, because it is newer, differs if it is not at its default.
+    """
     if not recorded.is_file():
-        return []
+        return None
+    after, defaults = (_flatten(each.model_dump(mode="json")) for each in (config, type(config)()))
     before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
-    after = _flatten(config.model_dump(mode="json"))
+    before = {key: defaults[key] for key in after if key in defaults} | before
     keys = sorted(set(before) | set(after))
     free = tuple(free_settings(type(config)))
     return [key for key in keys if before.get(key) != after.get(key) and not _is_below(key, free)][:5]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
@@ -23,9 +26,10 @@ def config(tmp_path, *words: str) -> RunConfig:
     return load_config(RunConfig, None, ["--run.root", str(tmp_path), "--run.id", "r", *words])
 
 
-def start(tmp_path) -> None:
+def start(tmp_path) -> Path:
     with RunDirectory(config(tmp_path)) as run:
         run.claim()
+    return run.path
 
 
 def test_a_stage_is_computed_once(tmp_path):
@@ -61,6 +65,20 @@ def test_other_settings_are_refused_and_named(tmp_path):
         RunDirectoryError, match=r"other settings \(bootstrap\.iterations\); give the new settings another --run\.id"
     ):
         RunDirectory(config(tmp_path, "--bootstrap.iterations", "2"))
+
+
+def test_a_setting_that_is_newer_than_the_run_does_not_refuse_it(tmp_path):
+    """As after an update: the record knows nothing of it."""
+    run = start(tmp_path)
+    recorded = yaml.safe_load((run / "config.yaml").read_text())
+    del recorded["bootstrap"]["direct"]["evaluate_every"]
+    (run / "config.yaml").write_text(yaml.safe_dump(recorded))
+    provenance = json.loads((run / "provenance.json").read_text())
+    (run / "provenance.json").write_text(json.dumps(provenance | {"config_hash": "of an older version"}))
+    with RunDirectory(config(tmp_path)) as again:
+        assert again.resumed and again.hash == "of an older version"
+    with pytest.raises(RunDirectoryError, match=r"other settings \(bootstrap\.direct\.evaluate_every\)"):
+        RunDirectory(config(tmp_path, "--bootstrap.direct.evaluate-every", "5"))
 
 
 def test_a_run_that_computed_nothing_binds_nobody(tmp_path):
