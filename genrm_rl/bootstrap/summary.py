@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genrm_rl.bootstrap.fit_curves import fit_curves
 from genrm_rl.bootstrap.star import GATE_METRICS
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.evaluation.baselines import INFOS, baseline_infos
@@ -96,6 +97,7 @@ def build_report(
         differences=compare_all([*baselines, *suites], resamples=resamples, seed=workshop.seed),
         probes=tuple(row for name, record in probes.items() for row in probe_rows(name, record)),
         learning_curve=tuple(gate_rows(run.path)),
+        fit_curves=tuple(fit_curves(run.path)),
         selection=tuple(selection_rows(workshop)),
         stages=tuple(stage_rows(run.path)),
         data=tuple(data_rows(workshop.splits.report)),

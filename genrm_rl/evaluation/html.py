@@ -17,6 +17,7 @@ from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.plots import (
     SERIES,
     calibration_panel,
+    fit_curve_plot,
     forest_plot,
     judge_order,
     learning_curve_plot,
@@ -68,6 +69,7 @@ def render_html(report: Report) -> str:
             series=lambda name: order.get(name, 0) % SERIES,
             facts=_facts(report),
             learning_figure=_learning_figure(report),
+            fit_figures=_fit_figures(report),
             calibration_figures=_calibration_figures(report),
             calibration_set=view.test_set_label(report, _calibration_set(report) or ""),
             majority_figures=_majority_figures(report),
@@ -134,6 +136,19 @@ def _learning_figure(report: Report) -> Figure | None:
         return None
     caption = "Filled: the round became the current judge. Hollow: it did not pass the gate. Bars: 95 % intervals."
     return Figure(Markup(learning_curve_plot(report)), caption)
+
+
+def _fit_figures(report: Report) -> list[Figure]:
+    figures = []
+    for curve in report.fit_curves:
+        taken = (
+            "no loss was a number"
+            if curve.best_step is None
+            else f"the weights of step {curve.best_step} are the judge"
+        )
+        caption = f"{view.judge_label(report, curve.method)}: {taken}"
+        figures.append(Figure(Markup(fit_curve_plot(report, curve)), caption))
+    return figures
 
 
 def _calibration_set(report: Report) -> str | None:

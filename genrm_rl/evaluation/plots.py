@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from genrm_rl.evaluation.schema import Report, ResultRow
+from genrm_rl.evaluation.schema import FitCurve, Report, ResultRow
 from genrm_rl.evaluation.view import ComparisonBlock, judge_label
 
 SENTINELS = {
@@ -117,6 +117,33 @@ def learning_curve_plot(report: Report) -> str:
         for m in methods
     )
     return svg("learning-curve", f"Accuracy at the gate by iteration, in percent. {summary}", 3.5, draw)
+
+
+def fit_curve_plot(report: Report, curve: FitCurve) -> str:
+    """Loss of one fit on what it learns from and on the gate's pairs; the step whose weights were taken is marked."""
+    label = judge_label(report, curve.method)
+    drawn = [("training pairs", curve.train_loss), ("gate's pairs", curve.held_out_loss)]
+
+    def draw(axes: Axes) -> None:
+        for series, (name, losses) in enumerate(drawn):
+            points = [(x, y) for x, y in zip(curve.steps, losses, strict=True) if y is not None]
+            axes.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                color=SENTINELS[f"series-{series}"],
+                linestyle=DASHES[series],
+                marker=MARKERS[series],
+                label=name,
+            )
+        if curve.best_step is not None:
+            axes.axvline(curve.best_step, color=SENTINELS["series-1"], linewidth=0.8)
+        axes.set_xlabel("optimizer steps")
+        axes.set_ylabel("loss")
+        axes.grid(axis="y")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+    held_out = ", ".join("-" if loss is None else f"{loss:.3g}" for loss in curve.held_out_loss)
+    return svg(f"fit-{curve.method}", f"Loss of {label} on the gate's pairs by step: {held_out}", 3.2, draw)
 
 
 def calibration_panel(report: Report, judge: str, rows: Sequence[ResultRow]) -> str:

@@ -271,6 +271,16 @@ class GateRow(ReportModel):
     checkpoint: str | None = Field(None, description="checkpoint directory relative to the run directory")
 
 
+class FitCurve(ReportModel):
+    """A fit that was measured on the gate's pairs while it learned."""
+
+    method: str = Field(description="name in judges")
+    steps: tuple[int, ...] = Field(description="optimizer steps after which it was measured, from 1")
+    train_loss: tuple[float | None, ...] = Field(description="mean loss of the steps since the measurement before")
+    held_out_loss: tuple[float | None, ...] = Field(description="loss on the gate's pairs; null if it was no number")
+    best_step: int | None = Field(description="step whose weights are the judge; null if no loss was a number")
+
+
 class ExampleTrace(ReportModel):
     """One judgment in words. All texts come from data or models: never trust them."""
 
@@ -323,6 +333,7 @@ class Report(ReportModel):
     differences: tuple[DifferenceRow, ...] = Field((), description="paired differences between judges")
     probes: tuple[ProbeRow, ...] = Field((), description="the probe gate of each trained judge")
     learning_curve: tuple[GateRow, ...] = Field((), description="gate measurements by method and iteration")
+    fit_curves: tuple[FitCurve, ...] = Field((), description="losses of fits that were measured as they learned")
     selection: tuple[SelectionRow, ...] = Field((), description="what became of the sampled traces")
     stages: tuple[StageRow, ...] = Field((), description="time and tokens")
     data: tuple[DataRow, ...] = Field((), description="what was read and what was left out")

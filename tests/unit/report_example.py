@@ -9,6 +9,7 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.schema import (
     DataRow,
     ExampleTrace,
+    FitCurve,
     GateRow,
     JudgeInfo,
     Machine,
@@ -119,6 +120,15 @@ def small_report(hostile: str = "", **changes: Any) -> Report:
         ),
         "results": tuple(summarise(rows, resamples=100) for rows in suites),
         "differences": compare_all(suites, resamples=100),
+        "fit_curves": (
+            FitCurve(
+                method="bradley_terry",
+                steps=(10, 20, 30),
+                train_loss=(0.69, 0.4, None),
+                held_out_loss=(0.66, 0.6, None),
+                best_step=20,
+            ),
+        ),
         "learning_curve": (gate(0, 0.5, promoted=True), gate(1, 0.8, promoted=True), gate(2, 0.7, promoted=False)),
         "selection": (
             SelectionRow(

@@ -99,6 +99,13 @@ def test_traces_can_be_read_without_javascript(page):
     assert not any("hidden" in attrs for attrs in traces)
 
 
+def test_a_fit_that_was_measured_shows_its_losses_and_whose_weights_were_taken(html):
+    assert "the weights of step 20 are the judge" in html
+    assert (
+        "on the gate&#x27;s pairs by step: 0.66, 0.6, -" in html or "on the gate's pairs by step: 0.66, 0.6, -" in html
+    )
+
+
 def test_bad_news_is_on_the_page(page):
     text = " ".join(page.text)
     assert "What did not work" in text
