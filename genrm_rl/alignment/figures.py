@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.axes import Axes
-
-from genrm_rl.evaluation.plots import DASHES, MARKERS, SENTINELS, svg
+from genrm_rl.evaluation.plots import line_figure
 
 
 def gold_figure(report: dict[str, Any]) -> str | None:
@@ -24,34 +22,10 @@ def gold_figure(report: dict[str, Any]) -> str | None:
             lines[f"{name}: judge prefers it to the start"] = [(0, 50.0), *proxy]
     if not lines:
         return None
-    return _lines("proxy-gold", "steps", "%", lines)
+    return line_figure("proxy-gold", "steps", "%", lines)
 
 
 def step_figure(report: dict[str, Any], key: str, label: str) -> str | None:
     """One number by step; None if it never existed."""
     points = [(row["step"] + 1, row[key]) for row in report["steps"] if row.get(key) is not None]
-    return _lines(key, "steps", label, {"": points}) if len(points) > 1 else None
-
-
-def _lines(name: str, x_label: str, y_label: str, lines: dict[str, list[tuple[int, float]]]) -> str:
-    def draw(axes: Axes) -> None:
-        for number, (label, points) in enumerate(lines.items()):
-            axes.plot(
-                [x for x, _ in points],
-                [y for _, y in points],
-                color=SENTINELS[f"series-{number}"],
-                linestyle=DASHES[number],
-                marker=MARKERS[number],
-                markersize=4,
-                label=label or None,
-            )
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.grid(axis="y")
-        if any(lines):
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
-
-    spoken = "; ".join(
-        f"{label or y_label}: {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, points in lines.items()
-    )
-    return svg(name.replace("/", "-"), spoken, 2.6 + 0.22 * len(lines), draw)
+    return line_figure(key, "steps", label, {"": points}) if len(points) > 1 else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -121,29 +121,50 @@ def learning_curve_plot(report: Report) -> str:
 
 def fit_curve_plot(report: Report, curve: FitCurve) -> str:
     """Loss of one fit on what it learns from and on the gate's pairs; the step whose weights were taken is marked."""
-    label = judge_label(report, curve.method)
-    drawn = [("training pairs", curve.train_loss), ("gate's pairs", curve.held_out_loss)]
+    named = {"training pairs": curve.train_loss, "gate's pairs": curve.held_out_loss}
+    lines = {
+        f"{judge_label(report, curve.method)}, {name}": [
+            (x, y) for x, y in zip(curve.steps, losses, strict=True) if y is not None
+        ]
+        for name, losses in named.items()
+    }
+    return line_figure(f"fit-{curve.method}", "optimizer steps", "loss", lines, mark=curve.best_step)
+
+
+def line_figure(
+    name: str,
+    x_label: str,
+    y_label: str,
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    mark: float | None = None,
+) -> str:
+    """Lines by their label, each with points (x, y); one without points is left out. ``mark``: a thin upright line."""
+    drawn = {label: points for label, points in lines.items() if points}
 
     def draw(axes: Axes) -> None:
-        for series, (name, losses) in enumerate(drawn):
-            points = [(x, y) for x, y in zip(curve.steps, losses, strict=True) if y is not None]
+        for number, (label, points) in enumerate(drawn.items()):
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
-                color=SENTINELS[f"series-{series}"],
-                linestyle=DASHES[series],
-                marker=MARKERS[series],
-                label=name,
+                color=SENTINELS[f"series-{number}"],
+                linestyle=DASHES[number],
+                marker=MARKERS[number],
+                markersize=4,
+                label=label or None,
             )
-        if curve.best_step is not None:
-            axes.axvline(curve.best_step, color=SENTINELS["series-1"], linewidth=0.8)
-        axes.set_xlabel("optimizer steps")
-        axes.set_ylabel("loss")
+        if mark is not None:
+            axes.axvline(mark, color=SENTINELS["muted"], linewidth=0.8)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.grid(axis="y")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        if any(drawn):
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
 
-    held_out = ", ".join("-" if loss is None else f"{loss:.3g}" for loss in curve.held_out_loss)
-    return svg(f"fit-{curve.method}", f"Loss of {label} on the gate's pairs by step: {held_out}", 3.2, draw)
+    spoken = "; ".join(
+        f"{label or y_label}: {points[0][1]:.3g} to {points[-1][1]:.3g}" for label, points in drawn.items()
+    )
+    return svg(name.replace("/", "-"), spoken, 2.6 + 0.22 * len(drawn), draw)
 
 
 def calibration_panel(report: Report, judge: str, rows: Sequence[ResultRow]) -> str:
