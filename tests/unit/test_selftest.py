@@ -42,19 +42,18 @@ def test_an_unknown_name_is_refused_before_anything_starts(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_check_over_its_limit_is_ended_and_the_next_one_runs(tmp_path):
-    hasty = Check("learner_speed", "learner", 0.5, "", "")
-    found = list(findings([hasty, PARITY], Place(Machine(), tmp_path), tmp_path / "log"))
-    assert [(each.check, each.status) for each in found] == [("learner_speed", "failed"), ("learner_parity", "ok")]
-    assert found[0].sentence == "no result within 0.5 s"
-    assert found[1].figures["float32_difference"] < 1e-4
+def test_a_check_over_its_limit_is_ended_and_the_next_one_gets_a_process_of_its_own(tmp_path):
+    hasty = [Check(name, "learner", 0.5, "", "") for name in ("learner_speed", "learner_parity")]
+    found = list(findings(hasty, Place(Machine(), tmp_path), tmp_path / "log"))
+    assert [(each.check, each.sentence) for each in found] == [(c.name, "no result within 0.5 s") for c in hasty]
 
 
-def test_what_breaks_is_a_finding_with_its_cause(tmp_path):
+def test_what_breaks_is_a_finding_with_its_cause_and_the_next_check_runs(tmp_path):
     broken = Check("learner_nothing", "learner", 60, "", "")
-    (found,) = findings([broken], Place(Machine(), tmp_path), tmp_path / "log")
-    assert found.status == "failed" and found.sentence.startswith("AttributeError") and found.sentence.count("\n") == 0
+    failed, passed = findings([broken, PARITY], Place(Machine(), tmp_path), tmp_path / "log")
+    assert failed.status == "failed" and failed.sentence.startswith("AttributeError")
     assert "Traceback" in (tmp_path / "log").read_text()
+    assert passed.status == "ok" and passed.figures["float32_difference"] < 1e-4
 
 
 @pytest.mark.drill
