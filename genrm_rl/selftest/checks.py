@@ -86,7 +86,7 @@ CHECKS = (
     ),
     Check(
         "learner_logits",
-        "memory",
+        "learner",
         240,
         "a step over 16k tokens with a vocabulary of 128k takes less than 4 GB",
         "set learner.tokens_per_microbatch lower, and report the figures",

@@ -25,7 +25,7 @@ def findings(checks: Sequence[Check], place: Place, log: Path) -> Iterator[Findi
     process with it, is ended with everything that it started; those after it go on in a new process."""
     left = list(checks)
     while left:
-        for finding in _one_process(left, place, log):
+        for finding in _one_process(tuple(left), place, log):
             left.pop(0)
             yield finding
 

@@ -53,6 +53,7 @@ def test_what_breaks_is_a_finding_with_its_cause_and_the_next_check_runs(tmp_pat
     failed, passed = findings([broken, PARITY], Place(Machine(), tmp_path), tmp_path / "log")
     assert failed.status == "failed" and failed.sentence.startswith("AttributeError")
     assert "Traceback" in (tmp_path / "log").read_text()
+    assert (tmp_path / "log").read_text().count("== ") == 2  # each once, in one process
     assert passed.status == "ok" and passed.figures["float32_difference"] < 1e-4
 
 
