@@ -27,7 +27,7 @@ SMALL = {**SETTINGS, "ppo.steps": STEPS, "reward.deadline": 30}
 # Which pool's node is lost after which step, and what the job says until another one comes.
 LOST = {
     0: ("rollout", "on nodes with label pool=rollout for the engines"),
-    1: ("judge", "the judge has no replica"),
+    1: ("judge", "generation pauses until it is back"),
     2: ("learner", "on nodes with label pool=learner for the learners"),
 }
 
