@@ -25,7 +25,16 @@ from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.circuit_breaker import CircuitBreaker
 from genrm_rl.rewards.replies import UnreadableReply, read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord, Rule
-from genrm_rl.rewards.wire import BUSY_STATUS, NOBODY_STATUS, Group, Reply, asked_pause, authorisation, sentence_of
+from genrm_rl.rewards.wire import (
+    ABSENT_HEADER,
+    BUSY_STATUS,
+    NOBODY_STATUS,
+    Group,
+    Reply,
+    asked_pause,
+    authorisation,
+    sentence_of,
+)
 
 # No answer, half of one, something that is no HTTP, or nothing in time.
 LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, TimeoutError)
@@ -298,7 +307,10 @@ def not_there(path: str, reply: Reply) -> str | None:
     down = reply.status_code == NOBODY_STATUS
     starting = reply.status_code == UNKNOWN_PATH and path in (HEALTH, REWARDS)
     unhealthy = reply.status_code in BUSY_STATUS and path == HEALTH
-    return f"{path} answered {reply.status_code}: {sentence_of(reply)}" if down or starting or unhealthy else None
+    absent = ABSENT_HEADER in reply.headers
+    if not (down or starting or unhealthy or absent):
+        return None
+    return f"{path} answered {reply.status_code}: {sentence_of(reply)}"
 
 
 def _version_in(reply: Reply) -> str | None:

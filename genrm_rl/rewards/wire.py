@@ -12,6 +12,7 @@ import httpx
 Prompt = str | Sequence[Mapping[str, str]]
 NOBODY_STATUS = 502  # somebody answers for the judge and says that it is not there
 BUSY_STATUS = (429, 502, 503, 504)  # asking again can help
+ABSENT_HEADER = "X-Judge-Absent"  # of a 503: nobody judges there now (it starts, or ends), which is not being busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from genrm_rl.config.serving import LOOPBACK, ServingConfig
-from genrm_rl.serving.refusals import later, unread
+from genrm_rl.serving.refusals import absent, later, unread
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})  # answered without the token
 OPEN_BELOW = "/docs/"
@@ -54,9 +54,11 @@ class Doorkeeper:
         if wait:
             most = self._settings.calls_per_minute
             return unread(429, f"one client may make {most} calls a minute (serving.calls_per_minute)", later(wait))
+        if self.closed:
+            return unread(503, self.closed, absent(self._settings.retry_after))
         full = "" if scope["method"] != "POST" or path_of(scope) in JUDGES_NOTHING else self._busy()
-        if self.closed or full:
-            return unread(503, self.closed or full, later(self._settings.retry_after))
+        if full:
+            return unread(503, full, later(self._settings.retry_after))
         return None
 
     def _wait_of(self, client: str) -> float:

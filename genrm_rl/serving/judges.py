@@ -42,7 +42,7 @@ from genrm_rl.serving.judge_apps import (
     start_judge,
 )
 from genrm_rl.serving.judge_replica import ServedJudge, Votes
-from genrm_rl.serving.refusals import later
+from genrm_rl.serving.refusals import absent
 
 AnswerT = TypeVar("AnswerT")
 
@@ -168,7 +168,7 @@ class Judges:
     def current(self) -> RunningJudge:
         """The judge that new calls go to. HTTPException 503 if the first one is still starting."""
         if self._current is None:
-            raise HTTPException(503, STARTING, headers=later(FIND_SECONDS))
+            raise HTTPException(503, STARTING, headers=absent(FIND_SECONDS))
         return self._current
 
     @property

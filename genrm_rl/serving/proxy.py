@@ -88,7 +88,7 @@ class Threshold:
 
         await self._app(scope, receive, watched)
         if absent:
-            reply = refusal(503, "the service is not there: it starts, or has stopped; ask again", later(WAIT_SECONDS))
+            reply = refusal(503, "the service is not there: it starts, or has stopped; ask again", absent(WAIT_SECONDS))
             await reply(scope, receive, send)
         elif not started:
             reply = refusal(502, "the service lost this call; ask again", later(WAIT_SECONDS))

@@ -19,6 +19,7 @@ from genrm_rl.preferences.types import Message
 from genrm_rl.rewards import faults
 from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError
 from genrm_rl.rewards.types import Mask
+from genrm_rl.serving.refusals import absent as absent_headers
 
 GROUP = Group("add 1 2", ("3", "4"))
 FAST = {"backoff": 0.01, "max_backoff": 0.05, "attempts": 3, "deadline": 5.0}
@@ -183,6 +184,17 @@ def test_a_service_that_is_still_starting_is_waited_for(service, status):
     with client_of(service, said) as client:
         assert client.judge_version() == "v1"
     assert "not up yet" in said[0] and str(status) in said[0]
+
+
+def test_a_judge_that_starts_again_is_waited_for_longer_than_a_busy_one(service):
+    absent = (503, absent_headers(0.0), {"detail": "the judge is starting, which may take minutes; ask again"})
+    service.script = [lambda _: absent] * 4
+    said: list[str] = []
+    with client_of(service, said, attempts=2) as client:
+        client.judge_version()
+        (found,) = client.rewards([GROUP])
+    assert found.records[1].reward == 1.0
+    assert "the judge is starting" in said[0] and "generation pauses until it is back" in said[0]
 
 
 def test_routes_that_are_gone_for_a_while_are_waited_for(service):

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.rewards.wire import ABSENT_HEADER
 from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.calls import Call
 from genrm_rl.serving.door import Door, Doorkeeper, is_open
@@ -96,6 +97,7 @@ def test_a_closed_door_says_when_to_come_again_and_calls_inside_are_counted() ->
     keeper.closed = "the service is stopping"
     status, sentence, headers = call(keeper)
     assert (status, sentence, headers[b"retry-after"]) == (503, "the service is stopping", b"1")
+    assert headers[ABSENT_HEADER.lower().encode()] == b"1"
 
 
 def test_a_busy_judge_refuses_before_the_body_and_only_what_asks_for_judgments() -> None:
@@ -109,6 +111,7 @@ def test_a_busy_judge_refuses_before_the_body_and_only_what_asks_for_judgments()
     assert [status for status, *_ in asyncio.run(with_pending(7))] == [200, 200]
     (status, sentence, headers), other = asyncio.run(with_pending(8))
     assert (status, headers[b"retry-after"]) == (503, b"3") and "busy with 8 comparisons" in sentence
+    assert ABSENT_HEADER.lower().encode() not in headers
     assert other[0] == 200 and call(keeper)[0] == 200
 
 
