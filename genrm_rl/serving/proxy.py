@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from genrm_rl.serving.refusals import later, refusal
+from genrm_rl.serving.refusals import absent, later, refusal
 
 ABSENT = (404, 503)  # Serve's statuses, in plain text, for a service that is not there; its own errors are JSON
 WAIT_SECONDS = 2.0
@@ -75,19 +75,19 @@ class Threshold:
         """One call."""
         if scope["type"] != "http" or scope["path"].startswith("/-/"):
             return await self._app(scope, receive, send)
-        started = absent = False
+        started = missing = False
 
         async def watched(message: Message) -> None:
-            nonlocal started, absent
+            nonlocal started, missing
             if message["type"] == "http.response.start":
                 started = True
                 plain = Headers(raw=list(message["headers"])).get("content-type", "").startswith("text/plain")
-                absent = plain and message["status"] in ABSENT
-            if not absent:
+                missing = plain and message["status"] in ABSENT
+            if not missing:
                 await send(message)
 
         await self._app(scope, receive, watched)
-        if absent:
+        if missing:
             reply = refusal(503, "the service is not there: it starts, or has stopped; ask again", absent(WAIT_SECONDS))
             await reply(scope, receive, send)
         elif not started:
