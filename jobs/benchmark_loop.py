@@ -107,13 +107,7 @@ def as_json(
 
 def line(control: str, change: AccuracyChange) -> str:
     """One row of the table."""
-    low, high = (100 * bound for bound in change.ci95)
-    seeds = ", ".join(f"{100 * each:+.1f}" for each in change.by_seed)
-    points = f"{100 * change.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return (
-        f"| {control} | {change.test_set}, {change.decoding} | {change.pairs} | {100 * change.before:.1f} | "
-        f"{100 * change.after:.1f} | {points} | {seeds} |"
-    )
+    return f"| {control} | {change.test_set}, {change.decoding} | {change.pairs} | {change.cells()} |"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,7 @@ class Cell:
     @property
     def id(self) -> str:
         """Its run's name."""
-        letters = "".join(letter if letter.isalnum() else "_" for letter in self.judge.lower())
-        return f"{'_'.join(filter(None, letters.split('_')))}_seed{self.seed}"
+        return f"{re.sub('[^a-z]+', '_', self.judge.lower())}_seed{self.seed}"
 
 
 def main() -> None:

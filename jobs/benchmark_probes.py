@@ -116,13 +116,7 @@ def _wins(rows: Sequence[ProbeRow]) -> str:
 def accuracy_table(changes: Sequence[AccuracyChange]) -> list[str]:
     """Markdown lines."""
     lines = ["| judge | test set | without, % | with, % | difference, points | by seed |", "|---|---|---|---|---|---|"]
-    for row in changes:
-        low, high = (100 * bound for bound in row.ci95)
-        seeds = ", ".join(f"{100 * each:+.1f}" for each in row.by_seed)
-        lines.append(
-            f"| {row.judge} | {row.test_set}, {row.decoding} | {100 * row.before:.1f} | {100 * row.after:.1f} | "
-            f"{100 * row.difference:+.1f} [{low:+.1f}, {high:+.1f}] | {seeds} |"
-        )
+    lines += [f"| {row.judge} | {row.test_set}, {row.decoding} | {row.cells()} |" for row in changes]
     return lines
 
 

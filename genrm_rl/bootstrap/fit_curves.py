@@ -7,10 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from genrm_rl.evaluation.schema import FitCurve
+from genrm_rl.learners.best_weights import LOSS, STEP
 from genrm_rl.learners.fit import HISTORY_FILE, load_result
 from genrm_rl.runtime.storage import is_complete, read_manifest
 
-LOSS, SKIPPED = "held_out_loss", "held_out_skipped"
+SKIPPED = "held_out_skipped"
 
 
 def fit_curves(run: Path) -> Iterable[FitCurve]:
@@ -23,7 +24,7 @@ def fit_curves(run: Path) -> Iterable[FitCurve]:
         if not measured:
             continue
         steps = [int(row["step"]) + 1 for row in measured]
-        best = read_manifest(folder).get("best_step")
+        best = read_manifest(folder).get(STEP)
         yield FitCurve(
             method=folder.parent.parent.name,
             steps=tuple(steps),

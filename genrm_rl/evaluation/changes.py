@@ -30,6 +30,13 @@ class AccuracyChange:
     ci95: tuple[float, float]
     by_seed: tuple[float, ...]
 
+    def cells(self) -> str:
+        """Before, after, difference with its interval, and by seed, in percent and points: cells of a Markdown row."""
+        low, high = (100 * bound for bound in self.ci95)
+        points = f"{100 * self.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+        seeds = ", ".join(f"{100 * each:+.1f}" for each in self.by_seed)
+        return f"{100 * self.before:.1f} | {100 * self.after:.1f} | {points} | {seeds}"
+
 
 def accuracy_changes(before: Sequence[Path], after: Sequence[Path]) -> list[AccuracyChange]:
     """Of every judge that all runs measured on the same pairs, in every suite; the runs are in the order of their

@@ -152,8 +152,7 @@ class FitRun:
         self.best.see(learner, step, loss)
 
     def _checkpoint_due(self, step: int, total: int) -> bool:
-        every = self.spec.learner.checkpoint_every
-        return every > 0 and (step + 1) % every == 0 and step + 1 < total
+        return step + 1 < total and is_due(self.spec.learner.checkpoint_every, step, total)
 
     def _checkpoint(self, learner: Learner, step: int) -> None:
         """Weights and optimizer after ``step``: every worker writes its part, worker 0 marks the whole complete."""

@@ -28,7 +28,8 @@ def run_selftest(folder: Path, names: Sequence[str], device: str, console: Conso
     is no check, and EnvironmentProblem for a device that is not there.
     """
     here = this_machine(device)
-    chosen = [check for check in CHECKS if not names or check.name in chosen_names(names)]
+    wanted = chosen_names(names)
+    chosen = [check for check in CHECKS if check.name in wanted]
     place = Place(here, (folder / "work").absolute())
     place.folder.mkdir(parents=True, exist_ok=True)
     gpu = f"{here.gpus} x {here.gpu_name}, {here.gpu_gib:.0f} GiB" if here.gpus else "no GPU"
@@ -46,11 +47,11 @@ def run_selftest(folder: Path, names: Sequence[str], device: str, console: Conso
 
 
 def chosen_names(names: Sequence[str]) -> set[str]:
-    """Raises ConfigError for what is no check."""
+    """All checks without a name. Raises ConfigError for what is no check."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"{unknown[0]} is no check; choose among {', '.join(NAMES)}")
-    return set(names)
+    return set(names or NAMES)
 
 
 def this_machine(device: str) -> Machine:
