@@ -21,14 +21,14 @@ import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.judging.scale import PointTokens
-from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
+from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group, shard_rank
 from genrm_rl.learners.device import device_of
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 from genrm_rl.learners.sharding import load_sharded_network
 from genrm_rl.learners.weights import LearnerWeights
-from genrm_rl.runtime.object_store import fetch, upload_tree
+from genrm_rl.runtime.object_store import fetch, move_tree, upload_tree
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,15 @@ class Learner:
             upload_tree(directory)
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
-        """Weights and optimizer, to go on training from (every worker must call)."""
+        """Weights and optimizer, to go on training from (every worker must call). An object store gets each shard from
+        the worker that wrote it."""
         directory.mkdir(parents=True, exist_ok=True)
         self.engine.save_state(directory, tag, client_state)
-        upload_tree(directory)
+        move_tree(directory, lambda name: (shard_rank(name) or 0) == self.rank)
 
     def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
         """Go on from :meth:`save_state`; returns its ``client_state``."""
-        fetch(directory)
+        fetch(directory, lambda name, size: shard_rank(name) in (None, self.rank))
         return self.engine.load_state(directory, tag)
 
     def close(self) -> None:
