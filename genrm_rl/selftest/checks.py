@@ -99,6 +99,13 @@ CHECKS = (
         "do not train here: reinstall torch and DeepSpeed as locked (make setup), and look at the driver's version",
     ),
     Check(
+        "learner_attention",
+        "learner",
+        240,
+        "every attention that can run here gives the same loss and gradient; tokens/s of each on mixed lengths",
+        "set learner.attention to sdpa, and report the figures",
+    ),
+    Check(
         "learner_speed",
         "learner",
         240,
