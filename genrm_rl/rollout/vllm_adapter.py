@@ -29,6 +29,7 @@ from genrm_rl.rollout.engine_output import start_failure
 from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings
+from genrm_rl.rollout.spans import VersionSpans
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import (
     WORKER_BACKENDS,
@@ -127,7 +128,7 @@ class VllmEngine:
         self._llm: AsyncLLM | None = None
         self._session = RequestSession()
         self._names = itertools.count()
-        self._spans: dict[str, list[tuple[int, str]]] = {}  # of running requests: first token and version
+        self._spans = VersionSpans()
         self._dead = ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -215,11 +216,11 @@ class VllmEngine:
     async def _serve(self, request: GenerationRequest, deadline: float) -> GenerationResult | None:
         """Run one request to its result; only a dead engine leaves it without one (None)."""
         name = f"{request.request_id}-{next(self._names)}"
-        self._spans[name] = [(0, self._version)]
+        self._spans.begin(name, self._version)
         try:
             async with asyncio.timeout(deadline):
                 output = await self._final(request.prompt_token_ids, sampling_params(request), name)
-            return self._result(request, output, self._spans[name])
+            return self._result(request, output, name)
         except TimeoutError:
             return self._failure(request, "deadline", f"no result within {deadline:g} s")
         except (VLLMClientError, ValueError) as error:
@@ -231,7 +232,7 @@ class VllmEngine:
                 return self._engine_died(str(error))
             return self._failure(request, "failed", str(error.__cause__ or error))
         finally:
-            del self._spans[name]
+            self._spans.end(name)
 
     def _engine_died(self, reason: str) -> None:
         self._dead = self._dead or f"engine {self._index}: {reason}"
@@ -242,15 +243,14 @@ class VllmEngine:
             request.request_id, (), "", reason, (), self._version, self._index, f"request {request.request_id}: {error}"
         )
 
-    def _result(
-        self, request: GenerationRequest, output: RequestOutput | None, spans: Sequence[tuple[int, str]]
-    ) -> GenerationResult:
+    def _result(self, request: GenerationRequest, output: RequestOutput | None, name: str) -> GenerationResult:
         if output is None or not output.outputs:
             return self._failure(request, "failed", "the engine returned no output")
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return self._failure(request, "failed", f"the engine ended it with {completion.finish_reason!r}")
         token_ids = tuple(completion.token_ids)
+        version, later = self._spans.of(name, len(token_ids))
         text = completion.text if request.stop else self._decode(token_ids)
         width = len(request.logprob_token_ids)
         rows: tuple[tuple[float, ...], ...] = ()
@@ -267,10 +267,10 @@ class VllmEngine:
             text,
             completion.finish_reason,
             rows,
-            spans[0][1],
+            version,
             self._index,
             sampled_logprobs_T=sampled,
-            later_versions=tuple(span for span in spans[1:] if span[0] < len(token_ids)),
+            later_versions=later,
             cached_prompt_tokens=output.num_cached_tokens or 0,
         )
 
@@ -303,21 +303,11 @@ class VllmEngine:
         """vLLM's phase 4. Requests that run or wait keep their keys and values and go on with the new weights; new ones
         find none of the old in the prefix cache, because its entries are salted with the number of the update."""
         await self.llm.finish_weight_update(weight_version=version)
-        self._mark_spans(version)
+        # The engine stands still since several calls: every token of the old weights has arrived in vLLM's front end.
+        states = self.llm.output_processor.request_states.values()
+        self._spans.swap(((s.external_req_id, s.detokenizer.num_output_tokens()) for s in states), version)
         self._version = version
         self._updates += 1
-
-    def _mark_spans(self, version: str) -> None:
-        """Note for each running request which token the new weights will sample first. The engine stands still since
-        several calls, so every token of the old weights has arrived in vLLM's front end (0.29 gives no versions)."""
-        for state in self.llm.output_processor.request_states.values():
-            spans = self._spans.get(state.external_req_id)
-            if spans is None:  # not one of ours
-                continue
-            first = state.detokenizer.num_output_tokens()
-            if spans[-1][0] == first:
-                spans.pop()
-            spans.append((first, version))
 
     async def cancel_weight_update(self) -> None:
         """Close an update that was left open, so that the next can start; does nothing if none is."""
