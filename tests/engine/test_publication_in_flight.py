@@ -98,7 +98,9 @@ def test_what_refused_weights_have_sampled_is_given_to_nobody(
     pool: EnginePool, tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sample(pool, [request(0)])["r0"].token_ids
-    pool._publisher.good = pool._publisher.good or pool._publisher.prepare("base", pool.settings.model_path, None)
+    pool._publisher.good = pool._publisher.good or pool._publisher.prepare(
+        "base", pool.settings.model_path, None, pool._actors
+    )
     fill, reference = SharedWeights._fill, reference_of(tiny_models.other)
 
     def corrupt(self: SharedWeights, source: object) -> None:
