@@ -35,8 +35,8 @@ from genrm_rl.simulation.workload import UNIT_ENGINES, Workload, long_tailed, wo
 ROOT = Path(__file__).resolve().parents[1]
 PLANNED = (ROOT / "jobs/configs/align_llama8b.yaml", ROOT / "placement/presets/four_nodes_llama8b.yaml")
 SAMPLES = 8  # of a group
-# Answers half as long, to the same questions: with a tail a run sleeps for minutes, not for hours.
-SHORTER = ("--sampling.max-tokens", "512", "--model.max-context", "2560")
+# Of the runs with a tail, which would sleep for hours otherwise: questions of 384 tokens, answers of 128 on average.
+SHORTER = ("--sampling.max-tokens", "256", "--model.max-context", "1024")
 
 
 def main() -> None:
