@@ -31,7 +31,7 @@ def dispatcher_of(total: int, *, engines: int, bound: int) -> Dispatcher:
 @settings(max_examples=100)
 @given(
     data=st.data(),
-    totals=st.lists(st.integers(0, 15), min_size=1, max_size=3),
+    totals=st.lists(st.integers(0, 8), min_size=1, max_size=3),
     engines=st.integers(1, 3),
     bound=st.integers(1, 5),
 )
