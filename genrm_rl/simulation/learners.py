@@ -15,7 +15,7 @@ from genrm_rl.simulation.workload import Workload
 
 # Floating-point operations per token and parameter: update with recomputation, and each pass that only reads.
 UPDATE, PASS = 8, 2
-PASSES = 2  # the policy's own log-probabilities, and the reference's
+PASSES = 1  # the reference's log-probabilities; the policy's own come out of its only update
 
 
 @ray.remote(num_cpus=0)
