@@ -52,7 +52,7 @@ class PPO:
                 if self.config.staleness and step + 1 < self.config.steps:
                     ahead = background.submit(self.rollout, step + 1)
                 else:
-                    self.hosts.pool.sleep()
+                    self.hosts.turns.learn()
                 metrics = self.learn(step, rollout)
                 if ahead is not None:  # publication and generation take turns
                     waited = time.perf_counter()
