@@ -11,7 +11,7 @@ from genrm_rl.config.alignment import AlignConfig
 from placement.check import Verdict, hosts_of
 from placement.cluster_file import ClusterFile
 from placement.roles import PlacementPlan, plan
-from placement.suggest import Suggestion, recommended, times_on
+from placement.suggest import NO_SIZES, Suggestion, recommended, times_on
 from placement.times import ASSUMPTIONS, StepTimes, comparisons_per_step, judge_gpu_hours_per_million
 
 UNBALANCED = 2.0
@@ -115,7 +115,7 @@ def reasons(found: Sequence[Suggestion]) -> list[str]:
     sentences = []
     for each in found:
         if each.times is None:
-            sentences.append(f"{each.layout}: {each.reason}")
+            sentences.append(f"{each.layout}: {each.reason or NO_SIZES}")
         elif best is not None and each is not best and best.times is not None:
             longer, dearer = each.times.step / best.times.step, each.gpu_seconds / best.gpu_seconds
             sentences.append(

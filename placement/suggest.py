@@ -21,13 +21,14 @@ SHARES = ((0.52, 0.24), (0.6, 0.2), (0.7, 0.15), (0.8, 0.1))  # above 0.5: no tw
 PARALLEL = (1, 2, 4, 8)
 UTILIZATION = 0.85
 SLOWER = 1.5
+NO_SIZES = "the cluster has too few GPUs of a known type for it, or a pool for each role"
 ANY = "any"  # the one that is recommended
 LAYOUTS: tuple[Layout, ...] = ("split", "colocated", "shared")
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The best sizes of one layout, or the ``reason`` why none fits."""
+    """The best sizes of one layout, or the ``reason`` why those that were tried don't fit, empty if none could be."""
 
     layout: Layout
     config: AlignConfig | None = None
@@ -53,7 +54,8 @@ def suggest(config: AlignConfig, cluster: ClusterFile, layout: str = ANY) -> tup
     found = compare(config, cluster) if layout == ANY else [best_of(config, cluster, _layout(layout))]
     chosen = recommended(found)
     if chosen is None:
-        raise EnvironmentProblem(f"no split of {cluster.path} holds this job; the last one tried: {found[0].reason}")
+        reason = next((each.reason for each in found if each.reason), NO_SIZES)
+        raise EnvironmentProblem(f"no split of {cluster.path} holds this job; the last one tried: {reason}")
     assert chosen.config is not None and chosen.times is not None
     return chosen.config, chosen.times
 
@@ -71,7 +73,7 @@ def recommended(found: Sequence[Suggestion]) -> Suggestion | None:
 def best_of(config: AlignConfig, cluster: ClusterFile, layout: Layout) -> Suggestion:
     """The best sizes of one layout, by the same rule."""
     found: list[Suggestion] = []
-    reason = f"{cluster.path} has no GPUs of a known type for it, or a pool for each role"
+    reason = ""
     for candidate in candidates(config, cluster):
         if layout_of(candidate) != layout:
             continue

@@ -151,8 +151,12 @@ def learners_of(
 ) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
     """Policy, frozen reference, and critic (with GAE); all start loading at once. With `placement: shared` they leave
     the GPUs as soon as they have loaded: engines start there next."""
+    from genrm_rl.rollout.shared_pool import end_kept_engines
+
     say = _say(console)
     models = learner_models(config)
+    if config.placement == "shared":
+        end_kept_engines()
     with learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups:
         if config.placement == "shared":
             for group in groups.values():
