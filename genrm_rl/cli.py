@@ -21,20 +21,17 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
-from genrm_rl.dry_run import print_plan, settings_table
+from genrm_rl.dry_run import preview
 from genrm_rl.errors import ConfigError, GenRMError
 from genrm_rl.judging.types import Asked
 from genrm_rl.rewards.types import Rule
+from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
 RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "best-of", "align", "loop")
 CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-EPILOG = (
-    "Every setting can be overridden: --section.key value, e.g. --run.seed 3 --data.on-bad-row skip. "
-    "See --dry-run for all of them."
-)
 
 app = typer.Typer(
     name="genrm-rl",
@@ -50,7 +47,10 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
 ]
 FormOption = Annotated[str, typer.Option(help="how a language model judges: `cot`, `direct`, or `points`")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved settings and the batch table, then stop")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="print what differs from the defaults, the data and the plan, then stop")
+]
+All = Annotated[bool, typer.Option("--all", help="with --dry-run: every setting")]
 Resume = Annotated[bool, typer.Option("--resume", help="insist that the run exists already and continue it")]
 Rejudge = Annotated[
     bool,
@@ -78,38 +78,53 @@ def root(version: Annotated[bool, typer.Option("--version", help="print the vers
         raise typer.Exit
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
-def quickstart(context: typer.Context, dry_run: DryRun = False) -> None:
+@app.command(context_settings=OVERRIDES, epilog=epilog("quickstart"))
+def quickstart(context: typer.Context, dry_run: DryRun = False, every: All = False) -> None:
     """One turn of the closed loop on the shipped tiny model, in minutes on two cores."""
-    _loop(load_config(LoopConfig, CONFIGS / "quickstart.yaml", context.args), dry_run=dry_run, resume=False)
+    settings = load_config(LoopConfig, CONFIGS / "quickstart.yaml", context.args)
+    if dry_run:
+        return preview(settings, console, every=every)
+    from genrm_rl.closed_loop.job import run_loop
+
+    run_loop(settings, console)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("bootstrap"))
 def bootstrap(
-    context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, resume: Resume = False
+    context: typer.Context,
+    config: ConfigOption = None,
+    dry_run: DryRun = False,
+    every: All = False,
+    resume: Resume = False,
 ) -> None:
     """Train and compare judges: STaR rounds, baselines, gate, evaluation, report. The same --run.id continues a run."""
-    _bootstrap(config_from(context, config), dry_run=dry_run, resume=resume)
+    settings = config_from(context, config)
+    if dry_run:
+        return preview(settings, console, every=every)
+    from genrm_rl.bootstrap.loop import run_bootstrap
+
+    run_bootstrap(settings, console, must_exist=resume)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("evaluate"))
 def evaluate(
     context: typer.Context,
     judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
     config: ConfigOption = None,
     form: FormOption = "cot",
     dry_run: DryRun = False,
+    every: All = False,
 ) -> None:
     """Score one judge on the test sets of a config: accuracy with intervals, consistency, calibration."""
     settings, asked = config_from(context, config), known_form(form)
     if dry_run:
-        return print_plan(settings, console)
+        return preview(settings, console, every=every)
     from genrm_rl.evaluation.job import evaluate_judge
 
     evaluate_judge(settings, judge, asked, console)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("benchmark"))
 def benchmark(
     context: typer.Context,
     judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
@@ -120,6 +135,7 @@ def benchmark(
     config: ConfigOption = None,
     form: FormOption = "cot",
     dry_run: DryRun = False,
+    every: All = False,
 ) -> None:
     """Score one judge on a published benchmark by the benchmark's own rule, with its headline first. The same command
     goes on after a kill. Without --config the judge is asked as in the run that made it."""
@@ -127,11 +143,11 @@ def benchmark(
 
     settings = benchmark_config(suite, judge, path, config, context.args)
     if dry_run:
-        return print_plan(settings, console)
+        return preview(settings, console, every=every)
     run_benchmark(settings, suite, judge, known_form(form), console)
 
 
-@app.command("best-of", context_settings=OVERRIDES, epilog=EPILOG)
+@app.command("best-of", context_settings=OVERRIDES, epilog=epilog("best-of"))
 def best_of(
     context: typer.Context,
     judge: Annotated[str, typer.Argument(help="`llm_judge` (the untrained model) or a checkpoint directory of a run")],
@@ -143,6 +159,7 @@ def best_of(
     config: ConfigOption = None,
     form: FormOption = "cot",
     dry_run: DryRun = False,
+    every: All = False,
 ) -> None:
     """Choose the best of n answers to every prompt of a file. The same command goes on after a kill."""
     from genrm_rl.evaluation.choosing import best_of_config, choose_best
@@ -151,7 +168,7 @@ def best_of(
     if rule not in ("", *get_args(Rule)):
         raise ConfigError(f"--rule {rule} is no rule; choose one of {', '.join(get_args(Rule))}")
     if dry_run:
-        return console.print(settings_table(settings))
+        return preview(settings, console, every=every)
     choose_best(settings, judge, asked, rule or None, out, console)  # type: ignore[arg-type]
 
 
@@ -163,46 +180,52 @@ def report(run: Annotated[Path, typer.Argument(help="run directory with a report
     rerender(run, console)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
-def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False) -> None:
+@app.command(context_settings=OVERRIDES, epilog=epilog("serve"))
+def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, every: All = False) -> None:
     """Serve a judge over HTTP: judgments of comparisons, and rewards of groups of responses."""
     settings = load_config(ServeConfig, config or CONFIGS / "serve_tiny.yaml", context.args)
     if dry_run:
-        return console.print(settings_table(settings))
+        return preview(settings, console, every=every)
     from genrm_rl.serving.job import serve_judge
 
     serve_judge(settings, console)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("align"))
 def align(
     context: typer.Context,
     config: ConfigOption = None,
     dry_run: DryRun = False,
+    every: All = False,
     resume: Resume = False,
     rejudge: Rejudge = False,
 ) -> None:
     """Align a policy with a judge's rewards: PPO, GRPO, RLOO, REINFORCE++ (--method ppo) or DPO (--method dpo)."""
     settings = load_config(AlignConfig, config or CONFIGS / "align_tiny.yaml", context.args)
     if dry_run:
-        return console.print(settings_table(settings))
+        return preview(settings, console, every=every)
     from genrm_rl.alignment.job import run_alignment
 
     run_alignment(settings, console, must_exist=resume, rejudge=rejudge)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("loop"))
 def loop(
     context: typer.Context,
     config: ConfigOption = None,
     dry_run: DryRun = False,
+    every: All = False,
     resume: Resume = False,
     rejudge: Rejudge = False,
 ) -> None:
     """The closed loop: bootstrap, serve, align, label the policy's answers, train the next judge, gate. The same
     --run.id continues it."""
     settings = load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args)
-    _loop(settings, dry_run=dry_run, resume=resume, rejudge=rejudge)
+    if dry_run:
+        return preview(settings, console, every=every)
+    from genrm_rl.closed_loop.job import run_loop
+
+    run_loop(settings, console, must_exist=resume, rejudge=rejudge)
 
 
 @app.command()
@@ -216,7 +239,7 @@ def status(
     show_status(read_status(run, root), console)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("plan"))
 def plan(
     context: typer.Context,
     cluster: Annotated[Path, typer.Option(help="cluster file: `ray up` YAML or KubeRay")] = CLUSTER,
@@ -233,7 +256,7 @@ def plan(
         raise typer.Exit(2)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("doctor"))
 def doctor(context: typer.Context, config: ConfigOption = None) -> None:
     """Check versions, devices, memory, imports, models and data; exits with 1 if something needed is missing."""
     from genrm_rl.runtime.doctor import print_report, run_doctor
@@ -258,7 +281,7 @@ def selftest(
         raise typer.Exit(1)
 
 
-@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+@app.command(context_settings=OVERRIDES, epilog=epilog("models"))
 def models(context: typer.Context, config: ConfigOption = None) -> None:
     """List the models that can be used here, their size, and where they come from."""
     from genrm_rl.models import list_models
@@ -269,22 +292,6 @@ def models(context: typer.Context, config: ConfigOption = None) -> None:
     console.print(table)
 
 
-def _bootstrap(config: RunConfig, *, dry_run: bool, resume: bool) -> None:
-    if dry_run:
-        return print_plan(config, console)
-    from genrm_rl.bootstrap.loop import run_bootstrap
-
-    run_bootstrap(config, console, must_exist=resume)
-
-
-def _loop(config: LoopConfig, *, dry_run: bool, resume: bool, rejudge: bool = False) -> None:
-    if dry_run:
-        return console.print(settings_table(config))
-    from genrm_rl.closed_loop.job import run_loop
-
-    run_loop(config, console, must_exist=resume, rejudge=rejudge)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: errors for people become one sentence on stderr and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -293,6 +300,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
     words = list(argv) if argv is not None else sys.argv[1:]
     try:
+        if asks_for_settings(words):
+            return print_settings(words, console)
         app(args=words, standalone_mode=True)
     except GenRMError as error:
         problem = getattr(error, "cause", error)  # of a worker's error, Ray shows the whole traceback

@@ -1,21 +1,28 @@
-"""What `--dry-run` prints: every setting, where a config leaves the paper, the data found, and the work planned."""
+"""What `--dry-run` prints: settings, where a config leaves the paper, the data found, and the work planned."""
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Column, Table
 
 from genrm_rl.config import RunConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import describe
+from genrm_rl.settings_help import list_of_settings
 
 
-def settings_table(config: Section) -> Table:
-    """Every setting with its value and unit."""
-    settings = Table(Column("setting", no_wrap=True), "value", "unit", "meaning", title="resolved settings")
-    for row in describe(config):
-        settings.add_row(*row)
-    return settings
+def preview(config: Section, console: Console, *, every: bool) -> None:
+    """The resolved settings, those that differ from the defaults or ``every`` one, and of a bootstrap the work."""
+    console.print(settings_of(config, every=every))
+    if isinstance(config, RunConfig):
+        print_plan(config, console)
+
+
+def settings_of(config: Section, *, every: bool) -> Group:
+    """Settings with value, unit and meaning."""
+    rows = describe(config) if every else describe(config, beside=type(config)())
+    title = "resolved settings" if every else "settings that differ from the defaults (--all: every one)"
+    return list_of_settings(rows, title)
 
 
 def paper_table(config: RunConfig) -> Table:
@@ -29,14 +36,13 @@ def paper_table(config: RunConfig) -> Table:
 
 
 def print_plan(config: RunConfig, console: Console) -> None:
-    """The resolved settings with units, the data found, and the derived batch table."""
+    """Where the config leaves the paper, the data found, and the derived batch table."""
     from genrm_rl.bootstrap.loop import misfit
     from genrm_rl.config.plan import plan_rounds
     from genrm_rl.judging.encoding import JudgeEncoder
     from genrm_rl.models import load_tokenizer, resolve_model
     from genrm_rl.preferences.sources import load_sources
 
-    console.print(settings_table(config))
     if config.paper_differences is not None:
         console.print(paper_table(config))
     model = resolve_model(config.model)
@@ -50,7 +56,15 @@ def print_plan(config: RunConfig, console: Console) -> None:
     console.print(data)
     console.print(f"read: {splits.report.describe()}", highlight=False)
     batches = Table(
-        "method", "round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=", title="batch table"
+        Column("method", overflow="fold"),
+        "round",
+        "pairs",
+        "traces",
+        "tokens <=",
+        "examples <=",
+        "batch",
+        "steps <=",
+        title="batch table",
     )
     for planned in plan_rounds(config, len(splits.train)):
         batches.add_row(

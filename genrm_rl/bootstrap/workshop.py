@@ -15,7 +15,7 @@ from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.scale import PointTokens
-from genrm_rl.learners.examples import Example, file_hash, write_examples
+from genrm_rl.learners.examples import Example, write_examples
 from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.rollout.judge_engine import JudgeEngine
@@ -83,7 +83,7 @@ class Workshop:
         The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
         """
         from genrm_rl.learners.fit import FitSpec, fit
-        from genrm_rl.runtime.storage import is_complete
+        from genrm_rl.runtime.storage import file_hash, is_complete
 
         output = self.run.path / stage
         name = stage.removeprefix("methods/").removesuffix("/checkpoint")

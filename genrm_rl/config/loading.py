@@ -115,18 +115,24 @@ def parse_overrides(words: Sequence[str]) -> list[tuple[KeyPath, Any]]:
     return result
 
 
-def describe(config: Section, prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """Rows (key, value, unit, description) of every setting, nested sections flattened to dotted keys."""
+def describe(config: Section, prefix: str = "", *, beside: Section | None = None) -> list[tuple[str, str, str, str]]:
+    """Rows (key, value, unit, description) of every setting, nested sections flattened to dotted keys.
+
+    With ``beside``, a configuration of the same kind, only of settings whose values differ from it; those of a list's
+    entries from the defaults of the entry.
+    """
     rows: list[tuple[str, str, str, str]] = []
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
+        other = None if beside is None else getattr(beside, name)
         key = f"{prefix}{name}"
         if isinstance(value, Section):
-            rows += describe(value, f"{key}.")
+            rows += describe(value, f"{key}.", beside=other)
         elif isinstance(value, tuple) and value and isinstance(value[0], Section):
             for index, item in enumerate(value):
-                rows += describe(item, f"{key}.{index}.")
-        else:
+                plain = None if beside is None else type(item).model_construct()
+                rows += describe(item, f"{key}.{index}.", beside=plain)
+        elif beside is None or value != other:
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
             rows.append((key, shown, str(extra.get("unit", "")), field.description or ""))

@@ -20,7 +20,12 @@ class ModelConfig(Section):
         "tiny", "`tiny`, `smollm2`, a hub id, a local directory with safetensors and a tokenizer, or a GGUF file"
     )
     revision: str | None = setting(None, "revision of a hub id; None takes the default branch")
-    cache_dir: str = setting("~/.cache/genrm_rl", "where de-quantised and downloaded models are kept", free=True)
+    cache_dir: str = setting(
+        "~/.cache/genrm_rl",
+        "where de-quantised and downloaded models are kept; a URI (s3://bucket/models) keeps every model that is not "
+        "part of the package in that store, and each node fetches it",
+        free=True,
+    )
     max_context: int = setting(512, "prompt and completion together", unit="tokens", ge=32)
     dtype: Literal["float32", "bfloat16"] = setting("float32", "number format of the engines' weights and arithmetic")
 

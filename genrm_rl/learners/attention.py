@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from genrm_rl.errors import EnvironmentProblem, ModelError
+from genrm_rl.learners.branch_attention import branch_attention
+from genrm_rl.learners.shared_prompts import Branches
 
 VARLEN = "genrm_varlen"
 
@@ -71,9 +73,11 @@ def varlen_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     segment_lengths: tuple[int, ...] | None = None,
+    segment_branches: Branches = (),
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention of one packed row, one kernel call per run of sequences of equal length.
+    """Causal attention of one packed row, one kernel call per run of sequences of equal length; ``segment_branches``
+    follow the sequences in the row (:mod:`genrm_rl.learners.shared_prompts`).
 
     ``query`` is [1, heads, T, width], ``key`` and ``value`` [1, key heads, T, width]; returns [1, T, heads, width].
     Raises ModelError for attention forms that it does not compute.
@@ -92,7 +96,7 @@ def varlen_attention(
     parts = []
     # split has one cheap backward for all parts; slicing would fill a row of zeros for each of them.
     for (length, count), *qkv in zip(
-        runs, *(tensor[0].split(sizes, dim=1) for tensor in (query, key, value)), strict=True
+        runs, *(tensor[0, :, : sum(sizes)].split(sizes, dim=1) for tensor in (query, key, value)), strict=True
     ):
         # Neighbours of equal length are one batch: [heads, count * length, width] -> [count, heads, length, width].
         q, k, v = (tensor.unflatten(1, (count, length)).transpose(0, 1) for tensor in qkv)
@@ -100,6 +104,10 @@ def varlen_attention(
             q, k, v, dropout_p=dropout, scale=scaling, **_pattern(length, sliding_window, q.device)
         )
         parts.append(out.transpose(1, 2).flatten(0, 1))
+    if segment_branches:
+        parts += branch_attention(
+            query[0], key[0], value[0], lengths, segment_branches, scale=scaling, dropout=dropout, window=sliding_window
+        )
     return (parts[0] if len(parts) == 1 else torch.cat(parts))[None].contiguous(), None
 
 

@@ -1,4 +1,5 @@
-"""How fast the learner is, as ratios inside one run: against a plain PyTorch loop, and packed against padded.
+"""How fast the learner is, as ratios inside one run: against a plain PyTorch loop, packed against padded, and with each
+prompt computed once against once for each of its answers.
 
 Both sides of a ratio run in alternation in the same process with the same threads, and medians are compared, so that a
 machine whose speed moves with its load moves both sides alike.
@@ -21,6 +22,7 @@ from genrm_rl.learners.examples import SequenceExample
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.network import parameter_groups
 from genrm_rl.learners.objectives import SupervisedTokens
+from genrm_rl.learners.packing import Segment
 from genrm_rl.models.inspection import inspect_directory
 
 LEARNING_RATE = 1e-6  # small: the weights should not drift while time is taken
@@ -88,13 +90,44 @@ def packing_ratio(
     return _ratio("packed / padded", "packed", f"{rows} rows padded to the longest", speeds, sum(lengths), repeats)
 
 
+def sharing_ratio(
+    model_dir: str | Path,
+    learner: LearnerConfig,
+    *,
+    questions: int,
+    samples: int,
+    prompt: int,
+    answer: int,
+    repeats: int = 5,
+) -> SpeedRatio:
+    """The same learner on ``samples`` answers to each of ``questions`` prompts: each prompt computed once
+    (:mod:`genrm_rl.learners.shared_prompts`), against once with every answer. Lengths in tokens."""
+    prompts = random_examples(model_dir, [prompt] * questions, 0.5)
+    tails = random_examples(model_dir, [answer] * questions * samples, 0.5)
+    examples = [
+        SequenceExample.from_completion(prompts[number // samples].input_ids, tail.input_ids)
+        for number, tail in enumerate(tails)
+    ]
+    once, each = Learner(model_dir, learner), Learner(model_dir, learner)
+    each.network.shares_prompts = False
+
+    def step_of(chosen: Learner) -> Callable[[], object]:
+        return lambda: chosen.step(examples, SupervisedTokens(), learning_rate=LEARNING_RATE)
+
+    speeds = alternate(step_of(once), step_of(each), repeats)
+    once.close()
+    each.close()
+    tokens = len(examples) * (prompt + answer)
+    return _ratio("prompts once / with each answer", "once", "with each answer", speeds, tokens, repeats)
+
+
 class PaddedLearner(Learner):
     """A learner that does what many trainers do: fixed-size batches in the order of the data, padded to the longest."""
 
     rows = 16
 
-    def _share(self, sizes: Sequence[Sequence[int]]) -> list[list[int]]:
-        order = list(range(len(sizes)))
+    def _share(self, examples: Sequence[Sequence[Segment]]) -> list[list[int]]:
+        order = list(range(len(examples)))
         return [order[start : start + self.rows] for start in range(0, len(order), self.rows)]
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrm_rl.learners.examples import file_hash
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.object_store import fetch
+from genrm_rl.runtime.storage import file_hash
 
 if TYPE_CHECKING:
     import torch

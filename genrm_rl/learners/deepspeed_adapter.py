@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import deepspeed  # noqa: E402
 import deepspeed.ops  # noqa: E402
 from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
 
+SHARD = re.compile(r"zero_pp_rank_(\d+)_")
 deepspeed_logger.setLevel(logging.WARNING)
 MOVED_STAGES = (1, 2)  # of which DeepSpeed moves all states to the host; see genrm_rl/config/sharing.py
 # On CPU DeepSpeed would compile its shared-memory all-reduce for 40 s at first use. Only its inference calls it.
@@ -114,6 +116,13 @@ class _Surface:
                 yield
         else:
             yield
+
+
+def shard_rank(file: str) -> int | None:
+    """The worker that alone writes and reads a file of a state, which DeepSpeed names after it; None for a file of
+    worker 0 that all read."""
+    found = SHARD.search(file)
+    return int(found[1]) if found else None
 
 
 class GuardedAdamW(torch.optim.AdamW):

@@ -182,12 +182,6 @@ def read_examples(path: str | Path) -> list[Example]:
     return examples
 
 
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, for manifests."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def _check(path: Path, index: int, example: Example) -> None:
     try:
         check_example(example)

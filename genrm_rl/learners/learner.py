@@ -21,14 +21,15 @@ import torch.distributed as dist
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.judging.scale import PointTokens
-from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group
+from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group, shard_rank
 from genrm_rl.learners.device import device_of
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
 from genrm_rl.learners.objectives import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 from genrm_rl.learners.sharding import load_sharded_network
+from genrm_rl.learners.shared_prompts import sharing_units
 from genrm_rl.learners.weights import LearnerWeights
-from genrm_rl.runtime.object_store import fetch, upload_tree
+from genrm_rl.runtime.object_store import fetch, move_tree, upload_tree
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,9 @@ class Learner:
     ) -> tuple[float, dict[str, float], int]:
         """Loss and metrics of the global batch, and its tokens; ``learn`` gets the loss of every microbatch."""
         segments = [objective.segments(example) for example in batch]
-        sizes = [[len(segment.token_ids) for segment in parts] for parts in segments]
         totals = objective.totals(batch)
         sums = torch.zeros(1 + len(objective.metrics), dtype=torch.float64)
-        for indices in self._share(sizes):
+        for indices in self._share(segments):
             if indices:
                 outputs = self._forward(
                     [segment for index in indices for segment in segments[index]], objective.reading
@@ -135,7 +135,8 @@ class Learner:
             name: value / totals[total]
             for (name, total), value in zip(objective.metrics.items(), metric_sums, strict=True)
         }
-        return loss_sum / self.workers, metrics, sum(map(sum, sizes))
+        tokens = sum(len(segment.token_ids) for parts in segments for segment in parts)
+        return loss_sum / self.workers, metrics, tokens
 
     @torch.no_grad()
     def logprobs(
@@ -193,14 +194,15 @@ class Learner:
             upload_tree(directory)
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
-        """Weights and optimizer, to go on training from (every worker must call)."""
+        """Weights and optimizer, to go on training from (every worker must call). An object store gets each shard from
+        the worker that wrote it."""
         directory.mkdir(parents=True, exist_ok=True)
         self.engine.save_state(directory, tag, client_state)
-        upload_tree(directory)
+        move_tree(directory, lambda name: (shard_rank(name) or 0) == self.rank)
 
     def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
         """Go on from :meth:`save_state`; returns its ``client_state``."""
-        fetch(directory)
+        fetch(directory, lambda name, size: shard_rank(name) in (None, self.rank))
         return self.engine.load_state(directory, tag)
 
     def offload(self) -> None:
@@ -216,14 +218,20 @@ class Learner:
         """Release DeepSpeed's hooks and buffers."""
         self.engine.destroy()
 
-    def _share(self, sizes: Sequence[Sequence[int]]) -> list[list[int]]:
-        plan = plan_microbatches(
-            sizes, budget=self.config.tokens_per_microbatch, workers=self.workers, packed=self.config.packing
-        )
-        return plan[self.rank]
+    def _share(self, examples: Sequence[Sequence[Segment]]) -> list[list[int]]:
+        """This worker's microbatches of examples, each a list of sequences."""
+        budget = self.config.tokens_per_microbatch
+        if self.network.shares_prompts:
+            units = sharing_units(examples, budget)
+            sizes = [[tokens] for _, tokens in units]
+        else:
+            units = [([index], 0) for index in range(len(examples))]
+            sizes = [[len(segment.token_ids) for segment in parts] for parts in examples]
+        plan = plan_microbatches(sizes, budget=budget, workers=self.workers, packed=self.config.packing)
+        return [[index for unit in microbatch for index in units[unit][0]] for microbatch in plan[self.rank]]
 
     def _forward(self, segments: Sequence[Segment], reading: Reading) -> Outputs:
-        batch = collate(segments, packed=self.config.packing).to(self.device)
+        batch = collate(segments, packed=self.config.packing, share=self.network.shares_prompts).to(self.device)
         values_N, correct_N, entropy_N, support_NK, likely_NK = self.engine.forward(
             *batch.network_inputs(),
             reading.temperature,
@@ -248,7 +256,7 @@ class Learner:
         """``taken`` of each position, one float32 CPU tensor per segment."""
         self.engine.module.eval()
         mine: dict[int, torch.Tensor] = {}
-        for indices in self._share([[len(segment.token_ids)] for segment in segments]):
+        for indices in self._share([[segment] for segment in segments]):
             if not indices:
                 self._forward([_placeholder()], reading)
                 continue

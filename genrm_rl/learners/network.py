@@ -18,6 +18,7 @@ from genrm_rl.errors import ModelError
 from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.attention import VARLEN, choose_attention
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
+from genrm_rl.learners.shared_prompts import Branches
 from placement.memory import LOGIT_PIECE
 
 # Gemma caps its logits; Granite, Cohere and Falcon-H1 scale theirs.
@@ -52,6 +53,7 @@ class TrainedNetwork(nn.Module):
         self.score_head = score_head
         self.points = points
         self.varlen = language.config._attn_implementation == VARLEN
+        self.shares_prompts = self.varlen
         if score_head is not None and not getattr(language.config, "tie_word_embeddings", False):
             # The output head gets no gradient here; ZeRO would wait for one.
             language.get_output_embeddings().weight.requires_grad_(False)
@@ -64,6 +66,7 @@ class TrainedNetwork(nn.Module):
         take_N: torch.Tensor,
         targets_N: torch.Tensor,
         lengths: tuple[int, ...] | None,
+        branches: Branches = (),
         temperature: float = 1.0,
         entropy: bool = False,
         support_NK: torch.Tensor | None = None,
@@ -85,7 +88,7 @@ class TrainedNetwork(nn.Module):
             "use_cache": False,
         }
         if self.varlen:
-            kwargs["segment_lengths"] = lengths
+            kwargs |= {"segment_lengths": lengths, "segment_branches": branches}
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
             return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genrm_rl.learners.shared_prompts import Branches, packed_row
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,14 +41,16 @@ class Segment:
 class TokenBatch:
     """Tensors of one forward pass: R rows of T tokens, N taken positions.
 
-    ``lengths`` are the sequence lengths in the single row, in row order, when packed and None when padded;
-    ``attention_mask_RT`` is None when packed. ``segment_N`` says which sequence a taken position belongs to.
+    ``lengths`` are the sequence lengths in the single row, in row order, when packed and None when padded; ``branches``
+    follow them where prompts are shared (:mod:`genrm_rl.learners.shared_prompts`). ``tokens`` are those that are
+    computed; ``attention_mask_RT`` is None when packed. ``segment_N`` says which sequence a taken position belongs to.
     """
 
     input_ids_RT: torch.Tensor
     position_ids_RT: torch.Tensor
     attention_mask_RT: torch.Tensor | None
     lengths: tuple[int, ...] | None
+    branches: Branches
     take_N: torch.Tensor
     targets_N: torch.Tensor
     segment_N: torch.Tensor
@@ -63,6 +67,7 @@ class TokenBatch:
             self.take_N,
             self.targets_N,
             self.lengths,
+            self.branches,
         )
 
     def to(self, device: torch.device | str) -> TokenBatch:
@@ -74,41 +79,42 @@ class TokenBatch:
         return TokenBatch(**moved)
 
 
-def collate(segments: Sequence[Segment], *, packed: bool, pad_id: int = 0) -> TokenBatch:
-    """Lay segments out in one packed row, or in one right-padded row each.
+def collate(segments: Sequence[Segment], *, packed: bool, pad_id: int = 0, share: bool = False) -> TokenBatch:
+    """Lay segments out in one packed row, with ``share`` each prompt once, or in one right-padded row each.
 
-    A packed row holds the shortest sequence first, so that sequences of equal length stand side by side and attention
-    can treat them as one batch. ``take_N`` indexes the flattened R x T grid and keeps the order of the segments.
+    ``take_N`` indexes the flattened R x T grid and keeps the order of the segments.
     """
     import torch
 
-    lengths = np.array([len(segment.token_ids) for segment in segments], dtype=np.int64)
-    places = np.argsort(lengths, kind="stable") if packed else np.arange(len(segments))
-    width = int(lengths.sum() if packed else lengths.max())
-    starts = np.empty_like(lengths)
-    starts[places] = np.cumsum(lengths[places]) - lengths[places] if packed else places * width
-    ids = np.full(width if packed else width * len(segments), pad_id, dtype=np.int64)
-    positions = np.zeros_like(ids) if packed else np.tile(np.arange(width), len(segments))
+    if packed:
+        row = packed_row(segments, share=share)
+        rows, width = 1, sum(len(ids) for ids, _ in row.pieces)
+        starts = np.cumsum([0, *(len(ids) for ids, _ in row.pieces)])[:-1]
+        pieces = [(start, ids, first) for start, (ids, first) in zip(starts, row.pieces, strict=True)]
+        takes = [row.places(number, segment.take) for number, segment in enumerate(segments)]
+    else:
+        rows, width = len(segments), max(len(segment.token_ids) for segment in segments)
+        pieces = [(number * width, segment.token_ids, 0) for number, segment in enumerate(segments)]
+        takes = [number * width + segment.take for number, segment in enumerate(segments)]
+    ids = np.full(rows * width, pad_id, dtype=np.int64)
+    positions = np.tile(np.arange(width), rows)
     mask = np.zeros_like(ids)
-    for segment, start, length in zip(segments, starts, lengths, strict=True):
-        ids[start : start + length] = segment.token_ids
-        positions[start : start + length] = np.arange(length)
-        mask[start : start + length] = 1
-    counts = np.array([len(segment.take) for segment in segments])
-    take_N = np.concatenate([start + segment.take for start, segment in zip(starts, segments, strict=True)])
+    for start, tokens, first in pieces:
+        part = slice(start, start + len(tokens))
+        ids[part], positions[part], mask[part] = tokens, np.arange(first, first + len(tokens)), 1
     # The prediction after the last token of a sequence has no target; scores ignore the targets.
-    targets_N = ids[np.minimum(take_N + 1, ids.size - 1)]
-    rows = 1 if packed else len(segments)
+    targets = [np.asarray(s.token_ids)[np.minimum(s.take + 1, len(s.token_ids) - 1)] for s in segments]
     return TokenBatch(
         input_ids_RT=torch.from_numpy(ids.reshape(rows, width)),
         position_ids_RT=torch.from_numpy(positions.reshape(rows, width)),
         attention_mask_RT=None if packed else torch.from_numpy(mask.reshape(rows, width)),
-        lengths=tuple(int(length) for length in lengths[places]) if packed else None,
-        take_N=torch.from_numpy(take_N),
-        targets_N=torch.from_numpy(targets_N),
-        segment_N=torch.from_numpy(np.repeat(np.arange(len(segments)), counts)),
+        lengths=row.roots if packed else None,
+        branches=row.branches if packed else (),
+        take_N=torch.from_numpy(np.concatenate(takes)),
+        targets_N=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+        segment_N=torch.from_numpy(np.repeat(np.arange(len(segments)), [len(take) for take in takes])),
         segments=len(segments),
-        tokens=int(lengths.sum()),
+        tokens=int(mask.sum()),
         support_NK=None if segments[0].support is None else torch.from_numpy(_supports(segments)),
     )
 

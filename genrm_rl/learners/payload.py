@@ -9,6 +9,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayTaskError
 
 from genrm_rl.rollout.settings import EngineSettings, WeightBackend
+from genrm_rl.rollout.sync_client import root_cause
 
 Call = Callable[..., list[Any]]
 
@@ -38,11 +39,4 @@ class LearnerPayload:
         try:
             return self._call(method, workers, *arguments)
         except RayTaskError as error:
-            raise _root(error) from error
-
-
-def _root(error: BaseException) -> BaseException:
-    """What was raised in the worker, without Ray's wrappers: an engine's death must look like one."""
-    while isinstance(error, RayTaskError) and error.cause is not None:
-        error = error.cause
-    return error
+            raise root_cause(error) from error

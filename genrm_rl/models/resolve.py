@@ -12,6 +12,7 @@ from genrm_rl.errors import ModelError
 from genrm_rl.models.gguf_file import SUFFIX, provide_gguf, quantised_note
 from genrm_rl.models.hub import provide_hub_model
 from genrm_rl.models.inspection import check_architecture, inspect_directory
+from genrm_rl.models.placing import placed
 from genrm_rl.models.smollm2 import provide_smollm2
 from genrm_rl.runtime.object_store import fetch, working_path
 
@@ -51,6 +52,8 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
     Raises ModelError with one sentence if it is absent, incomplete, unsafe to load, or shorter than ``max_context``.
     """
     path, origin = _locate(config)
+    if path != TINY:  # which is part of the package
+        path = placed(path, config.name, config.cache_dir)
     facts = inspect_directory(path)
     if config.name not in BUILT_IN:
         check_architecture(path)
@@ -63,8 +66,8 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
 
 
 def cache_directory(config: ModelConfig) -> Path:
-    """Where de-quantised and downloaded models are kept, with ``~`` expanded."""
-    return Path(config.cache_dir).expanduser()
+    """Where de-quantised and downloaded models are kept: with ``~`` expanded, or the working copy of a URI."""
+    return working_path(config.cache_dir).expanduser()
 
 
 def names_hub_id(name: str) -> bool:

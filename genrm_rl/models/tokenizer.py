@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from genrm_rl.errors import ModelError
 from genrm_rl.models.inspection import in_one_line
+from genrm_rl.runtime.object_store import fetch, light
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer in ``path`` (a local directory). Raises ModelError if it can't be loaded or has no end token."""
     from transformers import AutoTokenizer
 
+    fetch(path, light)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # the tokenizers library raises bare Exception for a file that it can't parse

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from genrm_rl.errors import ModelError
-from genrm_rl.rollout.settings import model_config_json
+from genrm_rl.rollout.settings import EngineSettings, model_config_json
 from genrm_rl.rollout.types import ParityProbe
 
 DEFAULT_LIMIT_NATS = {"float32": 1e-3, "bfloat16": 0.1}
@@ -85,6 +85,11 @@ def reference_logprobs(
         if bars:
             logging.enable_progress_bar()
     return model_logprobs(model.eval(), prompts)
+
+
+def checkpoint_reference(model_dir: str | Path, settings: EngineSettings) -> ProbeReference:
+    """What the checkpoint in ``model_dir`` answers to the probe of an engine with these settings."""
+    return reference_logprobs(model_dir, probe_prompts(settings.model_path), settings.dtype)
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ class WeightPublisher:
         reference: ProbeReference | None,
     ) -> SyncReceipt:
         """Move all engines to ``version``; see `genrm_rl.rollout.pool.EnginePool.publish`."""
-        candidate = self.prepare(version, source, reference)
+        candidate = self.prepare(version, source, reference, actors)
         try:
             receipt = self.send(actors, candidate)
         except BaseException:
@@ -84,11 +84,13 @@ class WeightPublisher:
         version: str,
         source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
         reference: ProbeReference | None,
+        actors: Sequence[ActorHandle],
     ) -> PublishedWeights:
         """Read the weights and what they should answer; engines are not touched. What a learner that holds them raises,
         its own death above all, passes through as it is."""
         from genrm_rl.rollout.held_weights import HeldWeights
-        from genrm_rl.rollout.parity import probe_prompts, reference_logprobs
+        from genrm_rl.rollout.parity import checkpoint_reference
+        from genrm_rl.rollout.remote_weights import RemoteWeights, away_from
         from genrm_rl.rollout.shared_weights import weight_source
 
         begun = time.perf_counter()
@@ -99,11 +101,13 @@ class WeightPublisher:
         if not isinstance(source, str | Path | Mapping):
             held = source.hold(self._settings.weight_backend)
             return PublishedWeights(version, held, reference, time.perf_counter() - begun)
-        if isinstance(source, str | Path):
-            fetch(source)
         try:
-            if reference is None:
-                reference = reference_logprobs(source, probe_prompts(self._settings.model_path), self._settings.dtype)
+            if isinstance(source, str | Path) and away_from(actors):
+                remote = RemoteWeights(source, self._settings, actors, wanted=reference is None)
+                return PublishedWeights(version, remote, reference or remote.reference, time.perf_counter() - begun)
+            if isinstance(source, str | Path):
+                fetch(source)
+                reference = reference or checkpoint_reference(source, self._settings)
             payload = HeldWeights(weight_source(source))
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
         except (GenRMError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -170,7 +174,7 @@ class WeightPublisher:
     def roll_back(self, actors: Sequence[ActorHandle]) -> None:
         """Send the last good version again and probe it. Raises `PublicationError` or an engine's death."""
         if self.good is None:
-            self.good = self.prepare("base", self._settings.model_path, None)
+            self.good = self.prepare("base", self._settings.model_path, None, actors)
         ray.get([actor.cancel_weight_update.remote() for actor in actors], timeout=RPC_SECONDS)
         self.send(actors, self.good)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from genrm_rl.rollout.errors import EngineProcessDied, PublicationError
 from genrm_rl.rollout.settings import EngineSettings, WeightBackend
@@ -97,6 +97,13 @@ def in_phases(
         raise PublicationError(
             client.phase, f"weights {version} failed in phase {client.phase!r}: {last_line(error)}"
         ) from error
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What was raised in the worker, without Ray's wrappers: an engine's death must look like one."""
+    while isinstance(error, RayTaskError) and error.cause is not None:
+        error = error.cause
+    return error
 
 
 def last_line(error: BaseException) -> str:

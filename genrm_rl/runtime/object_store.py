@@ -116,8 +116,8 @@ def upload(path: Path) -> None:
         _put(path, place)
 
 
-def upload_tree(directory: Path) -> None:
-    """All files of a directory that the store does not have, the completion marker last.
+def upload_tree(directory: Path, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """All files of a directory that the store does not have, the completion marker last; ``wanted(name)`` chooses.
 
     Also for a directory that another node will complete: then what this node wrote in it is kept, without a marker.
     """
@@ -126,12 +126,24 @@ def upload_tree(directory: Path) -> None:
         return
     sizes = _sizes(place)
     files = [file for file in sorted(directory.rglob("*")) if file.is_file() and not _is_temporary(file, directory)]
+    files = [file for file in files if wanted(file.name)]
     files.sort(key=lambda file: file.name == MARKER)
     new = [file for file in files if sizes.get(_key(file, directory)) != file.stat().st_size or file.name == MARKER]
     plain, markers = ([f for f in new if (f.name == MARKER) is kind] for kind in (False, True))
     _all(plain, lambda file: _put(file, place / _key(file, directory)))
     for marker in sorted(markers, key=lambda file: -len(file.parts)):  # the outermost last
         _put(marker, place / _key(marker, directory))
+
+
+def move_tree(directory: Path, wanted: Callable[[str], bool]) -> None:
+    """Upload the files that ``wanted(name)`` chooses and let go of the local ones: what is only read again after a loss
+    needs no disk on the node that wrote it."""
+    if stored(directory) is None:
+        return
+    upload_tree(directory, wanted)
+    for file in directory.rglob("*"):
+        if file.is_file() and wanted(file.name):
+            file.unlink()
 
 
 def upload_missing(directory: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -95,6 +96,12 @@ def publish_directory(path: str | Path, manifest: dict[str, Any]) -> Iterator[Pa
         os.replace(temporary, path)
     fsync_directory(path.parent)
     object_store.upload_tree(path)
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, for manifests."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def remove_tree(path: Path) -> None:

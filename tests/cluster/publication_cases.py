@@ -111,6 +111,16 @@ def run() -> None:
         again = pool.publish("v2", policy, right)
         versions = [report.weight_version for report in pool.reports()]
         say("again", passed=again.probe.passed, versions=versions, segments=len(segments()))
+
+        back = pool.publish("checkpoint", model)
+        in_driver = SEGMENT in Path("/proc/self/maps").read_text(encoding="utf-8")
+        say("checkpoint", passed=back.probe.passed, same=greedy(pool) == base, in_driver=in_driver)
+        holder = next(
+            p for p in psutil.Process().children(recursive=True) if "ray::CheckpointActor" in "".join(p.cmdline())
+        )
+        for pid in (holder.pid, pool.pids()[0]):
+            os.kill(pid, signal.SIGKILL)
+        say("holder_lost", same=greedy(pool) == base, versions=[report.weight_version for report in pool.reports()])
     room.close()
 
 

@@ -1,5 +1,5 @@
 """A learner publishes to engines on other nodes: the weights go from its node to theirs, and never through the
-driver's."""
+driver's; a checkpoint is read and held on an engine's node."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ def test_copies_go_when_the_engines_have_loaded_them(found):
     assert found["again"]["passed"]
     assert found["again"]["versions"] == ["v2", "v2"]
     assert found["again"]["segments"] == 1, "the last good version at the learner, for restarts and for the way back"
+
+
+def test_a_checkpoint_is_held_on_an_engines_node_and_not_by_the_driver(found):
+    case = found["checkpoint"]
+    assert case["passed"]
+    assert case["same"]
+    assert not case["in_driver"]
+
+
+def test_an_engine_that_restarts_after_the_holder_is_lost_gets_the_checkpoint(found):
+    assert found["holder_lost"]["same"]
+    assert found["holder_lost"]["versions"] == ["checkpoint", "checkpoint"]

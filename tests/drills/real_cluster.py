@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -28,10 +28,21 @@ OBJECT_STORE = 150_000_000
 
 
 class RealCluster:
-    """A head that takes no work and one worker per pool, with a token; ends what it started, and nothing else."""
+    """A head that takes no work and one worker per pool, with a token; ends what it started, and nothing else.
 
-    def __init__(self, folder: Path, pools: tuple[str, ...], cpus: int) -> None:
-        self._logs = folder
+    ``private`` is a folder that every node has for itself alone (needs the right to mount); ``variables`` are added to
+    the environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pools: tuple[str, ...],
+        cpus: int,
+        private: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self._logs, self._private = folder, private
         self._nodes: dict[str, subprocess.Popen] = {}
         self._cpus = cpus
         gcs, dashboard = free_port(), free_port()
@@ -40,7 +51,7 @@ class RealCluster:
         self._temp = Path(tempfile.mkdtemp(prefix="genrm-drill-", dir="/tmp"))  # Ray's sockets need a short path
         self.token = secrets.token_hex(32)
         (self._temp / "token").write_text(self.token)
-        self.environment = os.environ | {MODE: "token", TOKEN_PATH: str(self._temp / "token")}
+        self.environment = os.environ | dict(variables or {}) | {MODE: "token", TOKEN_PATH: str(self._temp / "token")}
         head = ["--head", "--port", str(gcs), "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)]
         self._start("head", [*head, "--num-cpus", "0", "--temp-dir", str(self._temp / "ray")])
         while not listens(dashboard):  # on a busy machine it comes long after the rest
@@ -82,6 +93,9 @@ class RealCluster:
             RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--labels", f"pool={pool}",
             "--object-store-memory", str(OBJECT_STORE), "--dashboard-agent-listen-port", str(free_port()), *options,
         ]  # fmt: skip
+        if self._private is not None:
+            mounted = ["sh", "-c", 'mount -t tmpfs private "$0" && exec "$@"', str(self._private)]
+            command = ["unshare", "--mount", *mounted, *command]
         with log.open("w") as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,

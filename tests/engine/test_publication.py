@@ -111,7 +111,7 @@ def test_weights_corrupted_on_their_way_are_refused(
 def _good_base(pool: EnginePool, fill: object, patch: pytest.MonkeyPatch) -> object:
     damaged = SharedWeights._fill
     patch.setattr(SharedWeights, "_fill", fill)
-    good = pool._publisher.prepare("base", pool.settings.model_path, None)
+    good = pool._publisher.prepare("base", pool.settings.model_path, None, pool._actors)
     patch.setattr(SharedWeights, "_fill", damaged)
     return good
 
@@ -129,7 +129,7 @@ def test_an_update_that_breaks_half_way_is_undone(
         return info
 
     if pool._publisher.good is None:
-        pool._publisher.good = pool._publisher.prepare("base", pool.settings.model_path, None)
+        pool._publisher.good = pool._publisher.prepare("base", pool.settings.model_path, None, pool._actors)
     monkeypatch.setattr(SharedWeights, "update_info", cut)
     with pytest.raises(PublicationError, match="phase 'update'") as failed:
         pool.publish("v1", tiny_models.other)

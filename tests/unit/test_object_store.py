@@ -15,9 +15,10 @@ import pytest
 from genrm_rl.config import ModelConfig, RunConfig
 from genrm_rl.config.bootstrap import RunSettings
 from genrm_rl.errors import ModelError, RunDirectoryError
-from genrm_rl.models import resolve_model
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.models.inspection import inspect_directory
 from genrm_rl.runtime import lease, object_store
-from genrm_rl.runtime.object_store import fetch, light, upload_tree, working_path
+from genrm_rl.runtime.object_store import fetch, light, move_tree, upload_tree, working_path
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.status import read_status
 from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic, write_json
@@ -121,7 +122,8 @@ def test_parts_of_two_nodes_make_one_directory(s3, root, monkeypatch, tmp_path):
             there = working_path(root) / "r" / partial.name
             there.mkdir(parents=True)
             (there / "rank1.pt").write_bytes(b"1" * 10)
-            upload_tree(there)
+            move_tree(there, lambda name: name == "rank1.pt")
+            assert not any(there.iterdir()), "states of earlier steps would fill the node's disk"
             assert not is_complete(working_path(root) / "r/checkpoint")
     monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "third"))
     here = working_path(root) / "r/checkpoint"
@@ -314,3 +316,22 @@ def test_a_model_is_loaded_from_its_uri(s3, root, monkeypatch, tmp_path, tiny_mo
     assert found.parameters == tiny_model.parameters and (found.path / "model.safetensors").is_file()
     with pytest.raises(ModelError, match="neither"):
         resolve_model(ModelConfig(name=f"{root}/nothing"))
+
+
+def test_a_model_with_a_cache_in_a_store_is_kept_there_once_and_found_by_every_node(
+    s3, root, monkeypatch, tmp_path, tiny_model
+):
+    local = shutil.copytree(tiny_model.path, tmp_path / "model")
+    (local / "model.safetensors").unlink()
+    (local / "model.safetensors").symlink_to(tiny_model.path / "model.safetensors")  # as in a hub's snapshot
+    config = ModelConfig(name=str(local), cache_dir=f"{root}/models")
+    path = resolve_model(config).path
+    kept = s3.objects(f"{root.rpartition('/')[2]}/models")
+    assert resolve_model(config).path == path and s3.objects(f"{root.rpartition('/')[2]}/models") == kept
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "there"))  # another node's disk, under the same path there
+    there = working_path(f"{root}/models") / path.name
+    assert load_tokenizer(there).vocab_size == load_tokenizer(local).vocab_size
+    assert not (there / "model.safetensors").exists(), "who needs no weights brings none"
+    assert inspect_directory(there).parameters == tiny_model.parameters
+    (local / "config.json").write_text((local / "config.json").read_text(encoding="utf-8") + " ")
+    assert resolve_model(config).path.name != path.name, "another model under the same name"
