@@ -105,11 +105,6 @@ def cache_gib(utilization: float, gpu_gib: float, weights_gib: float) -> float:
     return utilization * gpu_gib - RUNTIME_GIB - weights_gib
 
 
-def moved_gib(memory: Memory) -> float:
-    """What a model's worker brings to the host when engines get its GPU; the rest exists only while it works."""
-    return sum(memory.parts.get(name, 0.0) for name in ("weights", "optimizer"))
-
-
 def _weights(shape: ModelShape, config: LearnerConfig) -> dict[str, float]:
     whole = shape.parameters * NUMBER_BYTES[config.compute_format]
     if config.zero_stage < 3:

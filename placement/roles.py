@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from genrm_rl.config import RunConfig
+from genrm_rl.config import ON_POLICY, RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.model import LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServeConfig
-from placement.memory import RUNTIME_GIB, Memory, engine, frozen_model, moved_gib, sequences, trained_model
+from placement.memory import RUNTIME_GIB, Memory, engine, frozen_model, sequences, trained_model
 from placement.shapes import ModelShape, shape_of
 from placement.turns import in_turns
 
@@ -98,7 +98,9 @@ def bootstrap_phase(config: RunConfig, prefix: str = "") -> Phase:
         _engines("judge engines", config.rollout, config.model, shape, prefix),
         _learners("judge learner", config.learner, memory, prefix, len(models)),
     )
-    return Phase("bootstrap", _taking_turns(roles, models, shape, config.learner) if _shared(config) else roles)
+    lives_on = any(method in ON_POLICY for method in config.bootstrap.methods)  # other fits end before engines work
+    resting = models if lives_on else {}
+    return Phase("bootstrap", _taking_turns(roles, resting, shape, config.learner) if _shared(config) else roles)
 
 
 def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
@@ -125,24 +127,29 @@ def _taking_turns(
     roles: Sequence[Role], models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig
 ) -> tuple[Role, ...]:
     """Each role has the GPU but for what the processes of the others keep on it, and a place on the host for what it
-    brings there. An engine of the judge, whose weights are not published anew, keeps them there; the policy's drops
-    its own."""
-    engines = [role for role in roles if not role.learns]
-    found = []
-    for role in roles:
-        asleep, host = len(models) / len(engines), role.memory.host if role.name == "judge" else 0.0
+    brings there: ``models`` of learners that live on, and the weights of a served judge, which nobody publishes anew.
+    Other engines drop theirs."""
+    engines, moved = sum(not role.learns for role in roles), moved_gib(models, shape, learner)
+
+    def in_its_turn(role: Role) -> Role:
         if role.learns:
-            asleep, host = (
-                len(engines),
-                role.memory.host
-                + sum(
-                    moved_gib((trained_model if learns else frozen_model)(shape, learner)) for learns in models.values()
-                ),
-            )
+            asleep, host, share = float(engines), role.memory.host + moved, 1.0
+        else:
+            asleep, share = len(models) / engines, role.gpu_share
+            host = role.memory.host if role.name == "judge" else 0.0
         memory = Memory(role.memory.parts | {"asleep": asleep * RUNTIME_GIB}, host)
-        share = 1.0 if role.learns else role.gpu_share
-        found.append(replace(role, memory=memory, gpu_share=share, in_turns=True))
-    return tuple(found)
+        return replace(role, memory=memory, gpu_share=share, in_turns=True)
+
+    return tuple(map(in_its_turn, roles))
+
+
+def moved_gib(models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig) -> float:
+    """What a worker of each of ``models`` brings to the host when engines get its GPU, together: what is there between
+    two steps."""
+    return sum(
+        memory.parts["weights"] + memory.parts.get("optimizer", 0.0)
+        for memory in ((trained_model if learns else frozen_model)(shape, learner) for learns in models.values())
+    )
 
 
 def shared_memory(models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig) -> Memory:

@@ -14,8 +14,8 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.model import ModelConfig, RolloutConfig
 from genrm_rl.rewards.rules import comparisons
 from placement.hardware import Gpu
-from placement.memory import GIB, NUMBER_BYTES, frozen_model, moved_gib, sequences, trained_model
-from placement.roles import learner_models
+from placement.memory import GIB, NUMBER_BYTES, sequences
+from placement.roles import learner_models, moved_gib
 from placement.shapes import ModelShape, shape_of
 from placement.turns import in_turns
 
@@ -128,8 +128,7 @@ def _training(config: AlignConfig, shape: ModelShape, gpu: Gpu, tokens: float) -
 
 def _turns(config: AlignConfig, policy: ModelShape, judge: ModelShape) -> float:
     """Learners to the host and back, and the weights of the judge, which nobody publishes anew, the other way."""
-    models = learner_models(config).values()
-    moved = sum(moved_gib((trained_model if learns else frozen_model)(policy, config.learner)) for learns in models)
+    moved = moved_gib(learner_models(config), policy, config.learner)
     if config.serves_judge:
         moved += judge.parameters * NUMBER_BYTES[config.judge_model.dtype] / GIB
     return 2 * moved * GIB / 1e9 / HOST_GB_PER_SECOND
