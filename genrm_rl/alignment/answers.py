@@ -19,7 +19,8 @@ from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer of the policy. ``logprobs_T`` are the engine's when it sampled; ``finish_reason`` is stop, length,
-    deadline or failed (the last two have no answer)."""
+    deadline or failed (the last two have no answer). ``weight_version`` sampled the first token; ``later_versions`` are
+    those that were published meanwhile, each with the index of the first token that it sampled."""
 
     prompt_id: str
     index: int
@@ -28,6 +29,7 @@ class Answer:
     logprobs_T: tuple[float, ...]
     finish_reason: str
     weight_version: str
+    later_versions: tuple[tuple[int, str], ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -38,6 +40,12 @@ class Answer:
     def truncated(self) -> bool:
         """Whether the length limit ended it: what would have followed, and its end token, were never written."""
         return self.finish_reason == "length"
+
+    def tokens_by_version(self) -> list[tuple[str, int]]:
+        """How many tokens each version of the weights sampled, in order."""
+        spans = ((0, self.weight_version), *self.later_versions)
+        ends = [*(first for first, _ in spans[1:]), len(self.token_ids)]
+        return [(version, end - first) for (first, version), end in zip(spans, ends, strict=True)]
 
     def unjudged(self, sampling: SamplingConfig) -> Mask | None:
         """Why the answer is not given to the judge, or None."""
@@ -50,6 +58,7 @@ class Answer:
 
 PARTS = ("judge", "verifier", "length")  # of a reward that is not the judge's alone
 ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
+SPAN = ("first_token", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ def answer_of(result: GenerationResult, prompt: PolicyPrompt, index: int, chat: 
         result.sampled_logprobs_T,
         result.finish_reason,
         result.weight_version,
+        result.later_versions,
     )
 
 
@@ -122,6 +132,7 @@ def write_answers(path: Path, groups: Sequence[Sequence[JudgedAnswer]]) -> None:
         {
             "group": number,
             **{name: getattr(judged.answer, name) for name in ANSWER_FIELDS},  # `asdict` would copy every token
+            "later_versions": [dict(zip(SPAN, span, strict=True)) for span in judged.answer.later_versions],
             "reward": judged.record.reward,
             "mask": None if judged.record.mask is None else str(judged.record.mask),
             **{f"reward_{part}": judged.record.parts.get(part) for part in PARTS},
@@ -148,6 +159,7 @@ def read_answers(path: Path) -> list[list[JudgedAnswer]]:
             tuple(row["logprobs_T"]),
             row["finish_reason"],
             row["weight_version"],
+            tuple((span["first_token"], span["version"]) for span in row.get("later_versions") or ()),
         )
         mask = None if row["mask"] is None else Mask(row["mask"])
         parts = {part: row[f"reward_{part}"] for part in PARTS if row.get(f"reward_{part}") is not None}
@@ -169,6 +181,7 @@ def _schema() -> Any:
             ("logprobs_T", pa.list_(pa.float32())),
             ("finish_reason", pa.string()),
             ("weight_version", pa.string()),
+            ("later_versions", pa.list_(pa.struct([(SPAN[0], pa.int32()), (SPAN[1], pa.string())]))),
             ("reward", pa.float64()),
             ("mask", pa.string()),
             *((f"reward_{part}", pa.float64()) for part in PARTS),

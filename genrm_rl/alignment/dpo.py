@@ -23,7 +23,7 @@ from genrm_rl.config import DataConfig, SourceConfig
 from genrm_rl.config.alignment import DPOConfig, SamplingConfig
 from genrm_rl.errors import DataError
 from genrm_rl.learners.examples import PairExample
-from genrm_rl.learners.objectives import DirectPreference, PairLogprobs, ReferencedPair
+from genrm_rl.learners.objectives import DirectPreference, PairLogprobs, ReferencedPairs
 from genrm_rl.learners.skips import Skips
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.runtime.storage import write_json
@@ -111,9 +111,8 @@ class OnlineDPO:
     def fit(self, number: int, pairs: Sequence[PairExample]) -> dict[str, float]:
         """``epochs`` passes over the pairs. Returns means over the optimizer steps that were applied."""
         config, skipped = self.config, self.skips.total
-        logp = self.hosts.reference.logprobs([segment for pair in pairs for segment in PairLogprobs().segments(pair)])
-        sums = [float(np.sum(values)) for values in logp]
-        data = [ReferencedPair(pair, *sums[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
+        segments = [segment for pair in pairs for segment in PairLogprobs().segments(pair)]
+        data = ReferencedPairs(pairs, self.hosts.reference.summed_logprobs(segments).reshape(-1, 2))
         objective = DirectPreference(config.beta, config.label_smoothing, config.nll_coefficient, config.loss == "ipo")
         rows = []
         for epoch in range(config.epochs):

@@ -107,6 +107,24 @@ def _pooled(
     )
 
 
+def compare_arms(
+    runs: Sequence[Path], others: Sequence[Path], *, resamples: int = 2000, seed: int = 0
+) -> dict[tuple[str, str], Change]:
+    """Right answers of the final policies of ``runs`` (before) and ``others`` (after), seed by seed on the same
+    questions, by test set and decoding. Raises DataError as :func:`pool_runs` does."""
+    found = {}
+    reports = [read_report(run) for run in (*runs, *others)]
+    last = max(row["step"] for row in reports[0]["evaluation"])
+    for name, decoding in [(row["set"], row["decoding"]) for row in reports[0]["differences"]]:
+        pairs = [
+            (number, json.dumps(old["prompt"], sort_keys=True), float(_right(old)), float(_right(new)))
+            for number, both in enumerate(zip(runs, others, strict=True))
+            for old, new in zip(*(read_answers(run, last, name, decoding) for run in both), strict=True)
+        ]
+        found[name, decoding] = _change(pairs, resamples, seed)
+    return found
+
+
 def _change(pairs: Sequence[tuple[int, str, float, float]], resamples: int, seed: int) -> Change:
     """From (run, question, before, after). A question that several runs were asked is resampled as one."""
     run_N, question_N, before_N, after_N = (np.asarray(column) for column in zip(*pairs, strict=True))

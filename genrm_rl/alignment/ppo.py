@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,34 +36,39 @@ class PPO:
         return self.hosts.config.ppo
 
     def run(self, measure: Any) -> None:
-        """All steps from the last checkpoint on. ``measure(step)`` is called after each publication."""
-        first = self.restore()
+        """All steps from the last checkpoint on. ``measure(step)`` is called after each publication.
+
+        The answers of a step are begun ``staleness`` updates before it learns, never earlier: so no token is older than
+        that, and a long answer has as many updates' time to end. It goes on across the publications between.
+        """
+        first, last = self.restore(), self.config.steps
         if first:
             self.hosts.publish(version_of(first))
         measure(first)
-        with ThreadPoolExecutor(1) as background:
-            ahead: Future[Rollout] | None = None
-            for step in range(first, self.config.steps):
+        with ThreadPoolExecutor(self.config.staleness + 1, thread_name_prefix="rollout") as rollouts:
+            begun: deque[Future[tuple[Rollout, bool]]] = deque()
+            for step in range(first, last):
                 began = time.perf_counter()
-                rollout = ahead.result() if ahead is not None else self.rollout(step)
-                self.seconds = {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds}
-                if ahead is not None:  # these were spent beside the update of the step before
-                    self.seconds = {"generate": 0.0, "judge": 0.0}
-                ahead = None
-                if self.config.staleness and step + 1 < self.config.steps:
-                    ahead = background.submit(self.rollout, step + 1)
-                else:
+                for ahead in range(step + len(begun), min(step + self.config.staleness + 1, last)):
+                    begun.append(rollouts.submit(self.rollout, ahead))
+                rollout, judged_now = begun.popleft().result()
+                self.seconds = self.waited(rollout, time.perf_counter() - began)
+                if judged_now:
+                    self.hosts.losses.see(step, rollout.groups)
+                if not begun:
                     self.hosts.turns.learn()
                 metrics = self.learn(step, rollout)
-                if ahead is not None:  # publication and generation take turns
-                    waited = time.perf_counter()
-                    ahead.result()
-                    self.seconds["generate"] += time.perf_counter() - waited  # what the update did not hide
                 self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
                 self.report(step, rollout, metrics, time.perf_counter() - began)
-                if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == self.config.steps:
+                if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == last:
                     keep_state(self.hosts, step + 1, {"kl_coefficient": float(self.updates.controller.value)})
                 measure(step + 1)
+
+    def waited(self, rollout: Rollout, seconds: float) -> dict[str, float]:
+        """What a step's answers cost it: all of their seconds, or those that nothing else was done in."""
+        if self.config.staleness:
+            return {"generate": seconds, "judge": 0.0}
+        return {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds}
 
     def restore(self) -> int:
         """Weights, optimizers and controller of the last checkpoint. Returns the number of finished steps."""
@@ -73,17 +79,18 @@ class PPO:
         self.hosts.say(f"continuing after step {facts['step']}")
         return facts["step"]
 
-    def rollout(self, step: int) -> Rollout:
-        """Judged answers of a step, as a stage of the run: on disk before anything is learned from them."""
+    def rollout(self, step: int) -> tuple[Rollout, bool]:
+        """Judged answers of a step, as a stage of the run: on disk before anything is learned from them. Also whether
+        they were judged now, and not in an earlier life of the run."""
         hosts, found = self.hosts, {}
 
         def compute(directory: Path) -> dict[str, Any]:
-            rollout = self.collect(self.questions(step), f"step{step}")
+            rollout = self.collect(step, self.questions(step), f"step{step}")
             for number in range(1, self.config.refills + 1):
                 more = self.refill(rollout, f"step{step}/refill{number}")
                 if not more:
                     break
-                rollout = rollout.and_then(self.collect(more, f"step{step}/refill{number}"))
+                rollout = rollout.and_then(self.collect(step, more, f"step{step}/refill{number}"))
             rollout.write(directory)
             found["rollout"] = rollout
             return rollout.facts()
@@ -91,12 +98,11 @@ class PPO:
         name = f"steps/{step:05d}/rollout"
         path = hosts.run.stage(name, compute)
         if "rollout" in found:
-            hosts.losses.see(step, found["rollout"].groups)
-            return found["rollout"]
-        return read_rollout(path, hosts.run.manifest(name))
+            return found["rollout"], True
+        return read_rollout(path, hosts.run.manifest(name)), False
 
-    def collect(self, prompts: Sequence[PolicyPrompt], purpose: str) -> Rollout:
-        """Judged answers to ``prompts``."""
+    def collect(self, step: int, prompts: Sequence[PolicyPrompt], purpose: str) -> Rollout:
+        """Judged answers to ``prompts``; those of an earlier step go first."""
         hosts, samples = self.hosts, self.config.samples_per_prompt
         return collect_rollout(
             hosts.pool,
@@ -107,6 +113,7 @@ class PPO:
             purpose=purpose,
             seed=hosts.seed,
             samples=samples,
+            priority=step,
         )
 
     def refill(self, rollout: Rollout, purpose: str) -> list[PolicyPrompt]:
@@ -150,7 +157,7 @@ class PPO:
             **{f"seconds/{name}": round(value, 3) for name, value in shares.items()},
             "seconds/step": round(seconds, 3),
             "train/kl_coefficient": float(self.updates.controller.value),
-            "rollout/staleness_steps": staleness(rollout, step),
+            **staleness(rollout, step),
         }
         write_json(self.hosts.run.path / "steps" / f"{step:05d}" / "metrics.json", {"step": step, **row})
         self.hosts.sink.log(row, step)
@@ -187,7 +194,16 @@ def steps_of(version: str) -> int:
     return 0 if version == "base" else int(version.removeprefix("step-"))
 
 
-def staleness(rollout: Rollout, step: int) -> float | None:
-    """How many updates the weights that wrote the answers were behind, mean over the answers."""
+def staleness(rollout: Rollout, step: int) -> dict[str, float | None]:
+    """How many updates the weights that sampled the tokens were behind, mean and largest, and the share of the answers
+    that were carried over a publication."""
     answers = [judged.answer for group in rollout.groups for judged in group if judged.answer.usable]
-    return mean([step - steps_of(answer.weight_version) for answer in answers])
+    counts: Counter[int] = Counter()
+    for answer in answers:
+        for version, tokens in answer.tokens_by_version():
+            counts[step - steps_of(version)] += tokens
+    return {
+        "rollout/staleness_steps": sum(age * n for age, n in counts.items()) / counts.total() if counts else None,
+        "rollout/staleness_max_steps": float(max(counts)) if counts else None,
+        "rollout/carried_share": mean([bool(answer.later_versions) for answer in answers]),
+    }

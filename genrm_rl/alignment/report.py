@@ -167,7 +167,7 @@ def render(report: dict[str, Any]) -> str:
             step_figure(report, "reward/masked_share", "share of the answers without a reward")
             if report["missing_rewards"]["by_reason"]
             else None,
-            step_figure(report, "rollout/staleness_steps", "updates that the answers' weights were behind")
+            step_figure(report, "rollout/staleness_steps", "updates that the tokens' weights were behind, mean")
             if report["config"]["ppo"]["staleness"]
             else None,
         )

@@ -22,31 +22,28 @@ class Rewarder(Protocol):
         """The version whose rewards the coming step accepts."""
         ...
 
-    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
-        """One record per answer, in order; every answer is there to be judged."""
+    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer], version: str) -> Future[GroupReward]:
+        """One record per answer, in order, by the judge ``version``; every answer is there to be judged."""
         ...
 
 
 class ServiceRewarder:
-    """The reward service, mixed with a verifier and a length penalty where they have a weight. Every step accepts the
-    version that is served when it begins."""
+    """The reward service, mixed with a verifier and a length penalty where they have a weight."""
 
     def __init__(self, client: RewardClient) -> None:
         self.client = client
         self._needs_reference = client.config.rule in AGAINST_REFERENCE
-        self._version = ""
 
     def begin_step(self) -> str:
-        self._version = self.client.judge_version()
-        return self._version
+        return self.client.judge_version()
 
-    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
+    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer], version: str) -> Future[GroupReward]:
         if self._needs_reference and prompt.reference is None:
-            masked = RewardRecord(None, Mask.NO_REFERENCE, (), self._version)
+            masked = RewardRecord(None, Mask.NO_REFERENCE, (), version)
             return _done(GroupReward((masked,) * len(answers)))
         reference = prompt.reference if self._needs_reference else None
         group = prompt.group([answer.text for answer in answers], reference)
-        return _then(self.client.submit(group, self._version), lambda found: self._shaped(prompt, answers, found))
+        return _then(self.client.submit(group, version), lambda found: self._shaped(prompt, answers, found))
 
     def _shaped(self, prompt: PolicyPrompt, answers: Sequence[Answer], found: GroupReward) -> GroupReward:
         """With what the judge does not see. A group of one has no lengths to compare."""
@@ -65,9 +62,9 @@ class VerifierRewarder:
     def begin_step(self) -> str:
         return self.version
 
-    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer]) -> Future[GroupReward]:
+    def submit(self, prompt: PolicyPrompt, answers: Sequence[Answer], version: str) -> Future[GroupReward]:
         right = [float(prompt.right(answer.text)) for answer in answers]
-        return _done(GroupReward(tuple(RewardRecord(value, None, (), self.version) for value in right)))
+        return _done(GroupReward(tuple(RewardRecord(value, None, (), version) for value in right)))
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,8 @@ def ask(
     """Have a group judged, without the answers that are not to be judged."""
     masks = [answer.unjudged(sampling) for answer in answers]
     asked = [answer for answer, mask in zip(answers, masks, strict=True) if mask is None]
-    return AskedGroup(answers, masks, version, rewarder.submit(prompt, asked) if asked else _done(GroupReward(())))
+    reward = rewarder.submit(prompt, asked, version) if asked else _done(GroupReward(()))
+    return AskedGroup(answers, masks, version, reward)
 
 
 def _then(future: Future[GroupReward], work: Callable[[GroupReward], GroupReward]) -> Future[GroupReward]:

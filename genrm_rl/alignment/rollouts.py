@@ -97,8 +97,10 @@ def collect_rollout(
     seed: int,
     samples: int,
     label: str | None = None,
+    priority: int = 0,
 ) -> Rollout:
-    """Generate ``samples`` answers to each prompt and have each finished group judged at once.
+    """Generate ``samples`` answers to each prompt and have each finished group judged at once, by the judge that is
+    served now. Rollouts of several threads share the engines; ``priority`` as of `EnginePool.generate`.
 
     ``rewarder.submit`` blocks while the judge has enough to do; meanwhile no finished answers are fetched from the
     engines, and those come to rest. Raises RewardServiceError when the judge stays away.
@@ -108,7 +110,7 @@ def collect_rollout(
     requests = answer_requests(prompts, chat, sampling, purpose=purpose, seed=seed, samples=samples)
     arrived: list[dict[int, Answer]] = [{} for _ in prompts]
     waiting: dict[int, AskedGroup] = {}
-    results = pool.generate(requests, progress=label)
+    results = pool.generate(requests, progress=label, priority=priority)
     for result in results:
         place, index = place_of(result)
         arrived[place][index] = answer_of(result, prompts[place], index, chat)

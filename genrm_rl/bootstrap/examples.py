@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
 from genrm_rl.config import SelectionConfig
@@ -87,49 +87,38 @@ def dpo_examples(trace_pairs: Sequence[TracePair], pairs: Pairs, encoder: JudgeE
     return examples
 
 
-def direct_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[VerdictExample]:
+def direct_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> Iterator[VerdictExample]:
     """The place of the verdict in both orders of every pair (Eq. 7) whose answers the judge is shown as two."""
-    examples = []
     for pair in pairs:
         if encoder.indistinct(pair.comparison(), "direct"):
             continue
         shown = pair.comparison(swapped=pair.label() == "B")  # the chosen answer as A
         orders = (encoder.prompt_ids(each, "direct") for each in (shown, shown.swap()))
-        examples.append(VerdictExample(*orders, encoder.verdict_token_ids, pair.id))
-    return examples
+        yield VerdictExample(*orders, encoder.verdict_token_ids, pair.id)
 
 
-def bradley_terry_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[PairExample]:
+def bradley_terry_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> Iterator[PairExample]:
     """Chosen and rejected conversation, scored at their last token (Eq. 1-2)."""
-    examples = []
     for pair in pairs:
         chosen = encoder.conversation_ids(pair.prompt, pair.chosen)
         rejected = encoder.conversation_ids(pair.prompt, pair.rejected)
-        examples.append(PairExample(chosen, 1, rejected, 1, pair.id))
-    return examples
+        yield PairExample(chosen, 1, rejected, 1, pair.id)
 
 
-def points_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[PairExample]:
+def points_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> Iterator[PairExample]:
     """Chosen and rejected answer, each in a prompt that asks for its points alone."""
-    examples = []
     for pair in pairs:
         shown = pair.comparison(swapped=pair.label() == "B")  # the chosen answer first
         chosen, rejected = encoder.point_ids(shown), encoder.point_ids(shown.swap())
-        examples.append(PairExample(chosen, 1, rejected, 1, pair.id))
-    return examples
+        yield PairExample(chosen, 1, rejected, 1, pair.id)
 
 
-def pairrm_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> list[LabeledExample]:
+def pairrm_examples(pairs: Iterable[PreferencePair], encoder: JudgeEncoder) -> Iterator[LabeledExample]:
     """Both answers in one sequence, in both orders; does A win?"""
-    return [
-        LabeledExample(
-            encoder.pair_ids(pair.comparison(swapped=swapped)),
-            int(pair.label(swapped=swapped) == "A"),
-            f"{pair.id}-{swapped:d}",
-        )
-        for pair in pairs
-        for swapped in (False, True)
-    ]
+    for pair in pairs:
+        for swapped in (False, True):
+            ids, label = encoder.pair_ids(pair.comparison(swapped=swapped)), pair.label(swapped=swapped)
+            yield LabeledExample(ids, int(label == "A"), f"{pair.id}-{swapped:d}")
 
 
 def _comparison(trace: Trace, pairs: Pairs) -> Comparison:

@@ -66,7 +66,7 @@ def judge_to_start(method: Method, workshop: Workshop, before: Sequence[Judge]) 
 def fit_direct(workshop: Workshop) -> Judge:
     """GenRM without reasoning: next-token training on the one verdict token (Eq. 7), both orders of every pair."""
     examples = direct_examples(workshop.splits.train, workshop.encoder)
-    file = workshop.examples_stage("methods/genrm_direct/round1/examples", list(examples), {})
+    file = workshop.examples_stage("methods/genrm_direct/round1/examples", examples, {})
     stage = "methods/genrm_direct/round1/checkpoint"
     checkpoint = workshop.fit_stage(stage, "genrm_direct", "direct", file, workshop.base, held_out=direct_examples)
     return Judge("genrm_direct", "generative", checkpoint, "genrm_direct-1", "direct", 1)
@@ -76,7 +76,7 @@ def fit_points(workshop: Workshop) -> Judge:
     """GenRM that rates each answer by itself: Bradley-Terry on the difference of expected points (Eq. 1-2)."""
     points, words = workshop.encoder.points, workshop.encoder.scale.hash
     examples = points_examples(workshop.splits.train, workshop.encoder)
-    file = workshop.examples_stage("methods/genrm_points/round1/examples", list(examples), {"prompt_hash": words})
+    file = workshop.examples_stage("methods/genrm_points/round1/examples", examples, {"prompt_hash": words})
     checkpoint = workshop.fit_stage(
         "methods/genrm_points/round1/checkpoint",
         "genrm_points",

@@ -15,12 +15,14 @@ from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.scale import PointTokens
-from genrm_rl.learners.examples import Example, write_examples
+from genrm_rl.learners.examples import Example, read_examples, write_examples
 from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.tracking import MetricSink
+
+EXAMPLES_FILE = "examples.arrow"
 
 
 @dataclass
@@ -56,14 +58,14 @@ class Workshop:
         """One line for the person who watches."""
         self.console.print(text, highlight=False)
 
-    def examples_stage(self, stage: str, examples: list[Example], facts: dict[str, object]) -> Path:
-        """Write training examples as a stage; returns the Parquet file."""
+    def examples_stage(self, stage: str, examples: Iterable[Example], facts: dict[str, object]) -> Path:
+        """Write training examples as a stage, as they are made; returns the Arrow file."""
 
         def compute(directory: Path) -> dict[str, object]:
-            digest = write_examples(directory / "examples.parquet", examples)
-            return facts | {"examples": len(examples), "sha256": digest}
+            digest = write_examples(directory / EXAMPLES_FILE, examples)
+            return facts | {"examples": len(read_examples(directory / EXAMPLES_FILE)), "sha256": digest}
 
-        return self.run.stage(stage, compute) / "examples.parquet"
+        return self.run.stage(stage, compute) / EXAMPLES_FILE
 
     def fit_stage(
         self,
@@ -74,7 +76,7 @@ class Workshop:
         start: Judge,
         *,
         points: PointTokens | None = None,
-        held_out: Callable[[Iterable[PreferencePair], JudgeEncoder], list[Example]] | None = None,
+        held_out: Callable[[Iterable[PreferencePair], JudgeEncoder], Iterable[Example]] | None = None,
     ) -> Path:
         """Fit under Ray Train from ``start``'s weights; returns the checkpoint directory (manifest and marker
         included). ``points`` are the numbers of the objective of that name; ``held_out`` makes the gate's pairs into

@@ -186,7 +186,10 @@ class LearnerConfig(Section):
     )
     gradient_checkpointing: bool = setting(False, "recompute activations instead of keeping them", free=True)
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = setting(
-        "auto", "flash-attn where it can run, else SDPA", free=True
+        "auto",
+        "`auto`: PyTorch's variable-length kernel (packed, bfloat16, NVIDIA GPU of compute capability 8 or more), else "
+        "flash-attn where it is installed, else `sdpa`, which takes packed sequences one by one",
+        free=True,
     )
     lora_rank: int = setting(0, "LoRA rank through peft; 0 trains all weights", ge=0)
     lora_alpha: float = setting(32.0, "LoRA scale: the update is alpha / rank * B A", gt=0)

@@ -1,7 +1,8 @@
-"""Training examples, already tokenised, and their Parquet files.
+"""Training examples, already tokenised, and their Arrow files.
 
-One file holds examples of one kind. Columns are plain lists and integers, so the files can be opened with ``datasets``
-or pandas. The objectives that read each kind:
+One file holds examples of one kind, uncompressed, so that it is memory-mapped and not read: as Python integers, 60k
+pairs of 4k tokens would be 17 GB in every process. Columns are plain lists and integers (``pyarrow.ipc.open_file``
+opens them). The objectives that read each kind:
 
 - :class:`SequenceExample`: ``sft`` (rationale and verdict).
 - :class:`VerdictExample`: ``direct`` (one pair in both orders, the verdict token only).
@@ -11,13 +12,20 @@ or pandas. The objectives that read each kind:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from genrm_rl.errors import DataError
+from genrm_rl.runtime.storage import file_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PIECE_TOKENS = 2**20  # of a file that are in memory while it is written
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class LabeledExample:
 
 
 Example: TypeAlias = SequenceExample | VerdictExample | PairExample | LabeledExample
+Kind = TypeVar("Kind", bound=Example)
 KINDS: dict[str, type[SequenceExample] | type[VerdictExample] | type[PairExample] | type[LabeledExample]] = {
     "sequence": SequenceExample,
     "verdict": VerdictExample,
@@ -93,6 +102,20 @@ def sequences(example: Example) -> tuple[tuple[int, ...], ...]:
 def token_count(example: Example) -> int:
     """Tokens that a forward pass of this example costs."""
     return sum(len(ids) for ids in sequences(example))
+
+
+def pieces(examples: Iterable[Kind], tokens: int) -> Iterator[list[Kind]]:
+    """Runs of examples, each of ``tokens`` tokens and what its last example has beyond them."""
+    piece: list[Kind] = []
+    found = 0
+    for example in examples:
+        piece.append(example)
+        found += token_count(example)
+        if found >= tokens:
+            yield piece
+            piece, found = [], 0
+    if piece:
+        yield piece
 
 
 def check_example(example: Example) -> None:
@@ -124,62 +147,87 @@ def check_example(example: Example) -> None:
         raise ValueError(f"label is {example.label}, but must be 0 or 1")
 
 
-def write_examples(path: str | Path, examples: Sequence[Example]) -> str:
-    """Write examples of one kind to Parquet, atomically. Returns the file's SHA-256.
+def write_examples(path: str | Path, examples: Iterable[Example]) -> str:
+    """Write examples of one kind to an Arrow file, atomically and piece by piece. Returns the file's SHA-256.
 
     Raises DataError if there is none, if kinds are mixed, or if an example can't be trained on.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from genrm_rl.runtime.storage import write_atomic
+    from genrm_rl.runtime.storage import atomic_file
 
-    path = Path(path)
-    if not examples:
+    path, rest = Path(path), iter(examples)
+    first = next(rest, None)
+    if first is None:
         raise DataError(f"there is no training example to write to {path}; relax the selection or sample more traces")
-    kind = next(name for name, cls in KINDS.items() if isinstance(examples[0], cls))
-    for index, example in enumerate(examples):
-        if not isinstance(example, KINDS[kind]):
-            raise DataError(f"{path}: example {index} is a {type(example).__name__}, the first one is {kind}")
-        _check(path, index, example)
-    columns = {field.name: [getattr(example, field.name) for example in examples] for field in fields(KINDS[kind])}
-    types = {name: _arrow_type(pa, name) for name in columns}
-    table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({"genrm_rl.kind": kind}), sink)
-    payload = sink.getvalue().to_pybytes()
-    write_atomic(path, payload)
-    return hashlib.sha256(payload).hexdigest()
+    kind = next(name for name, cls in KINDS.items() if isinstance(first, cls))
+    schema = _schema(pa, kind)
+    with atomic_file(path) as handle, pa.ipc.new_file(handle, schema) as writer:
+        for piece in pieces(_checked(path, KINDS[kind], chain([first], rest)), PIECE_TOKENS):
+            columns = [pa.array([getattr(e, field.name) for e in piece], field.type) for field in schema]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+    return file_hash(path)
 
 
-def read_examples(path: str | Path) -> list[Example]:
-    """Read what :func:`write_examples` wrote. Raises DataError naming the file (and row) when it is not that."""
+def read_examples(path: str | Path) -> MappedExamples:
+    """Open what :func:`write_examples` wrote. Raises DataError naming the file when it is not that."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file of training examples")
     try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}); write the examples again") from error
-    kind = ((table.schema.metadata or {}).get(b"genrm_rl.kind") or b"").decode()
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Arrow file ({error}); write the examples again") from error
+    kind = ((reader.schema.metadata or {}).get(b"genrm_rl.kind") or b"").decode()
     if kind not in KINDS:
         raise DataError(f"{path} does not say which kind of examples it holds; write it with write_examples()")
-    cls = KINDS[kind]
-    missing = [field.name for field in fields(cls) if field.name not in table.column_names]
-    if missing:
-        raise DataError(f"{path}: column {missing[0]} is missing")
-    examples: list[Example] = []
-    columns = [table.column(field.name).to_pylist() for field in fields(cls)]
-    for index, row in enumerate(zip(*columns, strict=True)):
-        example = cls(*(tuple(value) if isinstance(value, list) else value for value in row))
-        _check(path, index, example)
-        examples.append(example)
+    for field in _schema(pa, kind):
+        if field.name not in reader.schema.names or reader.schema.field(field.name).type != field.type:
+            raise DataError(f"{path}: column {field.name} of type {field.type} is missing")
+    examples = MappedExamples(path, KINDS[kind], [reader.get_batch(i) for i in range(reader.num_record_batches)])
     if not examples:
         raise DataError(f"{path} holds no training example")
     return examples
+
+
+class MappedExamples(Sequence[Example]):
+    """Examples of a memory-mapped file. One is made when it is asked for, and checked (DataError naming file and row);
+    the tokens of the others stay in the file, of which the machine keeps one copy for all processes that read it."""
+
+    def __init__(self, path: Path, cls: type[Example], batches: Sequence[pa.RecordBatch]) -> None:
+        self._path, self._cls = path, cls
+        names = [field.name for field in fields(cls)]
+        self._columns = [[batch.column(name) for name in names] for batch in batches]
+        self._ends = list(accumulate(batch.num_rows for batch in batches))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index = int(index) % len(self)
+        piece = bisect_right(self._ends, index)
+        row = index - (self._ends[piece - 1] if piece else 0)
+        example = self._cls(*(_value(column[row]) for column in self._columns[piece]))
+        _check(self._path, index, example)
+        return example
+
+
+def _value(scalar: pa.Scalar) -> object:
+    """A Python value; a list's entries are read at once, not one object after another."""
+    values = getattr(scalar, "values", None)
+    return scalar.as_py() if values is None else tuple(values.to_numpy().tolist())
+
+
+def _checked(path: Path, cls: type[Example], examples: Iterable[Example]) -> Iterator[Example]:
+    for index, example in enumerate(examples):
+        if not isinstance(example, cls):
+            raise DataError(f"{path}: example {index} is a {type(example).__name__}, the first one is {cls.__name__}")
+        _check(path, index, example)
+        yield example
 
 
 def _check(path: Path, index: int, example: Example) -> None:
@@ -189,9 +237,12 @@ def _check(path: Path, index: int, example: Example) -> None:
         raise DataError(f"{path}: example {index} ({example.id or 'no id'}) {error}") from error
 
 
-def _arrow_type(pa, name: str):  # noqa: ANN001, ANN202 - pyarrow is imported lazily
-    if name.endswith("_ids"):
-        return pa.list_(pa.int32())
-    if name == "loss_mask":
-        return pa.list_(pa.int8())
-    return pa.string() if name == "id" else pa.int32()
+def _schema(pa, kind: str) -> pa.Schema:  # noqa: ANN001 - pyarrow is imported lazily
+    def type_of(name: str) -> pa.DataType:
+        if name.endswith("_ids"):
+            return pa.list_(pa.int32())
+        if name == "loss_mask":
+            return pa.list_(pa.int8())
+        return pa.string() if name == "id" else pa.int32()
+
+    return pa.schema([(field.name, type_of(field.name)) for field in fields(KINDS[kind])], {"genrm_rl.kind": kind})

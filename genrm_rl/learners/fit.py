@@ -174,6 +174,7 @@ def check_fit(spec: FitSpec) -> None:
 
 
 def _check_examples(spec: FitSpec, path: str | Path, facts: ModelFacts) -> None:
+    """Each example is read, and checked as it is, before a worker starts."""
     examples = read_examples(path)
     check_objective_fits(spec.objective, examples, str(path))
     longest = facts.max_position

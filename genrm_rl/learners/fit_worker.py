@@ -14,9 +14,9 @@ import numpy as np
 from genrm_rl.errors import GenRMError, TrainingError
 from genrm_rl.learners.best_weights import BestWeights, is_due, published
 from genrm_rl.learners.events import EventWriter, merged_history
-from genrm_rl.learners.examples import Example, read_examples
+from genrm_rl.learners.examples import Example, PairExample, pieces, read_examples
 from genrm_rl.learners.layout import check_layout, state_layout
-from genrm_rl.learners.objectives import HEAD_KIND, Objective, PairLogprobs, ReferencedPair, build_objective
+from genrm_rl.learners.objectives import HEAD_KIND, Objective, PairLogprobs, ReferencedPairs, build_objective
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 from genrm_rl.learners.skips import Skips
 from genrm_rl.runtime.imports import without_collections
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FORMAT = "genrm_rl.fit/1"
 REFERENCE_FILE = "reference_logprobs.npy"
+PASS_MICROBATCHES = 8  # of a worker, whose examples are in memory at once in the reference pass
 
 
 def train_loop(payload: dict[str, Any]) -> None:
@@ -136,14 +137,20 @@ class FitRun:
         if file.is_file():
             reference_B2 = np.load(file, allow_pickle=False)
         else:
-            segments = [segment for example in examples for segment in PairLogprobs().segments(example)]
-            sums = [float(logp.double().sum()) for logp in learner.logprobs(segments)]
-            reference_B2 = np.array(sums).reshape(-1, 2)
+            reference_B2 = self._reference_sums(learner, examples)
             if self.events is not None:
                 _write_array(file, reference_B2)
-        return [
-            ReferencedPair(pair, float(row[0]), float(row[1])) for pair, row in zip(examples, reference_B2, strict=True)
+        return ReferencedPairs(examples, reference_B2)
+
+    def _reference_sums(self, learner: Learner, pairs: Sequence[PairExample]) -> np.ndarray:
+        """Summed log-probabilities of both completions [B, 2], some microbatches of each worker at a time."""
+        config = self.spec.learner
+        tokens = PASS_MICROBATCHES * config.workers * config.tokens_per_microbatch
+        sums = [
+            learner.summed_logprobs([segment for pair in piece for segment in PairLogprobs().segments(pair)])
+            for piece in pieces(pairs, tokens)
         ]
+        return np.concatenate(sums).reshape(-1, 2)
 
     def _evaluate(self, learner: Learner, objective: Objective, held_out: Sequence[Any], step: int) -> None:
         """Measure the loss on held-out examples; the best weights are kept."""

@@ -81,6 +81,11 @@ class LearnerActor:
         """Log-probabilities of the taken tokens, one float32 array per segment."""
         return [values.numpy() for values in self._learner.logprobs(segments, temperature=temperature)]
 
+    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray | None:
+        """Their sums by segment; worker 0 speaks for all."""
+        sums_S = self._learner.summed_logprobs(segments)
+        return sums_S if self._learner.rank == 0 else None
+
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """Scalars of the taken positions, one float32 array per segment."""
         return [values.numpy() for values in self._learner.values(segments)]
@@ -227,6 +232,10 @@ class LearnerGroup:
     def logprobs(self, segments: Sequence[Segment], *, temperature: float = 1.0) -> list[np.ndarray]:
         """See :meth:`Learner.logprobs`."""
         return self._first("logprobs", ray.put(list(segments)), temperature)
+
+    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray:
+        """See :meth:`Learner.summed_logprobs`."""
+        return self._first("summed_logprobs", ray.put(list(segments)))
 
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """See :meth:`Learner.values`."""

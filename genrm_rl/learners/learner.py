@@ -121,10 +121,10 @@ class Learner:
         sums = torch.zeros(1 + len(objective.metrics), dtype=torch.float64)
         for indices in self._share(segments):
             if indices:
+                examples = [batch[index] for index in indices]
                 outputs = self._forward(
                     [segment for index in indices for segment in segments[index]], objective.reading
                 )
-                examples = [batch[index] for index in indices]
                 loss, values = objective.loss(outputs, examples, totals, self.workers)
                 sums += torch.stack([loss.detach(), *(values[name] for name in objective.metrics)]).double().cpu()
             else:
@@ -146,11 +146,19 @@ class Learner:
         *,
         temperature: float = 1.0,
     ) -> list[torch.Tensor]:
-        """Log-probability of each taken token: one float32 CPU tensor per segment, the same list on every worker.
+        """Log-probability of each taken token: one float32 CPU tensor per segment, on worker 0; others get none.
 
         ``progress`` is called with the number of tokens done by this worker's microbatches.
         """
         return self._evaluate(segments, progress, Reading(temperature))
+
+    @torch.no_grad()
+    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray:
+        """Sum of each segment's log-probabilities, float64 [S], the same on every worker."""
+        sums_S = torch.zeros(len(segments), dtype=torch.float64)
+        for index, logp_T in self._share_of(segments, None, Reading()).items():
+            sums_S[index] = logp_T.double().sum()
+        return np.array(self._reduce(sums_S))
 
     @torch.no_grad()
     def scores(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[float]:
@@ -159,7 +167,7 @@ class Learner:
 
     @torch.no_grad()
     def values(self, segments: Sequence[Segment], progress: Callable[[int], None] | None = None) -> list[torch.Tensor]:
-        """Scalar of each taken position: one float32 CPU tensor per segment. Needs ``head="score"``."""
+        """Scalar of each taken position: one float32 CPU tensor per segment, on worker 0. Needs ``head="score"``."""
         if self.network.score_head is None and self.network.points is None:
             raise ValueError("this learner has a language head; build it with head='score' or 'points' to get scores")
         return self._evaluate(segments, progress, Reading())
@@ -253,7 +261,23 @@ class Learner:
         reading: Reading,
         taken: Callable[[Outputs], torch.Tensor] = lambda outputs: outputs.values_N,
     ) -> list[torch.Tensor]:
-        """``taken`` of each position, one float32 CPU tensor per segment."""
+        """``taken`` of each position, one float32 CPU tensor per segment; they travel to worker 0 alone."""
+        mine = self._share_of(segments, progress, reading, taken)
+        shares: list[Any] | None = [mine]
+        if self.workers > 1:
+            shares = [None] * self.workers if self.rank == 0 else None
+            dist.gather_object(mine, shares)
+        merged = {index: part for share in shares or [] for index, part in share.items()}
+        return [merged[index] for index in range(len(merged))]
+
+    def _share_of(
+        self,
+        segments: Sequence[Segment],
+        progress: Callable[[int], None] | None,
+        reading: Reading,
+        taken: Callable[[Outputs], torch.Tensor] = lambda outputs: outputs.values_N,
+    ) -> dict[int, torch.Tensor]:
+        """``taken`` of the segments that this worker runs, by their index."""
         self.engine.module.eval()
         mine: dict[int, torch.Tensor] = {}
         for indices in self._share([[segment] for segment in segments]):
@@ -266,13 +290,7 @@ class Learner:
                 mine[index] = part
             if progress is not None:
                 progress(sum(len(segment.token_ids) for segment in chosen))
-        shares: list[Any] = [None] * self.workers
-        if self.workers > 1:
-            dist.all_gather_object(shares, mine)
-        else:
-            shares = [mine]
-        merged = {index: part for share in shares for index, part in share.items()}
-        return [merged[index] for index in range(len(segments))]
+        return mine
 
     def _reduce(self, sums: torch.Tensor) -> list[float]:
         if self.workers > 1:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.scale import PointTokens
-from genrm_rl.learners.attention import VARLEN, choose_attention
+from genrm_rl.learners.attention import PACKED, SPLIT, choose_attention, segment_arguments
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.learners.shared_prompts import Branches
 from placement.memory import LOGIT_PIECE
@@ -52,8 +52,8 @@ class TrainedNetwork(nn.Module):
         self.language = language
         self.score_head = score_head
         self.points = points
-        self.varlen = language.config._attn_implementation == VARLEN
-        self.shares_prompts = self.varlen
+        implementation = language.config._attn_implementation
+        self.told_segments, self.shares_prompts = implementation in PACKED, implementation == SPLIT
         if score_head is not None and not getattr(language.config, "tie_word_embeddings", False):
             # The output head gets no gradient here; ZeRO would wait for one.
             language.get_output_embeddings().weight.requires_grad_(False)
@@ -87,8 +87,8 @@ class TrainedNetwork(nn.Module):
             "attention_mask": attention_mask_RT,
             "use_cache": False,
         }
-        if self.varlen:
-            kwargs |= {"segment_lengths": lengths, "segment_branches": branches}
+        if self.told_segments and lengths is not None:
+            kwargs |= segment_arguments(lengths, input_ids_RT.device) | {"segment_branches": branches}
         if self.score_head is not None:
             hidden_RTH = self.language.get_decoder()(**kwargs).last_hidden_state
             return self.score_head(hidden_RTH.flatten(0, 1)[take_N]), None, None, None, None

@@ -106,6 +106,21 @@ class ReferencedPair:
     reference_rejected: float
 
 
+@dataclass(frozen=True, eq=False)
+class ReferencedPairs(Sequence[ReferencedPair]):
+    """Pairs, wherever they are kept, with the reference's sums [B, 2] of chosen and rejected."""
+
+    pairs: Sequence[PairExample]
+    reference_B2: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> ReferencedPair:  # type: ignore[override]
+        chosen, rejected = self.reference_B2[index].tolist()
+        return ReferencedPair(self.pairs[index], chosen, rejected)
+
+
 @dataclass(frozen=True)
 class SupervisedTokens:
     """``sft``: cross-entropy on the masked-in tokens."""

@@ -40,17 +40,17 @@ class EngineActor:
         return replace(await self._engine.start(), whereabouts=stand_by_for_stacks())
 
     async def exchange(
-        self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
-    ) -> list[GenerationResult]:
+        self, requests: Sequence[tuple[int, GenerationRequest]], deadline: float, max_wait: float
+    ) -> list[tuple[int, GenerationResult]]:
         """Accept requests and wait up to ``max_wait`` seconds for results; returns those that have finished.
 
-        A new ``session`` drops whatever an abandoned one left behind. ``deadline`` is in seconds from now, per request.
+        Both have the number that the pool gave the request. ``deadline`` is in seconds from now, per request.
         """
-        return await self._engine.exchange(session, requests, deadline, max_wait)
+        return await self._engine.exchange(requests, deadline, max_wait)
 
-    async def abort_all(self) -> None:
-        """Stop every running request and forget its result."""
-        await self._engine.abort_all()
+    async def drop(self, numbers: Sequence[int]) -> None:
+        """Stop these requests and forget their results."""
+        self._engine.drop(numbers)
 
     async def sleep(self, level: SleepLevel) -> None:
         """Give the GPU's memory back (only with ``EngineSettings.sleep``)."""
@@ -81,7 +81,7 @@ class EngineActor:
         await self._engine.update_weights(update_info)
 
     async def finish_weight_update(self, version: str) -> None:
-        """Phase 4; afterwards the prefix cache holds nothing of the old weights."""
+        """Phase 4; afterwards no new request finds keys and values of the old weights in the prefix cache."""
         await self._engine.finish_weight_update(version)
 
     async def cancel_weight_update(self) -> None:

@@ -1,14 +1,16 @@
 """Weight publication with proof: vLLM's four phases on every engine, then the same log-probabilities as the learner.
 
 Order (the minimum that healthy RL systems share): pause, wake the weights of engines that slept, init, start, update,
-finish with the version, forget cached prefixes, wake keys and values, resume, probe. If anything fails, the weights
-that were served before are published again and probed; no engine is left with weights that nobody has checked.
+finish with the version, wake keys and values, resume, probe. Requests may run meanwhile: they are kept, and the probe
+goes before what waits for a place. If anything fails, the weights that were served before are published again and
+probed; no engine is left with weights that nobody has checked.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,20 +62,25 @@ class WeightPublisher:
         self._configured_limit = parity_limit
         self.good: PublishedWeights | None = None
 
-    def publish(
+    @contextmanager
+    def prepared(
         self,
-        actors: Sequence[ActorHandle],
         version: str,
         source: str | Path | Mapping[str, torch.Tensor] | WeightHolder,
         reference: ProbeReference | None,
-    ) -> SyncReceipt:
-        """Move all engines to ``version``; see `genrm_rl.rollout.pool.EnginePool.publish`."""
+        actors: Sequence[ActorHandle],
+    ) -> Iterator[PublishedWeights]:
+        """Weights to `publish`; they are let go at the end unless they have become the good ones."""
         candidate = self.prepare(version, source, reference, actors)
         try:
-            receipt = self.send(actors, candidate)
-        except BaseException:
-            candidate.close()
-            raise
+            yield candidate
+        finally:
+            if self.good is not candidate:
+                candidate.close()
+
+    def publish(self, actors: Sequence[ActorHandle], candidate: PublishedWeights) -> SyncReceipt:
+        """Move all engines to prepared weights; see `genrm_rl.rollout.pool.EnginePool.publish`."""
+        receipt = self.send(actors, candidate)
         if self.good is not None:
             self.good.close()
         self.good = candidate

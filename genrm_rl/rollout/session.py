@@ -1,10 +1,10 @@
-"""The requests of one generation inside an engine actor: started once, collected in batches, dropped together."""
+"""The running requests inside an engine actor: started once, collected in batches, dropped one by one or together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 
 from genrm_rl.rollout.types import GenerationResult
 
@@ -14,35 +14,32 @@ GATHER_SECONDS = 0.1
 
 
 class RequestSession:
-    """Running requests and finished results of one generation.
+    """Running requests and finished results, by the number that the pool gave them. Numbers are never used twice, so
+    nothing of an abandoned generation can be taken for a result of the next."""
 
-    Each generation has its own session, so a call that waits for an abandoned one can't take results of the next.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._results: list[GenerationResult] = []
+    def __init__(self) -> None:
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._results: dict[int, GenerationResult] = {}
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._closed = False
 
-    def start(self, request_id: str, work: Coroutine[None, None, GenerationResult | None]) -> None:
+    def start(self, number: int, work: Coroutine[None, None, GenerationResult | None]) -> None:
         """Run ``work`` for a request; a request that is already running is not started twice."""
-        if self._closed or request_id in self._tasks:
+        if self._closed or number in self._tasks:
             work.close()
             return
         self._idle.clear()
-        self._tasks[request_id] = asyncio.create_task(self._run(request_id, work))
+        self._tasks[number] = asyncio.create_task(self._run(number, work))
 
-    async def _run(self, request_id: str, work: Coroutine[None, None, GenerationResult | None]) -> None:
+    async def _run(self, number: int, work: Coroutine[None, None, GenerationResult | None]) -> None:
         try:
             result = await work
             if result is not None:
-                self._results.append(result)
+                self._results[number] = result
                 self._news.set()
         finally:
-            self._tasks.pop(request_id, None)
+            self._tasks.pop(number, None)
             if not self._tasks:
                 self._idle.set()
 
@@ -51,22 +48,28 @@ class RequestSession:
         self._news.set()
         self._idle.set()
 
-    async def collect(self, max_wait: float) -> list[GenerationResult]:
+    async def collect(self, max_wait: float) -> list[tuple[int, GenerationResult]]:
         """Finished results; waits up to ``max_wait`` seconds for the first, and a moment for its neighbours."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), max_wait)
             await asyncio.wait_for(self._idle.wait(), GATHER_SECONDS)
         if not self._closed:
             self._news.clear()
-        results, self._results = self._results, []
-        return results
+        results, self._results = self._results, {}
+        return list(results.items())
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Cancel these requests, and forget those of them that have finished."""
+        for number in numbers:
+            self._results.pop(number, None)
+            if number in self._tasks:
+                self._tasks[number].cancel()
 
     async def close(self) -> None:
         """Cancel what runs, forget what finished, and let waiting calls return empty-handed."""
         self._closed = True
         tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
+        self.drop(list(self._tasks))
         self.wake()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._results.clear()

@@ -40,7 +40,8 @@ class GenerationResult:
     order (K), empty if none were asked for; ``sampled_logprobs_T`` those of the generated tokens. Both are of the model
     itself, before temperature and top-p, or of what was sampled from (``EngineSettings.logprobs_of``). ``error`` says
     what happened when ``finish_reason`` is ``failed`` or ``deadline``. ``cached_prompt_tokens`` were found in the
-    engine's prefix cache and not computed again.
+    engine's prefix cache and not computed again. ``weight_version`` sampled the first token; ``later_versions`` are
+    those that were published meanwhile, each with the index of the first token that it sampled.
     """
 
     request_id: str
@@ -53,6 +54,7 @@ class GenerationResult:
     error: str = ""
     sampled_logprobs_T: tuple[float, ...] = ()
     cached_prompt_tokens: int = 0
+    later_versions: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Every vLLM import of the project is in the modules ``rollout/vllm_adapter*.py``.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import os
 import time
@@ -29,6 +30,7 @@ from genrm_rl.rollout.engine_output import start_failure
 from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings, SleepLevel, cache_bytes
+from genrm_rl.rollout.spans import VersionSpans
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import (
     WORKER_BACKENDS,
@@ -49,7 +51,8 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
     Prompts are prefilled whole (no chunked prefill) on CPU: vLLM 0.29 rewinds the random generator of a half-prefilled
     seeded request, which a CPU generator can't do, and the engine dies. Prefixes are shared by whole blocks, by default
     128 tokens on CPU, longer than most prompts of a small judge. 32 is the least that the CPU kernels take; it costs no
-    throughput.
+    throughput. With scheduling by priority the parity probe goes before what waits; all else has the same priority and
+    is taken in order.
     """
     on_cpu = settings.device == "cpu"
     return AsyncEngineArgs(
@@ -57,6 +60,7 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         dtype=settings.dtype,
         max_model_len=settings.max_context,
         max_num_seqs=settings.max_sequences,
+        scheduling_policy="priority",
         tensor_parallel_size=settings.tensor_parallel,
         enforce_eager=settings.enforce_eager,
         enable_prefix_caching=True,
@@ -131,8 +135,11 @@ class VllmEngine:
         self._settings = settings
         self._index = index
         self._version = "base"
+        self._updates = 0
         self._llm: AsyncLLM | None = None
-        self._session = RequestSession("")
+        self._session = RequestSession()
+        self._names = itertools.count()
+        self._spans = VersionSpans()
         self._dead = ""
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -169,7 +176,7 @@ class VllmEngine:
 
     async def shutdown(self) -> None:
         """Stop all requests and vLLM's processes, also those of a start that is not finished."""
-        await self.abort_all()
+        await self._session.close()
         if self._llm is not None:
             self._llm.shutdown(timeout=1)
             self._llm = None
@@ -199,25 +206,19 @@ class VllmEngine:
     # -- generation -------------------------------------------------------------------------------------------------
 
     async def exchange(
-        self, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
-    ) -> list[GenerationResult]:
+        self, requests: Sequence[tuple[int, GenerationRequest]], deadline: float, max_wait: float
+    ) -> list[tuple[int, GenerationResult]]:
         """Start ``requests`` and return what has finished; waits at most ``max_wait`` seconds for the first result."""
-        current = self._session
-        if session != current.name:
-            old, self._session = current, RequestSession(session)
-            current = self._session
-            await old.close()
-        for request in requests:
-            current.start(request.request_id, self._serve(request, deadline))
-        results = [] if self._dead else await current.collect(max_wait)
+        for number, request in requests:
+            self._session.start(number, self._serve(request, deadline))
+        results = [] if self._dead else await self._session.collect(max_wait)
         if self._dead:
             raise EngineProcessDied(self._dead)
         return results
 
-    async def abort_all(self) -> None:
-        """Cancel every running request and drop results that nobody fetched."""
-        old, self._session = self._session, RequestSession("")
-        await old.close()
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Cancel these requests, and drop results of theirs that nobody fetched."""
+        self._session.drop(numbers)
 
     async def answer(self, request: GenerationRequest, deadline: float) -> GenerationResult:
         """One request to its result, which may be a failure or a missed deadline. Raises EngineProcessDied."""
@@ -228,10 +229,12 @@ class VllmEngine:
 
     async def _serve(self, request: GenerationRequest, deadline: float) -> GenerationResult | None:
         """Run one request to its result; only a dead engine leaves it without one (None)."""
+        name = f"{request.request_id}-{next(self._names)}"
+        self._spans.begin(name, self._version)
         try:
             async with asyncio.timeout(deadline):
-                output = await self._final(request.prompt_token_ids, sampling_params(request), request.request_id)
-            return self._result(request, output)
+                output = await self._final(request.prompt_token_ids, sampling_params(request), name)
+            return self._result(request, output, name)
         except TimeoutError:
             return self._failure(request, "deadline", f"no result within {deadline:g} s")
         except (VLLMClientError, ValueError) as error:
@@ -242,6 +245,8 @@ class VllmEngine:
             if self._llm is not None and self._llm.errored:
                 return self._engine_died(str(error))
             return self._failure(request, "failed", str(error.__cause__ or error))
+        finally:
+            self._spans.end(name)
 
     def _engine_died(self, reason: str) -> None:
         self._dead = self._dead or f"engine {self._index}: {reason}"
@@ -252,13 +257,14 @@ class VllmEngine:
             request.request_id, (), "", reason, (), self._version, self._index, f"request {request.request_id}: {error}"
         )
 
-    def _result(self, request: GenerationRequest, output: RequestOutput | None) -> GenerationResult:
+    def _result(self, request: GenerationRequest, output: RequestOutput | None, name: str) -> GenerationResult:
         if output is None or not output.outputs:
             return self._failure(request, "failed", "the engine returned no output")
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
             return self._failure(request, "failed", f"the engine ended it with {completion.finish_reason!r}")
         token_ids = tuple(completion.token_ids)
+        version, later = self._spans.of(name, len(token_ids))
         text = completion.text if request.stop else self._decode(token_ids)
         width = len(request.logprob_token_ids)
         rows: tuple[tuple[float, ...], ...] = ()
@@ -275,9 +281,10 @@ class VllmEngine:
             text,
             completion.finish_reason,
             rows,
-            self._version,
+            version,
             self._index,
             sampled_logprobs_T=sampled,
+            later_versions=later,
             cached_prompt_tokens=output.num_cached_tokens or 0,
         )
 
@@ -307,17 +314,21 @@ class VllmEngine:
         await self.llm.update_weights(WeightTransferUpdateRequest(update_info=update_info))
 
     async def finish_weight_update(self, version: str) -> None:
-        """vLLM's phase 4, then forget cached prefixes, which hold keys and values of the old weights."""
+        """vLLM's phase 4. Requests that run or wait keep their keys and values and go on with the new weights; new ones
+        find none of the old in the prefix cache, because its entries are salted with the number of the update."""
         await self.llm.finish_weight_update(weight_version=version)
-        await self.llm.reset_prefix_cache(reset_running_requests=True)
+        # The engine stands still since several calls: every token of the old weights has arrived in vLLM's front end.
+        states = self.llm.output_processor.request_states.values()
+        self._spans.swap(((s.external_req_id, s.detokenizer.num_output_tokens()) for s in states), version)
         self._version = version
+        self._updates += 1
 
     async def cancel_weight_update(self) -> None:
         """Close an update that was left open, so that the next can start; does nothing if none is."""
         await self.llm.collective_rpc("close_weight_update")
 
     async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Log-probabilities of the prompt tokens after the first one, one list per prompt."""
+        """Log-probabilities of the prompt tokens after the first one, one list per prompt, before all that waits."""
 
         parameters = SamplingParams(
             max_tokens=1,
@@ -328,7 +339,7 @@ class VllmEngine:
         )
 
         async def score(number: int, token_ids: Sequence[int]) -> list[float]:
-            final = await self._final(token_ids, parameters, f"probe-{self._version}-{number}")
+            final = await self._final(token_ids, parameters, f"probe-{self._version}-{number}", priority=-1)
             if final is None or final.prompt_logprobs is None:
                 raise RuntimeError("the engine returned no prompt log-probabilities")
             return [final.prompt_logprobs[i][token_ids[i]].logprob for i in range(1, len(token_ids))]
@@ -336,10 +347,11 @@ class VllmEngine:
         return await asyncio.gather(*(score(number, prompt) for number, prompt in enumerate(prompts)))
 
     async def _final(
-        self, token_ids: Sequence[int], parameters: SamplingParams, request_id: str
+        self, token_ids: Sequence[int], parameters: SamplingParams, request_id: str, priority: int = 0
     ) -> RequestOutput | None:
         """The last output of one request; cancelling this aborts the request in the engine."""
         last: RequestOutput | None = None
-        async for output in self.llm.generate(tokens_input(list(token_ids)), parameters, request_id):
+        prompt = tokens_input(list(token_ids), cache_salt=str(self._updates))
+        async for output in self.llm.generate(prompt, parameters, request_id, priority=priority):
             last = output
         return last

@@ -10,13 +10,13 @@ LOOK_EVERY_SECONDS = 1.0
 
 
 class EngineWatch:
-    """What each engine last did in one generation.
+    """What each engine last did while it had requests. ``stall_deadline`` says how many seconds are too many now.
 
     An engine answers every call within seconds, with results or without. No answer at all means that its process hangs,
     whatever Ray thinks of it.
     """
 
-    def __init__(self, say: Callable[[str], None], stall_deadline: float) -> None:
+    def __init__(self, say: Callable[[str], None], stall_deadline: Callable[[], float]) -> None:
         self._say, self._deadline = say, stall_deadline
         self._called: dict[int, float] = {}
         self._finished: dict[int, float] = {}
@@ -31,7 +31,9 @@ class EngineWatch:
         """The call came back with ``results``; ``left`` requests are still with the engine."""
         now = time.monotonic()
         self._called.pop(index, None)
-        if results or not left:
+        if not left:
+            self._finished.pop(index, None)
+        elif results:
             self._finished[index] = now
         elif now - self._finished[index] >= QUIET_SECONDS:
             self._finished[index] = now
@@ -43,4 +45,4 @@ class EngineWatch:
         if now - self._looked < LOOK_EVERY_SECONDS:
             return set()
         self._looked = now
-        return {index for index, since in self._called.items() if now - since >= self._deadline}
+        return {index for index, since in self._called.items() if now - since >= self._deadline()}

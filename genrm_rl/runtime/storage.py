@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime import object_store
@@ -37,13 +37,20 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
 
     Raises RunDirectoryError if the disk is full.
     """
+    with atomic_file(path) as handle:
+        handle.write(data.encode("utf-8") if isinstance(data, str) else data)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """:func:`write_atomic` for what is written piece by piece: nothing appears at ``path`` if the body raises."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    payload = data.encode("utf-8") if isinstance(data, str) else data
     try:
         with open(temporary, "wb") as handle:
-            handle.write(payload)
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as problem:
@@ -55,7 +62,6 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
     os.replace(temporary, path)
     fsync_directory(path.parent)
     object_store.upload(path)
-    return path
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -106,6 +106,13 @@ CHECKS = (
         "leave placement at fixed, and report the figures",
     ),
     Check(
+        "learner_attention",
+        "learner",
+        240,
+        "every attention that can run here gives the same loss and gradient; tokens/s of each on mixed lengths",
+        "set learner.attention to sdpa, and report the figures",
+    ),
+    Check(
         "learner_speed",
         "learner",
         240,

@@ -13,7 +13,8 @@ import psutil
 import torch
 
 from genrm_rl.config.model import LearnerConfig
-from genrm_rl.learners.benchmark import PlainLoop, learner_ratio, random_examples
+from genrm_rl.learners.attention import flash_attention_works, varlen_kernel_works
+from genrm_rl.learners.benchmark import LEARNING_RATE, PlainLoop, learner_ratio, random_examples
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.objectives import SupervisedTokens
 from genrm_rl.selftest.checks import CheckFailed, Figures, Machine, Place
@@ -40,6 +41,8 @@ LOOK_SECONDS = 0.005
 CEILING_SIZES = {"cpu": 2048, "cuda": 8192}
 # Sequences of a step, tokens of each, tokens of a microbatch.
 SIZES = {"cpu": (8, 256, 1024), "cuda": (64, 1024, 16384)}
+# Of mixed lengths, in equal ratios: shortest, longest, how many, tokens of a microbatch.
+MIXED = {"cpu": (16, 256, 8, 512), "cuda": (64, 4096, 96, 16384)}
 
 
 def learner_config(machine: Machine, **changes: object) -> LearnerConfig:
@@ -173,6 +176,46 @@ def learner_speed(place: Place) -> Figures:
         model_of(place, shape, config), config, sequences=sequences // 2, length=length, repeats=3
     ).ratio
     return figures | {"against_plain_loop": ratio}
+
+
+def learner_attention(place: Place) -> Figures:
+    """Every attention that can run here, on sequences of mixed lengths: loss and gradient of the first step against
+    the first one's, and tokens/s of a step."""
+    shortest, longest, count, budget = MIXED[place.machine.device]
+    lengths = [round(shortest * (longest / shortest) ** (i / (count - 1))) for i in range(count)]
+    config = learner_config(place.machine, tokens_per_microbatch=budget)
+    model = model_of(place, speed_model(place.machine)[0], config)
+    examples = random_examples(model, lengths, target_share=0.5)
+    figures: Figures = {"longest": longest, "mean_length": sum(lengths) / count}
+    first: list[float] = []
+    for name, changes in attentions(config).items():
+        learner = Learner(model, config.model_copy(update=changes))
+        steps = [learner.step(examples, SupervisedTokens(), learning_rate=LEARNING_RATE) for _ in range(1 + 2)]
+        learner.close()
+        free_cache(place.machine.device)
+        found = [steps[0].loss, steps[0].grad_norm]
+        first = first or found
+        worst = max(abs(ours - theirs) / abs(theirs) for ours, theirs in zip(found, first, strict=True))
+        figures |= {
+            f"{name}_tokens_per_second": sum(lengths) / median(step.seconds for step in steps[1:]),
+            f"{name}_difference": worst,
+        }
+        if not worst <= LOSS_LIMITS[config.compute_format]:
+            raise CheckFailed(f"loss or gradient of {name} attention differ by {worst:.2g} (relative)", figures)
+    return figures
+
+
+def attentions(config: LearnerConfig) -> dict[str, dict[str, object]]:
+    """Settings by name; the first is the one that others are held against."""
+    ways: dict[str, dict[str, object]] = {
+        "padded": {"attention": "sdpa", "packing": False},
+        "split": {"attention": "sdpa"},
+    }
+    if config.compute_format == "bfloat16" and varlen_kernel_works():
+        ways["varlen"] = {"attention": "auto"}
+    if config.compute_format == "bfloat16" and flash_attention_works():
+        ways["flash_attention_2"] = {"attention": "flash_attention_2"}
+    return ways
 
 
 def speed_models(machine: Machine) -> list[ModelShape]:

@@ -20,6 +20,40 @@ from genrm_rl.simulation.workload import Workload
 LETTERS = 1 << 16
 
 
+class EngineClock:
+    """Seconds in which an engine has decoded, and when on this clock it got which weights."""
+
+    def __init__(self) -> None:
+        self._began, self._stopped = time.monotonic(), 0.0
+        self.running = asyncio.Event()
+        self.running.set()
+        self.version = "base"
+        self.swaps: list[tuple[float, str]] = []
+
+    def now(self) -> float:
+        """Seconds of decoding so far."""
+        return (time.monotonic() if self.running.is_set() else self._stopped) - self._began
+
+    def pause(self) -> None:
+        """Nothing is decoded until `resume`."""
+        self._stopped = time.monotonic()
+        self.running.clear()
+
+    def resume(self, version: str) -> None:
+        """Go on, with these weights."""
+        self.swaps.append((self.now(), version))
+        self._began += time.monotonic() - self._stopped
+        self.version = version
+        self.running.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Until so much has been decoded."""
+        end = self.now() + seconds
+        while (left := end - self.now()) > 0:
+            await self.running.wait()
+            await asyncio.sleep(left)
+
+
 @ray.remote(num_cpus=0)
 class EngineHost:
     """``EngineActor`` for several engines; every call names the engine."""
@@ -28,21 +62,21 @@ class EngineHost:
         self._workload = workload
         self._tokens = tuple(alphabet[i % len(alphabet)] for i in range(LETTERS))
         self._logprobs = tuple(-0.5 for _ in range(workload.max_tokens))
-        self._finished: dict[int, asyncio.Queue[GenerationResult]] = {}
-        self._version: dict[int, str] = {}
+        self._finished: dict[int, asyncio.Queue[tuple[int, GenerationResult]]] = {}
+        self._clocks: dict[int, EngineClock] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, index: int) -> EngineReport:
         self._finished[index] = asyncio.Queue()
-        self._version[index] = "base"
+        self._clocks[index] = EngineClock()
         return EngineReport(index, os.getpid(), (), "base", 0.0)
 
     async def exchange(
-        self, index: int, session: str, requests: Sequence[GenerationRequest], deadline: float, max_wait: float
-    ) -> list[GenerationResult]:
+        self, index: int, requests: Sequence[tuple[int, GenerationRequest]], deadline: float, max_wait: float
+    ) -> list[tuple[int, GenerationResult]]:
         """As `EngineActor.exchange`."""
-        for request in requests:
-            task = asyncio.create_task(self._answer(index, request))
+        for number, request in requests:
+            task = asyncio.create_task(self._answer(index, number, request))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         finished = self._finished[index]
@@ -54,21 +88,30 @@ class EngineHost:
             results.append(finished.get_nowait())
         return results
 
-    async def publish(self, index: int, version: str) -> None:
-        self._version[index] = version
+    async def pause(self, index: int) -> None:
+        self._clocks[index].pause()
+
+    async def resume(self, index: int, version: str) -> None:
+        self._clocks[index].resume(version)
 
     async def shutdown(self, index: int) -> None:
         return None
 
-    async def _answer(self, index: int, request: GenerationRequest) -> None:
-        length = self._workload.length(request.seed)
-        await asyncio.sleep(length * self._workload.token)
+    async def _answer(self, index: int, number: int, request: GenerationRequest) -> None:
+        length, token, clock = self._workload.length(request.seed), self._workload.token, self._clocks[index]
+        begun, version = clock.now(), clock.version
+        await clock.sleep(length * token)
+        later = tuple(
+            (int((when - begun) / token), published)
+            for when, published in clock.swaps
+            if begun < when < begun + length * token
+        )
         start = request.seed % (LETTERS - self._workload.max_tokens)
         result = GenerationResult(
-            request.request_id, self._tokens[start : start + length], "", "stop",
-            weight_version=self._version[index], engine_index=index, sampled_logprobs_T=self._logprobs[:length],
+            request.request_id, self._tokens[start : start + length], "", "stop", weight_version=version,
+            engine_index=index, sampled_logprobs_T=self._logprobs[:length], later_versions=later,
         )  # fmt: skip
-        await self._finished[index].put(result)
+        await self._finished[index].put((number, result))
 
 
 class EngineHandle:
@@ -91,7 +134,7 @@ class _Call:
 
 
 class SimulatedPool(EnginePool):
-    """The pool with engines that sleep; a publication is one call to each engine and the modelled seconds."""
+    """The pool with engines that sleep; a publication stops them for the modelled seconds, amid their answers."""
 
     def __init__(
         self, model_path: Path, rollout: RolloutConfig, workload: Workload, alphabet: Sequence[int], hosts: int
@@ -109,8 +152,9 @@ class SimulatedPool(EnginePool):
     def publish(self, version: str, *_: Any) -> Any:
         """Move every engine to a new version."""
         began = time.perf_counter()
-        ray.get([actor.publish.remote(version) for actor in self._actors])
+        ray.get([actor.pause.remote() for actor in self._actors])
         time.sleep(self._workload.publish)
+        ray.get([actor.resume.remote(version) for actor in self._actors])
         self.version = version
         return time.perf_counter() - began
 

@@ -38,7 +38,8 @@ ENGINES_PER_HOST = 128
 class StepCost:
     """One step. ``ideal`` is what the sleeping takes if the driver is infinitely fast; ``outside`` what the loop itself
     books outside generate, judge, train and publish; ``driver_cpu`` the CPU time of the driver's process; all in
-    seconds. ``events`` are finished answers and judged groups."""
+    seconds. ``events`` are finished answers and judged groups. ``staleness`` is how many updates the tokens' weights
+    were behind, mean and largest, ``carried`` the share of the answers that went on across a publication."""
 
     seconds: float
     ideal: float
@@ -49,6 +50,8 @@ class StepCost:
     outside: float
     driver_cpu: float
     events: int
+    staleness: tuple[float, float] = (0.0, 0.0)
+    carried: float = 0.0
 
     @property
     def overhead(self) -> float:
@@ -128,6 +131,8 @@ def cost_of(hosts: Hosts, loop: PPO, workload: Workload, step: int, cpu: float) 
         outside=row["seconds/other"],
         driver_cpu=cpu,
         events=len(prompts) * (workload.samples + 1),
+        staleness=(row["rollout/staleness_steps"], row["rollout/staleness_max_steps"]),
+        carried=row["rollout/carried_share"],
     )
 
 

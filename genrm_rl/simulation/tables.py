@@ -44,6 +44,41 @@ def table(costs: Costs, workload: Workload, where: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def middle(found: Sequence[StepCost], staleness: int) -> Sequence[StepCost]:
+    """Without the steps in which the answers ahead are still begun, and without the last, which have none ahead."""
+    return found[staleness + 1 : len(found) - staleness] or found
+
+
+def overlap_table(synchronous: Costs, overlapped: Costs, staleness: int, workload: Workload, where: str) -> str:
+    """Markdown: a step that generates and then learns, against one whose answers were begun before."""
+    columns = (
+        "engines", "answers a step", "ideal synchronous step, s", "synchronous step, s",
+        f"step with staleness {staleness}, s", "ratio", "updates behind: mean, largest",
+        "answers carried over a publication", "driver CPU, s: synchronous, overlapped",
+    )  # fmt: skip
+    lines = [
+        f"Long-tailed lengths: log-normal, median {workload.median_tokens:.0f} tokens, mean "
+        f"{workload.mean_tokens:.0f}, at most {workload.max_tokens} (the 99th percentile); {workload.groups} groups of "
+        f"{workload.samples} answers to an engine. Modelled: {workload.token * 1e3:.1f} ms a token, "
+        f"{workload.judge:.1f} s a judged group, {workload.train:.1f} s train, {workload.publish:.1f} s publish, in "
+        f"which the engines stand still. The driver is real, on {where}, which it shares with the sleepers.",
+        "",
+        f"| {' | '.join(columns)} |",
+        "|---" * len(columns) + "|",
+    ]
+    for engines, found in synchronous.items():
+        before, after = steady(found), middle(overlapped[engines], staleness)
+        seconds, faster = (mean(cost.seconds for cost in steps) for steps in (before, after))
+        cpu, cpu_after = (mean(cost.driver_cpu for cost in steps) for steps in (before, after))
+        lines.append(
+            f"| {engines} | {engines * workload.groups * workload.samples:,} | {mean(c.ideal for c in before):.1f} | "
+            f"{seconds:.1f} | {faster:.1f} | {faster / seconds:.2f} | {mean(c.staleness[0] for c in after):.2f}, "
+            f"{max(c.staleness[1] for c in after):.0f} | {mean(c.carried for c in after):.1%} | {cpu:.1f}, "
+            f"{cpu_after:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def curve(costs: Costs) -> str:
     """SVG: efficiency over engines, and the seconds beyond the ideal."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genrm_rl.config.alignment import AlignConfig
 from placement.hardware import GPUS
 from placement.times import FILL, step_times
 
 SPREAD = 0.8  # sigma of the log-normal lengths
+TAIL = 8.0  # longest answer over the median, where the tail is long: one answer in a hundred is cut off there
+TAIL_SPREAD = math.log(TAIL) / 2.326  # the 99th percentile of a normal distribution
 UNIT_ENGINES = 4  # of the preset from which the seconds come: 4 engines, 8 judges, 8 learner GPUs
 GPU = "H100"
 
@@ -31,11 +33,17 @@ class Workload:
     judge: float
     train: float
     publish: float
+    spread: float = SPREAD
+
+    @property
+    def median_tokens(self) -> float:
+        """Half of the answers are longer."""
+        return self.mean_tokens * math.exp(-(self.spread**2) / 2)
 
     def length(self, seed: int) -> int:
         """Tokens of the answer to a request with this seed: log-normal around ``mean_tokens``, cut at the maximum."""
-        center = math.log(self.mean_tokens) - SPREAD**2 / 2
-        return max(1, min(self.max_tokens, round(random.Random(seed).lognormvariate(center, SPREAD))))
+        drawn = random.Random(seed).lognormvariate(math.log(self.median_tokens), self.spread)
+        return max(1, min(self.max_tokens, round(drawn)))
 
 
 def workload_of(config: AlignConfig) -> Workload:
@@ -56,3 +64,9 @@ def workload_of(config: AlignConfig) -> Workload:
         train=times.train,
         publish=times.publish,
     )
+
+
+def long_tailed(workload: Workload) -> Workload:
+    """The same seconds with lengths of the same mean whose longest is ``TAIL`` times the median."""
+    tailed = replace(workload, spread=TAIL_SPREAD)
+    return replace(tailed, max_tokens=round(TAIL * tailed.median_tokens))

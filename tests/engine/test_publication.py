@@ -145,11 +145,3 @@ def test_a_directory_without_weights_touches_no_engine(pool: EnginePool, tmp_pat
         pool.publish("v1", tmp_path)
     assert failed.value.phase == "prepare"
     assert greedy(pool) == before
-
-
-def test_publication_waits_for_the_end_of_a_generation(pool: EnginePool, tiny_models: TinyModels) -> None:
-    stream = pool.generate([request(number) for number in range(20)])
-    next(stream)
-    with pytest.raises(RuntimeError, match="between generations"):
-        pool.publish("v1", tiny_models.other)
-    assert {result.weight_version for result in stream} == {"base"}

@@ -67,7 +67,9 @@ def test_the_weights_wake_before_the_update_and_keys_and_values_after_it(
 ) -> None:
     engine = recorder()
     publisher = WeightPublisher(replace(pool.settings, sleep=sleep), None)
-    publisher.publish([engine], "v1", tiny_models.other, ProbeReference(((1, 2, 3),), ((-1.0, -1.0),)))
+    reference = ProbeReference(((1, 2, 3),), ((-1.0, -1.0),))
+    with publisher.prepared("v1", tiny_models.other, reference, [engine]) as weights:
+        publisher.publish([engine], weights)
     publisher.close()
     phases = ["init", "start", "update", "finish"]
     woken = ["pause", "wake weights", *phases, "wake kv_cache", "resume", "probe"]

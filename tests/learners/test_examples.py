@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pyarrow
 import pytest
 
 from genrm_rl.errors import DataError
+from genrm_rl.learners import examples as examples_module
 from genrm_rl.learners.examples import (
     LabeledExample,
     PairExample,
@@ -20,9 +24,10 @@ from genrm_rl.learners.schedule import batch_indices, learning_rate
 @pytest.mark.parametrize("kind", ["sequences", "verdicts", "pairs", "labeled"])
 def test_round_trip(kind, maker, tmp_path):
     examples = getattr(maker, kind)(7)
-    first = write_examples(tmp_path / "a.parquet", examples)
-    assert read_examples(tmp_path / "a.parquet") == examples
-    assert write_examples(tmp_path / "b.parquet", examples) == first, "the same examples give the same bytes"
+    first = write_examples(tmp_path / "a.arrow", examples)
+    found = read_examples(tmp_path / "a.arrow")
+    assert list(found) == examples and found[-1] == examples[-1]
+    assert write_examples(tmp_path / "b.arrow", examples) == first, "the same examples give the same bytes"
 
 
 @pytest.mark.parametrize(
@@ -41,14 +46,14 @@ def test_round_trip(kind, maker, tmp_path):
 )
 def test_what_can_not_be_trained_on_is_refused(example, reason, tmp_path):
     with pytest.raises(DataError, match=rf"example 0 \(x\).*{reason}"):
-        write_examples(tmp_path / "a.parquet", [example])
+        write_examples(tmp_path / "a.arrow", [example])
 
 
 def test_no_examples_and_mixed_examples_are_refused(maker, tmp_path):
     with pytest.raises(DataError, match="no training example"):
-        write_examples(tmp_path / "a.parquet", [])
+        write_examples(tmp_path / "a.arrow", [])
     with pytest.raises(DataError, match="example 1 is a PairExample"):
-        write_examples(tmp_path / "a.parquet", [*maker.sequences(1), *maker.pairs(1)])
+        write_examples(tmp_path / "a.arrow", [*maker.sequences(1), *maker.pairs(1)])
 
 
 def test_a_file_of_another_kind_is_refused(maker, tmp_path):
@@ -56,9 +61,34 @@ def test_a_file_of_another_kind_is_refused(maker, tmp_path):
         check_objective_fits("dpo", maker.sequences(2), "there")
     with pytest.raises(DataError, match="objective direct reads VerdictExample rows"):
         check_objective_fits("direct", maker.sequences(1), "there")
-    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="broken.parquet is not a readable Parquet file"):
-        read_examples(tmp_path / "broken.parquet")
+    (tmp_path / "broken.arrow").write_bytes(b"ARROW1 no")
+    with pytest.raises(DataError, match="broken.arrow is not a readable Arrow file"):
+        read_examples(tmp_path / "broken.arrow")
+
+
+def test_examples_of_several_pieces_keep_their_order(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr(examples_module, "PIECE_TOKENS", 50)
+    pairs = maker.pairs(20)
+    write_examples(tmp_path / "a.arrow", iter(pairs))
+    found = read_examples(tmp_path / "a.arrow")
+    assert [found[i] for i in (19, 0, 7, -3)] == [pairs[i] for i in (19, 0, 7, -3)] and len(found) == 20
+    with pytest.raises(IndexError):
+        found[20]
+
+
+def test_the_tokens_of_a_file_are_neither_read_nor_kept(tmp_path):
+    made = (PairExample((5, *(300 + i,) * 4000), 1, (6, *(400 + i,) * 4000), 1, str(i)) for i in range(300))
+    write_examples(tmp_path / "a.arrow", made)
+    arrow, python = pyarrow.total_allocated_bytes(), 0
+    tracemalloc.start()
+    try:
+        found = read_examples(tmp_path / "a.arrow")
+        assert sum(len(pair.chosen_ids) for pair in found) == 300 * 4001
+        python = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "a.arrow").stat().st_size > 9e6, "the check must have something to see"
+    assert python < 1e6 and pyarrow.total_allocated_bytes() - arrow < 1e6
 
 
 @pytest.mark.parametrize(("epochs", "steps", "last"), [(1.0, 3, 2), (2.0, 5, 4), (0.5, 2, 1)])

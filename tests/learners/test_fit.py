@@ -28,18 +28,18 @@ STEPS = 12
 def spec(tiny_model, tmp_path_factory) -> FitSpec:
     """DPO over 48 pairs, 12 steps; the output directory is set by each test."""
     folder = tmp_path_factory.mktemp("fits")
-    write_examples(folder / "pairs.parquet", Maker().pairs(48))
+    write_examples(folder / "pairs.arrow", Maker().pairs(48))
     return FitSpec(
         objective="dpo",
         model_dir=tiny_model.path,
-        examples_path=folder / "pairs.parquet",
+        examples_path=folder / "pairs.arrow",
         output_dir=folder / "undisturbed",
         fit=FitConfig(learning_rate=3e-4, batch_size=8, epochs=2, beta=0.5),
         learner=FLOAT32,
         seed=5,
         parent_version="tiny",
         config_hash="abc",
-        data_hashes={"pairs.parquet": "123"},
+        data_hashes={"pairs.arrow": "123"},
     )
 
 
@@ -85,7 +85,7 @@ def test_a_fit_learns_and_says_what_it_did(undisturbed, spec, tiny_model):
     assert manifest["objective"] == "dpo"
     assert manifest["parent"] == {"path": str(tiny_model.path), "version": "tiny"}
     assert (manifest["seed"], manifest["config_hash"]) == (5, "abc")
-    assert manifest["data_hashes"] == {"pairs.parquet": "123"}
+    assert manifest["data_hashes"] == {"pairs.arrow": "123"}
     assert manifest["trained_tokens"] == sum(row["tokens"] for row in undisturbed.history)
     assert manifest["versions"]["deepspeed"]
     assert not (undisturbed.output_dir.parent / ".undisturbed.fit").exists(), "the state is removed at the end"
@@ -172,12 +172,12 @@ def test_an_interrupted_driver_continues_the_same_fit_with_less_memory(undisturb
 
 
 def test_bradley_terry_from_fit_to_scores(spec, tmp_path):
-    write_examples(tmp_path / "pairs.parquet", Maker(1).pairs(48))
+    write_examples(tmp_path / "pairs.arrow", Maker(1).pairs(48))
     result = fit(
         replace(
             spec,
             objective="bradley_terry",
-            examples_path=tmp_path / "pairs.parquet",
+            examples_path=tmp_path / "pairs.arrow",
             output_dir=tmp_path / "bt",
             fit=spec.fit.model_copy(update={"learning_rate": 1e-3}),
         ),
@@ -206,12 +206,12 @@ def test_bad_inputs_are_refused_before_anything_starts(spec, tmp_path, tiny_mode
             fit(replace(refuse, **changes), progress=started.append, show=False)
         return str(caught.value)
 
-    write_examples(tmp_path / "large.parquet", [PairExample((5, 900), 1, (5, 6), 1, "x")])
-    assert "token id 900" in attempt(examples_path=tmp_path / "large.parquet")
-    write_examples(tmp_path / "long.parquet", [PairExample((5,) * 2000, 1, (5, 6), 1, "x")])
-    assert "2000 tokens" in attempt(examples_path=tmp_path / "long.parquet")
+    write_examples(tmp_path / "large.arrow", [PairExample((5, 900), 1, (5, 6), 1, "x")])
+    assert "token id 900" in attempt(examples_path=tmp_path / "large.arrow")
+    write_examples(tmp_path / "long.arrow", [PairExample((5,) * 2000, 1, (5, 6), 1, "x")])
+    assert "2000 tokens" in attempt(examples_path=tmp_path / "long.arrow")
     assert "reads SequenceExample rows" in attempt(objective="sft")
-    assert "no such file" in attempt(examples_path=tmp_path / "absent.parquet")
+    assert "no such file" in attempt(examples_path=tmp_path / "absent.arrow")
     broken = tmp_path / "model"
     shutil.copytree(tiny_model.path, broken)
     (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:-9])
@@ -222,11 +222,11 @@ def test_bad_inputs_are_refused_before_anything_starts(spec, tmp_path, tiny_mode
 @pytest.mark.drill
 def test_the_weights_that_did_best_on_held_out_pairs_are_the_result(spec, ray_cluster, tmp_path):
     """Training pairs of one half, held-out pairs that contradict them: the sooner it stops, the better."""
-    write_examples(tmp_path / "held_out.parquet", [contradicted(pair) for pair in Maker().pairs(16)])
+    write_examples(tmp_path / "held_out.arrow", [contradicted(pair) for pair in Maker().pairs(16)])
     settings = FitConfig(learning_rate=3e-4, batch_size=8, epochs=1)
     plain = replace(spec, objective="bradley_terry", fit=settings, output_dir=tmp_path / "last")
     watched = settings.model_copy(update={"evaluate_every": 2})
-    chosen = replace(plain, fit=watched, held_out_path=tmp_path / "held_out.parquet", output_dir=tmp_path / "best")
+    chosen = replace(plain, fit=watched, held_out_path=tmp_path / "held_out.arrow", output_dir=tmp_path / "best")
     last, best = fit(plain, show=False), fit(chosen, show=False)
     assert curve(last) == pytest.approx(curve(best))
     measured = {row["step"]: row["held_out_loss"] for row in best.history if "held_out_loss" in row}

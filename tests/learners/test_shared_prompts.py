@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrm_rl.config.model import LearnerConfig
-from genrm_rl.learners.attention import varlen_attention
+from genrm_rl.learners.attention import split_attention
 from genrm_rl.learners.network import TrainedNetwork, load_network
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
@@ -89,7 +89,7 @@ def test_a_model_with_fewer_key_heads_and_a_sliding_window_sees_the_same(window)
         batch = collate(segments, packed=True, share=share)
         place = batch.input_ids_RT[0] + batch.position_ids_RT[0]
         q, k, v = (by_token[i, place].transpose(0, 1)[None] for i in range(3))
-        out, _ = varlen_attention(
+        out, _ = split_attention(
             torch.nn.Identity(), q, k[:, :2], v[:, :2], None,
             sliding_window=window, segment_lengths=batch.lengths, segment_branches=batch.branches,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.alignment.pooled import pool_runs
+from genrm_rl.alignment.pooled import compare_arms, pool_runs
 from genrm_rl.errors import DataError
 from genrm_rl.runtime.storage import publish_directory, write_json
 
@@ -55,6 +55,14 @@ def test_a_question_that_several_runs_were_asked_is_one_draw(tmp_path: Path) -> 
     once = pool_runs([write_run(tmp_path / "a", *sides)], resamples=200)[0]
     thrice = pool_runs([write_run(tmp_path / f"b{n}", *sides) for n in range(3)], resamples=200)[0]
     assert thrice.gold.ci95 == once.gold.ci95  # the same questions with the same answers are no new evidence
+
+
+def test_two_arms_are_compared_after_their_last_step_on_the_same_questions(tmp_path: Path) -> None:
+    start = [("1", False), ("1", False)]
+    runs = [write_run(tmp_path / name, start, [("2", True), ("2", False)]) for name in "ab"]
+    others = [write_run(tmp_path / name, start, [("2", True), ("2", name == "c")]) for name in "cd"]
+    (change,) = compare_arms(runs, others, resamples=200).values()
+    assert (change.n, change.before, change.after, change.by_run) == (4, 0.5, 0.75, (0.5, 0.0))
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_it_learns_from_the_chosen_answer_first(encoder: JudgeEncoder) -> None:
     assert "A: abc" in encoder.chat.decode(example.chosen_ids)
     assert "A: acb" in encoder.chat.decode(example.rejected_ids)
     with pytest.raises(ValueError, match="is a tie"):
-        points_examples([PreferencePair.create("q", "one", "two", tie=True)], encoder)
+        list(points_examples([PreferencePair.create("q", "one", "two", tie=True)], encoder))
 
 
 def test_the_rule_asks_once_for_each_answer() -> None:

@@ -1,4 +1,4 @@
-"""Sessions keep generations apart: an abandoned wait takes nothing, an abandoned request delivers nothing."""
+"""What runs in an engine is collected once; what was abandoned delivers nothing."""
 
 from __future__ import annotations
 
@@ -8,53 +8,55 @@ from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.types import GenerationResult
 
 
-async def answer(identifier: str, after: float = 0.0) -> GenerationResult:
+async def answer(number: int, after: float = 0.0) -> GenerationResult:
     await asyncio.sleep(after)
-    return GenerationResult(identifier, (1,), "x", "stop")
+    return GenerationResult(f"r{number}", (1,), "x", "stop")
 
 
-def names(results: list[GenerationResult]) -> list[str]:
-    return sorted(result.request_id for result in results)
+def numbers(results: list[tuple[int, GenerationResult]]) -> list[int]:
+    assert all(result.request_id == f"r{number}" for number, result in results)
+    return sorted(number for number, _ in results)
 
 
 def test_every_result_is_collected_once() -> None:
     async def scene() -> None:
-        session = RequestSession("a")
+        session = RequestSession()
         for number in range(5):
-            session.start(f"r{number}", answer(f"r{number}"))
-        session.start("r0", answer("r0"))
-        assert names(await session.collect(60)) == [f"r{number}" for number in range(5)]
-        session.start("late", answer("late"))
-        assert names(await session.collect(60)) == ["late"]
+            session.start(number, answer(number))
+        session.start(0, answer(0))
+        assert numbers(await session.collect(60)) == list(range(5))
+        session.start(5, answer(5))
+        assert numbers(await session.collect(60)) == [5]
 
     asyncio.run(scene())
 
 
-def test_a_call_that_waits_for_an_abandoned_session_returns_empty_and_steals_nothing() -> None:
-    """Once, such a call took the next generation's results with it, and that generation never ended."""
-
+def test_dropped_requests_deliver_nothing_and_leave_the_others_alone() -> None:
     async def scene() -> None:
-        old, new = RequestSession("old"), RequestSession("new")
-        old.start("r0", answer("r0", after=3600))
-        waiting = asyncio.create_task(old.collect(3600))
-        await asyncio.sleep(0)
-        await old.close()
-        new.start("r0", answer("r0"))
-        assert await waiting == []
-        assert names(await new.collect(60)) == ["r0"]
+        session = RequestSession()
+        session.start(0, answer(0))
+        session.start(1, answer(1, after=3600))
+        session.start(2, answer(2, after=0.05))
+        await asyncio.sleep(0.01)  # the first has finished, the second never will
+        session.drop([0, 1, 7])
+        assert numbers(await session.collect(60)) == [2]
+        assert await session.collect(0.01) == []
 
     asyncio.run(scene())
 
 
-def test_waiting_ends_without_results_when_time_is_up_or_the_engine_died() -> None:
+def test_waiting_ends_without_results_when_time_is_up_the_engine_died_or_the_session_ends() -> None:
     async def scene() -> None:
-        session = RequestSession("a")
-        session.start("r0", answer("r0", after=3600))
+        session = RequestSession()
+        session.start(0, answer(0, after=3600))
         assert await session.collect(0.01) == []
         waiting = asyncio.create_task(session.collect(3600))
         await asyncio.sleep(0)
         session.wake()
         assert await waiting == []
+        waiting = asyncio.create_task(session.collect(3600))
+        await asyncio.sleep(0)
         await session.close()
+        assert await waiting == []
 
     asyncio.run(scene())

@@ -103,8 +103,7 @@ ANSWERS = [answer(0, "It is 41"), answer(1, "It is 42")]
 
 def test_the_trainer_learns_from_the_mixed_reward_and_the_audit_knows_the_judges(tmp_path: Path) -> None:
     rewarder = ServiceRewarder(Client(RewardConfig(verifier_weight=0.5), 0.9, 0.1))  # type: ignore[arg-type]
-    rewarder.begin_step()
-    found = rewarder.submit(PROMPT, ANSWERS).result()
+    found = rewarder.submit(PROMPT, ANSWERS, rewarder.begin_step()).result()
     assert [each.reward for each in found.records] == pytest.approx([0.45, 0.55]) and found.judgments == ({"id": "j"},)
     group = [JudgedAnswer(one, each) for one, each in zip(ANSWERS, found.records, strict=True)]
     write_answers(tmp_path / "answers.parquet", [group])
@@ -123,11 +122,11 @@ def test_what_goes_wrong_at_the_judge_reaches_whoever_waits() -> None:
 
     rewarder = ServiceRewarder(Broken(RewardConfig(length_penalty=0.5)))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="gone"):
-        rewarder.submit(PROMPT, ANSWERS).result()
+        rewarder.submit(PROMPT, ANSWERS, "v1").result()
 
 
 def test_known_answers_alone_are_a_control_too() -> None:
-    found = VerifierRewarder().submit(PROMPT, ANSWERS).result()
+    found = VerifierRewarder().submit(PROMPT, ANSWERS, "verifier").result()
     assert [each.reward for each in found.records] == [0.0, 1.0]
     with pytest.raises(ValueError, match="no known answer"):
         PolicyPrompt("p", PROMPT.messages, (1,)).right("42")
