@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from genrm_rl.alignment.hosts import groups_in_flight, serve_config
 from genrm_rl.alignment.turns import Turns
+from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.loading import load_config
 
+ROOT = Path(__file__).parents[2]
 FULL = 1.0
 
 
@@ -128,3 +133,14 @@ def test_without_shared_gpus_learners_and_judge_are_left_alone(gpu: Gpu) -> None
     alone = Turns(Pool(gpu))
     step(alone)
     assert gpu.log == ["engines drop weights", "engines wake"], "the pool itself knows whether it sleeps"
+
+
+def test_the_judge_is_given_work_for_all_of_its_replicas_and_takes_all_of_it() -> None:
+    files = ["jobs/configs/align_llama8b.yaml", "placement/presets/one_node_llama8b_shared.yaml"]
+    config = load_config(AlignConfig, [ROOT / file for file in files])
+    assert groups_in_flight(config) == config.reward.max_in_flight * 8
+    assert serve_config(config).serving.max_pending >= groups_in_flight(config) * config.ppo.samples_per_prompt
+    elsewhere = config.model_copy(update={"reward": config.reward.model_copy(update={"url": "http://127.0.0.1:1"})})
+    assert groups_in_flight(elsewhere) == config.reward.max_in_flight
+    pairs = config.model_copy(update={"reward": config.reward.model_copy(update={"rule": "round_robin"})})
+    assert serve_config(pairs).serving.max_pending == groups_in_flight(pairs) * 8 * 7 // 2
