@@ -40,14 +40,16 @@ class SampledAnswer:
 
 def policy_examples(
     answers: Sequence[SampledAnswer],
-    old_logp: Sequence[np.ndarray],
+    old_logp: Sequence[np.ndarray] | None,
     reference_logp: Sequence[np.ndarray],
     values: Sequence[np.ndarray] | None,
     config: PPOConfig,
     kl_coefficient: float,
 ) -> list[PolicyExample]:
     """Examples with advantages. Log-probabilities have one row of [T] per answer; ``values`` are the critic's of
-    :meth:`SampledAnswer.states`, [T + 1] (``gae`` only).
+    :meth:`SampledAnswer.states`, [T + 1] (``gae`` only). Without ``old_logp`` the examples have none and no importance
+    weights: they are for one update, which finds both in its own forward pass (not with ``kl_in`` reward or correction
+    ``mask``, which need them before).
 
     With ``kl_in`` reward each token pays ``kl_coefficient`` times the k1 KL to the reference; else the KL is a term of
     the loss and rewards are the judge's alone. An answer of which the correction leaves nothing is left out.
@@ -56,19 +58,20 @@ def policy_examples(
     made = []
     for i, answer in enumerate(answers):
         engine_T = np.asarray(answer.engine_logp_T)
-        weights_T = importance_weights(
-            old_logp[i], engine_T, config.correction, config.correction_level, config.correction_range
-        )
-        if not weights_T.any():
-            continue
-        advantages_T, returns_T = _advantages(
-            answer, old_logp[i] - reference_logp[i], None if values is None else values[i], config, penalty
-        )
+        old_T, weights_T, kl_T = NOTHING, NOTHING, np.zeros(len(engine_T))
+        if old_logp is not None:
+            old_T, kl_T = old_logp[i], old_logp[i] - reference_logp[i]
+            weights_T = importance_weights(
+                old_T, engine_T, config.correction, config.correction_level, config.correction_range
+            )
+            if not weights_T.any():
+                continue
+        advantages_T, returns_T = _advantages(answer, kl_T, None if values is None else values[i], config, penalty)
         example = PolicyExample(
             prompt_ids=answer.prompt_ids,
             completion_ids=answer.completion_ids,
             advantages_T=advantages_T,
-            old_logp_T=_float32(old_logp[i]),
+            old_logp_T=_float32(old_T),
             rollout_logp_T=_float32(engine_T),
             importance_T=_float32(weights_T),
             reference_logp_T=_float32(reference_logp[i]),

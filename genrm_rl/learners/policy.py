@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from genrm_rl.algorithms.importance import Correction, Level, importance_weights
 from genrm_rl.learners.objectives import Outputs, Reading, completion_tokens
 from genrm_rl.learners.packing import Segment
 
@@ -21,7 +22,9 @@ class PolicyExample:
 
     ``old_logp_T`` is the learner's before the step, ``rollout_logp_T`` the engine's when it sampled, ``importance_T``
     the weight that corrects between them, ``reference_logp_T`` the frozen starting policy's; all of them at the
-    temperature of the rollout. ``old_values_T`` and ``returns_T`` are the critic's (else empty).
+    temperature of the rollout. For the only update of a step, whose own forward pass is the learner's before it, the
+    first and the third may be left empty (in all examples). ``old_values_T`` and ``returns_T`` are the critic's (else
+    empty).
     """
 
     prompt_ids: tuple[int, ...]
@@ -41,7 +44,8 @@ class PolicyExample:
 
 @dataclass(frozen=True)
 class PolicyGradient:
-    """Clipped policy gradient on :class:`PolicyExample` (PPO, GRPO, GSPO, RLOO, REINFORCE++)."""
+    """Clipped policy gradient on :class:`PolicyExample` (PPO, GRPO, GSPO, RLOO, REINFORCE++). ``correction`` are the
+    kind, level and limits of importance weights that the examples do not have yet."""
 
     clip: tuple[float, float] = (0.2, 0.2)
     dual_clip: float | None = None
@@ -51,6 +55,7 @@ class PolicyGradient:
     kl_gradient: Literal["estimator", "unbiased"] = "estimator"
     aggregation: Literal["token", "sequence"] = "token"
     temperature: float = 1.0
+    correction: tuple[Correction, Level, tuple[float, float]] = ("off", "token", (0.0, 0.0))
 
     @property
     def reading(self) -> Reading:
@@ -72,12 +77,14 @@ class PolicyGradient:
         from genrm_rl.algorithms.policy_objectives import PolicyTerms, policy_loss
 
         like = outputs.values_N
+        alone = not len(examples[0].old_logp_T)
+        importance = self._importance(like, examples) if alone else [example.importance_T for example in examples]
         terms = PolicyTerms(
-            old_logp_N=_joined(like, [example.old_logp_T for example in examples]),
+            old_logp_N=like.detach() if alone else _joined(like, [example.old_logp_T for example in examples]),
             rollout_logp_N=_joined(like, [example.rollout_logp_T for example in examples]),
             reference_logp_N=_joined(like, [example.reference_logp_T for example in examples]),
             advantage_N=_joined(like, [example.advantages_T for example in examples]),
-            importance_N=_joined(like, [example.importance_T for example in examples]),
+            importance_N=_joined(like, importance),
             weight_N=_joined(like, [self._weights(len(example.completion_ids)) for example in examples]),
             segment_N=outputs.segment_N,
             segments=outputs.segments,
@@ -95,6 +102,14 @@ class PolicyGradient:
             dp_size=dp_size,
         )
         return loss, sums | {"entropy": (outputs.entropy_N * terms.weight_N).sum()}
+
+    def _importance(self, logp_N: torch.Tensor, examples: Sequence[PolicyExample]) -> list[np.ndarray]:
+        """Weights between the engine and these log-probabilities, by example."""
+        own = logp_N.detach().float().cpu().split([len(example.completion_ids) for example in examples])
+        return [
+            importance_weights(own_T.numpy(), example.rollout_logp_T, *self.correction)
+            for own_T, example in zip(own, examples, strict=True)
+        ]
 
     def _weights(self, length: int) -> np.ndarray:
         return np.full(length, 1.0 if self.aggregation == "token" else 1.0 / length, dtype=np.float32)

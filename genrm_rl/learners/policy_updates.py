@@ -56,16 +56,18 @@ class PolicyUpdates:
     def examples(self, answers: Sequence[SampledAnswer]) -> list[PolicyExample]:
         """Log-probabilities of learner and reference at the temperature of the rollout, values of the critic,
         advantages."""
-        segments = [answer.segment() for answer in answers]
+        config, segments = self.config, [answer.segment() for answer in answers]
         values = None
+        # The only update of a step starts from the policy that it would be compared with: its own forward pass is that.
+        alone = config.epochs == config.minibatches == 1 and config.kl_in == "loss" and config.correction != "mask"
         if self.critic is not None:
             values = self.critic.values([answer.states() for answer in answers])
         return policy_examples(
             answers,
-            self.policy.logprobs(segments, temperature=self.temperature),
+            None if alone else self.policy.logprobs(segments, temperature=self.temperature),
             self.reference.logprobs(segments, temperature=self.temperature),
             values,
-            self.config,
+            config,
             float(self.controller.value),
         )
 
@@ -88,6 +90,7 @@ class PolicyUpdates:
             kl_gradient=config.kl_gradient,
             aggregation=config.aggregation,
             temperature=self.temperature,
+            correction=(config.correction, config.correction_level, config.correction_range),
         )
         rate = warmed_up(config.learning_rate, step, config.warmup)
         done = self.policy.step(batch, objective, learning_rate=rate)

@@ -35,6 +35,7 @@ from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationRe
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.serving.contracts import Cost, Judged
 from genrm_rl.serving.replica_port import close_replica_port
+from genrm_rl.serving.shared_calls import SharedCalls
 from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
 
 ResultT = TypeVar("ResultT")
@@ -107,6 +108,7 @@ class JudgeReplica:
         self._cache = VerdictCache(served.cache_entries, served.cache_path)
         self._identity = served.identity(self._encoder)
         self._calls = itertools.count()
+        self._shared: SharedCalls[GenerationResult] = SharedCalls()
         self._asked = 0
 
     async def ready(self) -> str:
@@ -235,13 +237,28 @@ class JudgeReplica:
     async def _trace(self, asked: JudgeRequest, expires: float) -> tuple[Trace, Cost]:
         """One judgment and what it cost."""
         asked = replace(asked, request=self._renamed(asked.request))
-        result = await self._answer(asked.request, expires)
-        cost = _cost(asked, result) + Cost(votes_asked=1)
+        result, cost = await self._answer_once(asked, expires)
+        cost += Cost(votes_asked=1)
         follow_up = forced_request(asked, result, self._encoder)
         if follow_up is None:
             return trace_from_result(asked, result, self._encoder), cost
-        forced = await self._answer(follow_up.request, expires)
-        return trace_from_forced(asked, result, forced, self._encoder), cost + _cost(follow_up, forced)
+        forced, more = await self._answer_once(follow_up, expires)
+        return trace_from_forced(asked, result, forced, self._encoder), cost + more
+
+    async def _answer_once(self, asked: JudgeRequest, expires: float) -> tuple[GenerationResult, Cost]:
+        """The engine's answer, and what it cost. A greedy question that is being answered already is not asked again:
+        answers of a group are often equal, and two comparisons that are each other's reverse have the same orders."""
+        request = asked.request
+        if request.temperature > 0:
+            result = await self._answer(request, expires)
+            return result, _cost(asked, result)
+        result, shared = await self._shared.ask(
+            replace(request, request_id="", seed=0),
+            lambda: self._answer(request, expires),
+            lambda result: result.finish_reason in ("stop", "length"),
+            max(0.0, expires - time.time()),
+        )
+        return replace(result, request_id=request.request_id), Cost() if shared else _cost(asked, result)
 
     async def _answer(self, request: GenerationRequest, expires: float) -> GenerationResult:
         self._asked += 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from genrm_rl.algorithms.importance import importance_weights
 from genrm_rl.errors import TrainingError
 from genrm_rl.learners.fit_worker import step_row
 from genrm_rl.learners.learner import Learner, StepMetrics
@@ -58,6 +59,25 @@ def test_a_temperature_divides_the_logits(tiny_model, float32, maker):
     assert done.metrics["kl_step"] == pytest.approx(0, abs=1e-6) and done.metrics["clip_share"] == 0
     tokens = [example.advantages_T for example in examples]
     assert done.loss == pytest.approx(-np.concatenate(tokens).mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_the_only_update_of_a_step_needs_no_pass_of_its_own_for_the_old_policy(level, tiny_model, float32, maker):
+    limits = ("truncate", level, (0.5, 1.5))
+    learner, rng = Learner(tiny_model.path, float32), np.random.default_rng(0)
+    known, unknown = [], []
+    for example in answers(learner, maker):
+        off = rng.normal(0, 0.5, len(example.completion_ids)).astype(np.float32)  # as an engine of older weights
+        sampled = replace(example, rollout_logp_T=example.old_logp_T + off)
+        weights_T = importance_weights(sampled.old_logp_T, sampled.rollout_logp_T, *limits)
+        known.append(replace(sampled, importance_T=weights_T.astype(np.float32)))
+        unknown.append(replace(sampled, old_logp_T=np.zeros(0), importance_T=np.zeros(0)))
+    objective = PolicyGradient(kl_coefficient=0.1, correction=limits)
+    two, one = (learner.step(batch, objective, learning_rate=0.0) for batch in (known, unknown))
+    learner.close()
+    assert two.metrics["importance"] != pytest.approx(1, abs=0.01)
+    assert one.loss == pytest.approx(two.loss, abs=1e-5) and one.grad_norm == pytest.approx(two.grad_norm, rel=1e-4)
+    assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
 
 
 class BrokenGradient(SupervisedTokens):
