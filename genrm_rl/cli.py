@@ -245,7 +245,10 @@ def plan(
     cluster: Annotated[Path, typer.Option(help="cluster file: `ray up` YAML or KubeRay")] = CLUSTER,
     config: ConfigOption = None,
     suggest: Annotated[
-        str, typer.Option(help="propose sizes: `split` (GPUs of its own for every role), `colocated`, or `any`")
+        str,
+        typer.Option(
+            help="propose sizes: `split` (GPUs of its own for every role), `colocated`, `shared` (in turn), or `any`"
+        ),
     ] = "",
 ) -> None:
     """What a job needs, role by role, and whether the node types of a cluster file can ever hold it (exit status 2

@@ -77,7 +77,7 @@ def _role_problems(role: Role, cluster: ClusterFile) -> list[str]:
         near = difflib.get_close_matches(role.pool, pools, n=1)
         meant = f"did you mean {near[0]}?" if near else f"its pools: {', '.join(pools) or 'none'}"
         return [f"{role.section}.pool is {role.pool!r}, and no node type of {cluster.path} has that label; {meant}"]
-    if 0 < role.bundle.get("GPU", 0) <= 0.5 and role.learns and role.count > 1:
+    if 0 < role.bundle.get("GPU", 0) <= 0.5 and role.learns and role.count > 1 and not role.in_turns:
         return [
             f"{role.section}.gpus_per_worker {role.bundle['GPU']:g} lets two workers land on one GPU, which NCCL "
             f"refuses; set it above 0.5 or {role.section}.workers to 1"
@@ -113,9 +113,10 @@ def _too_large(role: Role, cluster: ClusterFile) -> str:
 def _too_little_memory(role: Role, cluster: ClusterFile) -> str:
     roomiest = max(_with_resources(role, cluster), key=lambda node: node.gpu.memory if node.gpu else 0.0)
     budget = roomiest.gpu.memory * role.gpu_share if roomiest.gpu else 0.0
+    sharded = "placement fixed with " * role.in_turns + f"{role.section}.zero_stage 3 and more workers"
     cure = (
-        f"{role.section}.zero_stage 3 with more workers, {role.section}.offload, gradient_checkpointing, a lower "
-        f"tokens_per_microbatch, or {role.section}.lora_rank"
+        f"{sharded}, {role.section}.offload, gradient_checkpointing, a lower tokens_per_microbatch, or "
+        f"{role.section}.lora_rank"
         if role.learns
         else f"a larger {role.section}.tensor_parallel or gpu_memory_utilization, or a shorter max_context"
     )

@@ -18,8 +18,8 @@ from genrm_rl.errors import ConfigError
 from placement.check import check
 from placement.cluster_file import ClusterFile, read_cluster
 from placement.roles import JobConfig, plan
-from placement.show import show_plan, show_times
-from placement.suggest import LAYOUTS, overlay
+from placement.show import show_layouts, show_plan, show_times
+from placement.suggest import ANY, LAYOUTS, compare, overlay
 from placement.suggest import suggest as propose
 
 # The first job of which a file has a section of its own.
@@ -68,8 +68,10 @@ def load_job(files: Sequence[Path], overrides: Sequence[str]) -> JobConfig:
 def _suggested(config: JobConfig, cluster: ClusterFile, layout: str, console: Console) -> AlignConfig:
     if not isinstance(config, AlignConfig):
         raise ConfigError("--suggest sizes alignment jobs only; give the configuration of one")
-    if layout not in LAYOUTS:
-        raise ConfigError(f"--suggest {layout} is not a way to lay out a job; choose {', '.join(LAYOUTS)}")
+    if layout not in (ANY, *LAYOUTS):
+        raise ConfigError(f"--suggest {layout} is not a way to lay out a job; choose {', '.join((ANY, *LAYOUTS))}")
+    if layout == ANY:
+        show_layouts(compare(config, cluster), console)
     chosen, _ = propose(config, cluster, layout)
     text = yaml.safe_dump(overlay(chosen), sort_keys=False, default_flow_style=None, width=200)
     console.print("# lay this over the configuration with a second --config", highlight=False)

@@ -16,7 +16,7 @@ GIB = 2**30
 LAYER_BYTES = 34  # activations of one layer, per token and hidden unit, 2-byte numbers
 LOGIT_BYTES = 16  # of one logit: the head's own copy, float32, and what the log-probabilities' backward pass keeps
 LOGIT_PIECE = 1 << 26  # logits that a learner has at once
-RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack
+RUNTIME_GIB = 1.5  # CUDA context, NCCL buffers, allocator slack; all that a process keeps while others have its GPU
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2}
 BUCKET_PARAMETERS = 200_000_000  # whose gradients ZeRO reduces in one go, at most
 LIVE_PARAMETERS = 1e9  # that ZeRO-3 keeps gathered at most (DeepSpeed's stage3_max_live_parameters)
@@ -96,8 +96,13 @@ def engine(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig) -> Mem
 def sequences(shape: ModelShape, rollout: RolloutConfig, model: ModelConfig, gpu_gib: float) -> int:
     """Sequences of full length whose keys and values fit beside the weights, within ``gpu_memory_utilization``."""
     need = engine(shape, rollout, model).parts
-    left = rollout.gpu_memory_utilization * gpu_gib - RUNTIME_GIB - need["weights"]
-    return max(0, int(left / need["one sequence"]))
+    return max(0, int(cache_gib(rollout.gpu_memory_utilization, gpu_gib, need["weights"]) / need["one sequence"]))
+
+
+def cache_gib(utilization: float, gpu_gib: float, weights_gib: float) -> float:
+    """Room for keys and values on a GPU of which an engine takes the share ``utilization``; negative if there is
+    none."""
+    return utilization * gpu_gib - RUNTIME_GIB - weights_gib
 
 
 def _weights(shape: ModelShape, config: LearnerConfig) -> dict[str, float]:

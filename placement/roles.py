@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from genrm_rl.config import RunConfig
+from genrm_rl.config import ON_POLICY, RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.model import LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServeConfig
-from placement.memory import Memory, engine, frozen_model, sequences, trained_model
+from placement.memory import RUNTIME_GIB, Memory, engine, frozen_model, sequences, trained_model
 from placement.shapes import ModelShape, shape_of
+from placement.turns import in_turns
 
 JobConfig = RunConfig | AlignConfig | LoopConfig | ServeConfig
 
@@ -21,7 +22,8 @@ class Role:
     """Bundles that are wanted together. ``section`` is the configuration section that sizes them.
 
     ``bundle`` holds Ray resources; all ``count`` bundles of a role are equal. ``memory`` is per GPU; on CPU its total
-    counts as memory of the node. ``gpu_share`` is the share of one GPU that ``memory`` may take.
+    counts as memory of the node. ``gpu_share`` is the share of one GPU that ``memory`` may take. ``in_turns``: other
+    roles have the same GPUs at other times.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Role:
     memory: Memory
     gpu_share: float
     learns: bool = False
+    in_turns: bool = False
 
     @property
     def gpus(self) -> float:
@@ -74,6 +77,7 @@ def learner_bundle(learner: LearnerConfig, models: int = 1) -> dict[str, float]:
 
 def plan(config: JobConfig) -> PlacementPlan:
     """The plan of a job. Pure: looks at no cluster. Raises ModelError if a model's sizes are not known."""
+    config = in_turns(config)
     if isinstance(config, RunConfig):
         return PlacementPlan((bootstrap_phase(config),))
     if isinstance(config, AlignConfig):
@@ -90,13 +94,13 @@ def bootstrap_phase(config: RunConfig, prefix: str = "") -> Phase:
     shape = shape_of(config.model)
     models = bootstrap_models(config)
     memory = shared_memory(models, shape, config.learner)
-    return Phase(
-        "bootstrap",
-        (
-            _engines("judge engines", config.rollout, config.model, shape, prefix),
-            _learners("judge learner", config.learner, memory, prefix, len(models)),
-        ),
+    roles = (
+        _engines("judge engines", config.rollout, config.model, shape, prefix),
+        _learners("judge learner", config.learner, memory, prefix, len(models)),
     )
+    lives_on = any(method in ON_POLICY for method in config.bootstrap.methods)  # other fits end before engines work
+    resting = models if lives_on else {}
+    return Phase("bootstrap", _taking_turns(roles, resting, shape, config.learner) if _shared(config) else roles)
 
 
 def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
@@ -108,11 +112,44 @@ def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
         _learners(", ".join(models), config.learner, memory, prefix, len(models)),
         _engines("policy engines", config.rollout, config.model, shape, prefix),
     ]
-    if config.reward.source == "service" and config.reward.url is None:
+    if config.serves_judge:
         roles.append(
             judge_role(config.judge_model, config.judge_rollout, config.serving.max_replicas, prefix, "judge_rollout")
         )
-    return Phase("align", tuple(roles))
+    return Phase("align", _taking_turns(roles, models, shape, config.learner) if _shared(config) else tuple(roles))
+
+
+def _shared(config: RunConfig | AlignConfig) -> bool:
+    return config.placement == "shared" and config.learner.gpus_per_worker > 0
+
+
+def _taking_turns(
+    roles: Sequence[Role], models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig
+) -> tuple[Role, ...]:
+    """Each role has the GPU but for what the processes of the others keep on it, and a place on the host for what it
+    brings there: ``models`` of learners that live on, and the weights of a served judge, which nobody publishes anew.
+    Other engines drop theirs."""
+    engines, moved = sum(not role.learns for role in roles), moved_gib(models, shape, learner)
+
+    def in_its_turn(role: Role) -> Role:
+        if role.learns:
+            asleep, host, share = float(engines), role.memory.host + moved, 1.0
+        else:
+            asleep, share = len(models) / engines, role.gpu_share
+            host = role.memory.host if role.name == "judge" else 0.0
+        memory = Memory(role.memory.parts | {"asleep": asleep * RUNTIME_GIB}, host)
+        return replace(role, memory=memory, gpu_share=share, in_turns=True)
+
+    return tuple(map(in_its_turn, roles))
+
+
+def moved_gib(models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig) -> float:
+    """What a worker of each of ``models`` brings to the host when engines get its GPU, together: what is there between
+    two steps."""
+    return sum(
+        memory.parts["weights"] + memory.parts.get("optimizer", 0.0)
+        for memory in ((trained_model if learns else frozen_model)(shape, learner) for learns in models.values())
+    )
 
 
 def shared_memory(models: Mapping[str, bool], shape: ModelShape, learner: LearnerConfig) -> Memory:
@@ -147,8 +184,7 @@ def judge_role(
     model: ModelConfig, rollout: RolloutConfig, replicas: int, prefix: str, section: str = "rollout"
 ) -> Role:
     """The judge's replicas at full load."""
-    found = _engines("judge", rollout, model, shape_of(model), prefix, section)
-    return Role(found.name, found.section, replicas, found.bundle, found.pool, found.memory, found.gpu_share)
+    return replace(_engines("judge", rollout, model, shape_of(model), prefix, section), count=replicas)
 
 
 def concurrent_sequences(config: AlignConfig, gpu_gib: float) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def on_one_gpu(config: JobT) -> JobT:
 def gpus_of(config: RunConfig | AlignConfig) -> list[float]:
     """GPUs of every engine, judge replica and learner that are alive together where there are GPUs."""
     found = _engines(config.rollout, config.rollout.engines)
-    if isinstance(config, AlignConfig) and config.reward.source == "service" and config.reward.url is None:
+    if isinstance(config, AlignConfig) and config.serves_judge:
         found += _engines(config.judge_rollout, config.serving.max_replicas)
     return found + [config.learner.gpus_per_worker] * config.learner.workers * bool(config.learner.gpus_per_worker)
 

@@ -1,18 +1,19 @@
-"""Sizes for an alignment job on a given cluster, split so that neither the judge nor the policy waits for the other."""
+"""Sizes for an alignment job on a given cluster: the best of each way in which roles can be laid out on its GPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.errors import EnvironmentProblem
-from placement.check import Verdict, check, hosts_of
+from placement.check import check, hosts_of
 from placement.cluster_file import ClusterFile
 from placement.hardware import Gpu
 from placement.roles import plan
-from placement.times import StepTimes, colocated, step_times
+from placement.times import Layout, StepTimes, layout_of, step_times
 
 POOLS = ("learner", "rollout", "judge")
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -20,30 +21,80 @@ SHARES = ((0.52, 0.24), (0.6, 0.2), (0.7, 0.15), (0.8, 0.1))  # above 0.5: no tw
 PARALLEL = (1, 2, 4, 8)
 UTILIZATION = 0.85
 SLOWER = 1.5
-LAYOUTS = ("any", "split", "colocated")
+NO_SIZES = "the cluster has too few GPUs of a known type for it, or a pool for each role"
+ANY = "any"  # the one that is recommended
+LAYOUTS: tuple[Layout, ...] = ("split", "colocated", "shared")
 
 
-def suggest(config: AlignConfig, cluster: ClusterFile, layout: str = "any") -> tuple[AlignConfig, StepTimes]:
+@dataclass(frozen=True)
+class Suggestion:
+    """The best sizes of one layout, or the ``reason`` why those that were tried don't fit, empty if none could be."""
+
+    layout: Layout
+    config: AlignConfig | None = None
+    times: StepTimes | None = None
+    reason: str = ""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the roles occupy; those in turn are counted once."""
+        assert self.config is not None
+        return round(sum(role.gpus for role in plan(self.config).roles))
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Of one modelled step."""
+        assert self.times is not None
+        return self.gpus * self.times.step
+
+
+def suggest(config: AlignConfig, cluster: ClusterFile, layout: str = ANY) -> tuple[AlignConfig, StepTimes]:
     """The sizes with the fewest GPU-seconds per modelled step, among those that fit and are at most half as slow again
     as the fastest. Raises EnvironmentProblem if none fits."""
-    found: list[tuple[AlignConfig, StepTimes]] = []
-    last: Verdict | None = None
+    found = compare(config, cluster) if layout == ANY else [best_of(config, cluster, _layout(layout))]
+    chosen = recommended(found)
+    if chosen is None:
+        reason = next((each.reason for each in found if each.reason), NO_SIZES)
+        raise EnvironmentProblem(f"no split of {cluster.path} holds this job; the last one tried: {reason}")
+    assert chosen.config is not None and chosen.times is not None
+    return chosen.config, chosen.times
+
+
+def compare(config: AlignConfig, cluster: ClusterFile) -> list[Suggestion]:
+    """The best sizes of every layout."""
+    return [best_of(config, cluster, layout) for layout in LAYOUTS]
+
+
+def recommended(found: Sequence[Suggestion]) -> Suggestion | None:
+    """Of those that fit: the fewest GPU-seconds among the steps that are at most half as slow again as the shortest."""
+    return _cheapest([each for each in found if each.times is not None])
+
+
+def best_of(config: AlignConfig, cluster: ClusterFile, layout: Layout) -> Suggestion:
+    """The best sizes of one layout, by the same rule."""
+    found: list[Suggestion] = []
+    reason = ""
     for candidate in candidates(config, cluster):
-        if layout != "any" and colocated(candidate) != (layout == "colocated"):
+        if layout_of(candidate) != layout:
             continue
         verdict = check(plan(candidate), cluster)
         if verdict.problems:
-            last = verdict
-            continue
-        times = times_on(candidate, cluster)
-        if times is not None:
-            found.append((candidate, times))
+            reason = verdict.problems[0]
+        elif (times := times_on(candidate, cluster)) is not None:
+            found.append(Suggestion(layout, candidate, times))
+    return _cheapest(found) or Suggestion(layout, reason=reason)
+
+
+def _cheapest(found: Sequence[Suggestion]) -> Suggestion | None:
     if not found:
-        reason = last.problems[0] if last else f"{cluster.path} has no GPU of a known type"
-        raise EnvironmentProblem(f"no split of {cluster.path} holds this job; the last one tried: {reason}")
-    shortest = min(times.step for _, times in found)
-    near = [(candidate, times) for candidate, times in found if times.step <= SLOWER * shortest]
-    return min(near, key=lambda item: sum(role.gpus for role in plan(item[0]).roles) * item[1].step)
+        return None
+    limit = SLOWER * min(each.times.step for each in found if each.times is not None)
+    near = [each for each in found if each.times is not None and each.times.step <= limit]
+    return min(near, key=lambda each: each.gpu_seconds)
+
+
+def _layout(name: str) -> Layout:
+    return next(layout for layout in LAYOUTS if layout == name)
 
 
 def times_on(config: AlignConfig, cluster: ClusterFile) -> StepTimes | None:
@@ -60,7 +111,16 @@ def times_on(config: AlignConfig, cluster: ClusterFile) -> StepTimes | None:
 
 def candidates(config: AlignConfig, cluster: ClusterFile) -> Iterator[AlignConfig]:
     """Splits of the pools ``learner``, ``rollout`` and ``judge`` where the cluster has them, else of all GPUs; and all
-    roles beside each other on every GPU, where each takes a share."""
+    roles beside each other on every GPU, where each takes a share, or has it in turn. ZeRO-2 comes before ZeRO-3, which
+    gathers the weights of every layer in every pass."""
+    for sized in _sizes(config, cluster):
+        stages = (2, 3) if sized.learner.workers > 1 and sized.placement == "fixed" else (2,)
+        for stage in stages:
+            yield sized.model_copy(update={"learner": sized.learner.model_copy(update={"zero_stage": stage})})
+
+
+def _sizes(config: AlignConfig, cluster: ClusterFile) -> Iterator[AlignConfig]:
+    config = config.model_copy(update={"placement": "fixed"})
     pooled = {pool: _gpus(cluster, pool) for pool in POOLS}
     if all(pooled.values()):
         config = _in_pools(config)
@@ -72,6 +132,7 @@ def candidates(config: AlignConfig, cluster: ClusterFile) -> Iterator[AlignConfi
     gpus = _gpus(cluster, None)
     for learner, engine in SHARES:
         yield _with(config, gpus, learner, gpus, 1, engine, gpus, 1, engine)
+    yield _with(config, gpus, 1.0, gpus, 1, 1.0, gpus, 1, 1.0).model_copy(update={"placement": "shared"})
     for workers, parallel, judge_parallel in product(SIZES, PARALLEL, PARALLEL):
         left = gpus - workers
         for judges in range(1, max(0, left - parallel) // judge_parallel + 1):
@@ -101,7 +162,8 @@ def overlay(config: AlignConfig) -> dict[str, Any]:
     """The settings that :func:`suggest` chose, as a configuration file to be laid over the job's own."""
     learner = ("workers", "gpus_per_worker", "zero_stage", "gradient_checkpointing")
     rollout = ("device", "engines", "tensor_parallel", "gpu_share", "gpu_memory_utilization")
-    chosen: dict[str, Any] = {
+    chosen: dict[str, Any] = {"placement": "shared"} if config.placement == "shared" else {}
+    chosen |= {
         "learner": {name: getattr(config.learner, name) for name in learner},
         "rollout": {name: getattr(config.rollout, name) for name in rollout},
         "judge_rollout": {name: getattr(config.judge_rollout, name) for name in rollout if name != "engines"},
@@ -134,8 +196,7 @@ def _with(
 
     learner = config.learner.model_copy(
         update={
-            "workers": workers, "gpus_per_worker": learner_share, "zero_stage": 3 if workers > 1 else 2,
-            "gradient_checkpointing": True,
+            "workers": workers, "gpus_per_worker": learner_share, "gradient_checkpointing": True,
         }
     )  # fmt: skip
     return config.model_copy(

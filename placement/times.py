@@ -8,49 +8,60 @@ recomputation (Kaplan et al., arXiv 2001.08361). The efficiencies below are assu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.model import ModelConfig, RolloutConfig
 from genrm_rl.rewards.rules import comparisons
 from placement.hardware import Gpu
-from placement.memory import NUMBER_BYTES, sequences
+from placement.memory import GIB, NUMBER_BYTES, sequences
+from placement.roles import learner_models, moved_gib
 from placement.shapes import ModelShape, shape_of
+from placement.turns import in_turns
 
 BANDWIDTH_SHARE = 0.6  # of the data sheet, while decoding
 MATRIX_SHARE = 0.4  # of the data sheet's dense bf16, in prefill and training
 FILL = 0.5  # mean length, as a share of the configured maximum
 PUBLISH_GB_PER_SECOND = {"shared_memory": 1.0, "auto": 1.0, "ipc": 100.0, "nccl": 10.0}
+HOST_GB_PER_SECOND = 25.0  # between a GPU and pinned memory of the host, each way, all GPUs of a node at once
 ASSUMPTIONS = (
     f"assumed: {BANDWIDTH_SHARE:.0%} of memory bandwidth when decoding, {MATRIX_SHARE:.0%} of dense bf16 in prefill "
-    "and training, texts half as long as allowed"
+    f"and training, texts half as long as allowed, {HOST_GB_PER_SECOND:g} GB/s between a GPU and the host"
 )
+Layout = Literal["split", "colocated", "shared"]
 ORDERS = 2
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds of one PPO step. Judging overlaps with generating; on GPUs of its own it takes no time beside it."""
+    """Seconds of one PPO step. Judging overlaps with generating; on GPUs of its own it takes no time beside it. In
+    ``turns`` roles that have the same GPUs in turn leave them and come back."""
 
     generate: float
     judge: float
     train: float
     publish: float
-    colocated: bool
+    turns: float
+    layout: Layout
 
     @property
     def step(self) -> float:
         """Seconds from one step to the next."""
-        both = self.generate + self.judge if self.colocated else max(self.generate, self.judge)
-        return both + self.train + self.publish
+        both = max(self.generate, self.judge) if self.layout == "split" else self.generate + self.judge
+        return both + self.train + self.publish + self.turns
 
 
-def colocated(config: AlignConfig) -> bool:
-    """True if roles live beside each other on a GPU, and so take turns."""
-    return min(config.rollout.gpu_share, config.judge_rollout.gpu_share, config.learner.gpus_per_worker or 1.0) < 1.0
+def layout_of(config: AlignConfig) -> Layout:
+    """Whether roles have GPUs of their own (`split`), parts of the same ones, or the same ones in turn."""
+    if config.placement == "shared" and config.learner.gpus_per_worker:
+        return "shared"
+    least = min(config.rollout.gpu_share, config.judge_rollout.gpu_share, config.learner.gpus_per_worker or 1.0)
+    return "colocated" if least < 1.0 else "split"
 
 
 def step_times(config: AlignConfig, policy_gpu: Gpu, judge_gpu: Gpu, learner_gpu: Gpu) -> StepTimes:
     """Seconds of one step of ``config`` (``ppo``), by the model above."""
+    config = in_turns(config)
     policy, judge = shape_of(config.model), shape_of(config.judge_model)
     answers = config.ppo.prompts_per_step * config.ppo.samples_per_prompt
     answer = FILL * config.sampling.max_tokens
@@ -62,7 +73,9 @@ def step_times(config: AlignConfig, policy_gpu: Gpu, judge_gpu: Gpu, learner_gpu
         question + 2 * answer, FILL * config.judge.max_rationale, engines=config.serving.max_replicas,
     )  # fmt: skip
     train = _training(config, policy, learner_gpu, answers * (question + answer))
-    return StepTimes(generate, judged, train, _publish(config, policy), colocated(config))
+    layout = layout_of(config)
+    turns = _turns(config, policy, judge) if layout == "shared" else 0.0
+    return StepTimes(generate, judged, train, _publish(config, policy), turns, layout)
 
 
 def comparisons_per_step(config: AlignConfig) -> int:
@@ -111,6 +124,14 @@ def _training(config: AlignConfig, shape: ModelShape, gpu: Gpu, tokens: float) -
     passes = (1 + critic) * update * config.ppo.epochs + 2 * (2 + critic)
     speed = gpu.bf16 * 1e12 * MATRIX_SHARE * learner.workers
     return passes * shape.parameters * tokens / speed
+
+
+def _turns(config: AlignConfig, policy: ModelShape, judge: ModelShape) -> float:
+    """Learners to the host and back, and the weights of the judge, which nobody publishes anew, the other way."""
+    moved = moved_gib(learner_models(config), policy, config.learner)
+    if config.serves_judge:
+        moved += judge.parameters * NUMBER_BYTES[config.judge_model.dtype] / GIB
+    return 2 * moved * GIB / 1e9 / HOST_GB_PER_SECOND
 
 
 def _publish(config: AlignConfig, shape: ModelShape) -> float:

@@ -13,14 +13,19 @@ FOLDER = "checkpoints"
 
 def keep_state(hosts: Hosts, step: int, memory: dict[str, Any]) -> None:
     """Everything that the run needs to go on after ``step`` steps."""
-    save_checkpoint(hosts.run, FOLDER, step, learning(hosts), hosts.config.learner, memory)
+    with hosts.turns.learning():
+        save_checkpoint(hosts.run, FOLDER, step, learning(hosts), hosts.config.learner, memory)
 
 
 def restore_state(hosts: Hosts) -> dict[str, Any] | None:
-    """Restore the learners from the newest checkpoint; returns what the loop remembered, with ``step``, or None if
-    there is none. Raises ConfigError if the workers of now can't take the state up."""
+    """Restore the learners from the newest checkpoint, whose weights are published next; returns what the loop
+    remembered, with ``step``, or None if there is none. Raises ConfigError if the workers of now can't take the state
+    up."""
     found = latest_checkpoint(hosts.run, FOLDER)
-    return load_checkpoint(found, learning(hosts), hosts.config.learner) if found is not None else None
+    if found is None:
+        return None
+    hosts.turns.learn()
+    return load_checkpoint(found, learning(hosts), hosts.config.learner)
 
 
 def learning(hosts: Hosts) -> dict[str, LearnerGroup]:

@@ -53,7 +53,7 @@ class OnlineDPO:
             row, pairs = self.pairs(number)
             if not pairs:
                 self.hosts.say(f"round {number + 1}: no pair with margin {self.config.min_margin}; nothing is learned")
-            self.hosts.pool.sleep()
+            self.hosts.turns.learn()
             metrics = self.fit(number, pairs) if pairs else {}
             published = self.hosts.publish(version_of(number + 1))
             row |= {f"train/{name}": value for name, value in metrics.items()}

@@ -13,11 +13,13 @@ from rich.console import Console
 from genrm_rl.alignment.lost import LossWatch
 from genrm_rl.alignment.prompts import PromptSets
 from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewarder
+from genrm_rl.alignment.turns import Turns
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.group import LearnerGroup, learner_groups
 from genrm_rl.rewards.client import RewardClient
+from genrm_rl.rewards.rules import comparisons
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -44,6 +46,10 @@ class Hosts:
 
     def __post_init__(self) -> None:
         self.losses = LossWatch(self.config.reward)
+        shared = self.config.placement == "shared"
+        learners = [group for group in (self.policy, self.reference, self.critic) if group is not None]
+        own_judge = self.client if self.config.serves_judge else None
+        self.turns = Turns(self.pool, learners, own_judge) if shared else Turns(self.pool)
 
     @property
     def seed(self) -> int:
@@ -63,7 +69,11 @@ class Hosts:
         """The policy's weights to its engines, proved by the parity probe. Returns seconds."""
         from genrm_rl.rollout.publication import keep_receipt
 
-        receipt = self.pool.publish(version, self.policy, self.policy.probe_reference())
+        self.turns.learn()
+        reference = self.policy.probe_reference()
+        self.turns.hand_over()
+        receipt = self.pool.publish(version, self.policy, reference)
+        self.turns.generate()
         keep_receipt(self.run.path, receipt)
         return receipt.seconds
 
@@ -80,9 +90,15 @@ def rewarder_of(config: AlignConfig, console: Console) -> Iterator[Rewarder]:
 
 
 def reward_client(config: AlignConfig, url: str, console: Console) -> RewardClient:
-    """The client of the service at ``url``."""
+    """The client of the service at ``url``. A judge of this job is given enough for all of its replicas."""
     token = os.environ.get(config.serving.token_variable, "")
-    return RewardClient(url, config.reward, token=token, say=_say(console), seed=config.run.seed)
+    reward = config.reward.model_copy(update={"max_in_flight": groups_in_flight(config)})
+    return RewardClient(url, reward, token=token, say=_say(console), seed=config.run.seed)
+
+
+def groups_in_flight(config: AlignConfig) -> int:
+    """Groups at the judge at once."""
+    return config.reward.max_in_flight * (config.serving.max_replicas if config.serves_judge else 1)
 
 
 def second_judge(config: AlignConfig, console: Console) -> RewardClient:
@@ -97,8 +113,16 @@ def _say(console: Console) -> Callable[[str], None]:
 
 
 def serve_config(config: AlignConfig) -> ServeConfig:
-    """How an alignment serves the judge of its own, on a free loopback port."""
-    serving = config.serving.model_copy(update={"host": "127.0.0.1", "port": free_port()})
+    """How an alignment serves the judge of its own, on a free loopback port, with room for all that it asks at once."""
+    samples = config.ppo.samples_per_prompt if config.method == "ppo" else config.dpo.samples_per_prompt
+    pending = groups_in_flight(config) * comparisons(config.reward.rule, samples)
+    serving = config.serving.model_copy(
+        update={
+            "host": "127.0.0.1",
+            "port": free_port(),
+            "max_pending": max(config.serving.max_pending, pending),
+        }
+    )
     return ServeConfig(
         model=config.judge_model,
         judge=config.judge,
@@ -125,8 +149,16 @@ def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
 def learners_of(
     config: AlignConfig, model_path: Path, console: Console
 ) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
-    """Policy, frozen reference, and critic (with GAE); all start loading at once."""
+    """Policy, frozen reference, and critic (with GAE); all start loading at once. With `placement: shared` they leave
+    the GPUs as soon as they have loaded: engines start there next."""
+    from genrm_rl.rollout.shared_pool import end_kept_engines
+
     say = _say(console)
     models = learner_models(config)
+    if config.placement == "shared":
+        end_kept_engines()
     with learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups:
+        if config.placement == "shared":
+            for group in groups.values():
+                group.offload()
         yield groups["policy"], groups["reference"], groups.get("critic")

@@ -117,7 +117,7 @@ def reserved_cpus(config: AlignConfig) -> float:
     return (
         learners * config.learner.workers * config.learner.cpus_per_worker
         + config.rollout.engines * config.rollout.cpus_per_engine
-        + (judge if config.reward.source == "service" and config.reward.url is None else 0.0)
+        + (judge if config.serves_judge else 0.0)
     )
 
 
@@ -125,7 +125,8 @@ def keep_policy(hosts: Hosts, steps: int) -> None:
     """The aligned policy as a checkpoint in HF layout, under ``policy/``."""
 
     def compute(directory: Path) -> dict[str, Any]:
-        hosts.policy.save(directory)
+        with hosts.turns.learning():
+            hosts.policy.save(directory)
         return {
             "objective": hosts.config.method,
             "version": f"{hosts.config.run.id}-{steps}",
@@ -164,7 +165,7 @@ def check_service(config: AlignConfig, console: Console) -> None:
 
 def check_judge(config: AlignConfig) -> None:
     """Raise GenRMError if the judge that this job would serve does not exist."""
-    if config.reward.source == "service" and config.reward.url is None:
+    if config.serves_judge:
         from genrm_rl.config.serving import ServeConfig
         from genrm_rl.serving.judge_apps import judge_to_serve
 

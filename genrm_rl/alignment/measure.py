@@ -117,9 +117,11 @@ class PolicyMeasurement:
             if answer.usable
         ]
         temperature = self.hosts.config.sampling.temperature if decoding == "sampled" else 1.0
-        policy, reference = (
-            learner.logprobs(segments, temperature=temperature) for learner in (self.hosts.policy, self.hosts.reference)
-        )
+        hosts = self.hosts
+        with hosts.turns.learning():
+            policy, reference = (
+                learner.logprobs(segments, temperature=temperature) for learner in (hosts.policy, hosts.reference)
+            )
         sums = [float(np.sum(new_T - old_T)) for new_T, old_T in zip(policy, reference, strict=True)]
         return {"kl_nats": mean(sums) or 0.0}
 

@@ -56,7 +56,7 @@ class PPO:
                 if judged_now:
                     self.hosts.losses.see(step, rollout.groups)
                 if not begun:
-                    self.hosts.pool.sleep()
+                    self.hosts.turns.learn()
                 metrics = self.learn(step, rollout)
                 self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
                 self.report(step, rollout, metrics, time.perf_counter() - began)

@@ -61,7 +61,11 @@ def run_on_policy(
     learner = workshop.config.learner.model_copy(update={"precision": workshop.config.model.dtype})
 
     def work() -> None:
-        with learner_groups(models, start.path, learner, seed=workshop.seed, say=workshop.say) as groups:
+        workshop.engine.make_way()
+        with (
+            learner_groups(models, start.path, learner, seed=workshop.seed, say=workshop.say) as groups,
+            workshop.engine.in_turn_with(groups.values()),
+        ):
             loop = OnPolicyLoop(method, folder, workshop, start, config, groups["policy"], lesson_of(groups), empty)
             try:
                 loop.run()
@@ -110,6 +114,7 @@ class OnPolicyLoop:
         began = time.perf_counter()
         traces = self.sample(step)
         sampled = time.perf_counter()
+        self.workshop.engine.make_way()
         row = self.lesson.learn(step, traces)
         row |= {
             "seconds/sample": round(sampled - began, 3),

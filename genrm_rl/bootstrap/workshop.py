@@ -94,6 +94,7 @@ class Workshop:
             if held_out is not None and fit_of(self.config, method).evaluate_every:
                 pairs = held_out(self.splits.gate, self.encoder)
                 measured = self.examples_stage(stage.removesuffix("checkpoint") + "held_out", pairs, {})
+            self.engine.make_way()
             result = fit(
                 FitSpec(
                     objective=objective,

@@ -11,6 +11,7 @@ from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.config.sharing import Placement, placement_setting, sharing_problem
 from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 
 
@@ -108,7 +109,11 @@ class RewardConfig(Section):
     votes: int = setting(1, "sampled judgments per order", unit="votes", ge=1)
     greedy: bool = setting(False, "one judgment per order at temperature 0 instead of samples")
     max_in_flight: int = setting(
-        16, "groups at the judge at once; generation waits beyond", unit="groups", free=True, ge=1
+        16,
+        "groups at the judge at once, for each replica of a judge that this job serves; generation waits beyond",
+        unit="groups",
+        free=True,
+        ge=1,
     )
     deadline: float = setting(
         60.0, "longest time for one call; what is judged by then counts", unit="seconds", free=True, gt=0
@@ -284,6 +289,7 @@ class AlignConfig(Section):
 
     run: RunSettings = setting(RunSettings, "identity")
     method: Literal["ppo", "dpo"] = setting("ppo", "policy gradient, or direct preference optimisation")
+    placement: Placement = placement_setting()
     model: ModelConfig = setting(ModelConfig, "starting policy")
     prompts: PromptsConfig = setting(PromptsConfig, "questions")
     sampling: SamplingConfig = setting(SamplingConfig, "how the policy answers")
@@ -299,6 +305,11 @@ class AlignConfig(Section):
     evaluation: PolicyEvaluationConfig = setting(PolicyEvaluationConfig, "measurements")
     checkpoint_every: int = setting(5, "steps between checkpoints", unit="steps", free=True, ge=1)
     tracking: TrackingConfig = setting(TrackingConfig, "metric sinks", free=True)
+
+    @property
+    def serves_judge(self) -> bool:
+        """Whether the job serves the judge that gives its rewards."""
+        return self.reward.source == "service" and self.reward.url is None
 
     @property
     def needs_reference(self) -> bool:
@@ -343,8 +354,16 @@ class AlignConfig(Section):
                 f"sampling.top_p {self.sampling.top_p} samples from another distribution than the policy gradient is "
                 "taken of; set it to 1, or use method dpo"
             )
-        if self.rollout.sleep and self.method == "ppo" and self.ppo.staleness:
-            raise ValueError("rollout.sleep needs engines that rest during an update; set ppo.staleness to 0")
+        if self.method == "ppo" and self.ppo.staleness and (self.rollout.sleep or self.placement == "shared"):
+            what = "rollout.sleep" if self.rollout.sleep else "placement shared"
+            raise ValueError(f"{what} needs engines that rest during an update; set ppo.staleness to 0")
+        if self.placement == "shared":
+            engines = {"rollout": (self.rollout.engines, self.rollout)}
+            if self.serves_judge:
+                engines["judge_rollout"] = (self.serving.max_replicas, self.judge_rollout)
+            problem = sharing_problem(self.learner, engines, moves=True)
+            if problem is not None:
+                raise ValueError(problem)
         asked = [f"prompts.train.{i}" for i, source in enumerate(self.prompts.train) if not source.verifiable]
         verifier = "reward.source verifier" if self.reward.source == "verifier" else "reward.verifier_weight"
         if asked and (self.reward.source == "verifier" or self.reward.verifier_weight):

@@ -11,6 +11,7 @@ from genrm_rl.config.base import Section, setting
 from genrm_rl.config.data import DataConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.on_policy import OnPolicyConfig, SelfDistilledConfig, VerdictRLConfig
+from genrm_rl.config.sharing import Placement, placement_setting, sharing_problem
 
 Method = Literal[
     "llm_judge", "bradley_terry", "pairrm", "genrm_direct", "genrm_points",
@@ -188,6 +189,7 @@ class RunConfig(Section):
     """Everything a bootstrap job needs. ``--dry-run`` prints it resolved."""
 
     run: RunSettings = setting(RunSettings, "identity")
+    placement: Placement = placement_setting()
     model: ModelConfig = setting(ModelConfig, "base model")
     data: DataConfig = setting(DataConfig, "preference data")
     judge: JudgeConfig = setting(JudgeConfig, "judge format")
@@ -201,6 +203,16 @@ class RunConfig(Section):
         "given where a config follows the paper: setting to the reason why it differs; `--dry-run` lists them",
         free=True,
     )
+
+    @model_validator(mode="after")
+    def _can_take_turns(self) -> RunConfig:
+        if self.placement == "shared":
+            living = any(method in ON_POLICY for method in self.bootstrap.methods)  # other fits end before engines work
+            learner = self.learner.model_copy(update={"precision": self.model.dtype}) if living else self.learner
+            problem = sharing_problem(learner, {"rollout": (self.rollout.engines, self.rollout)}, moves=living)
+            if problem is not None:
+                raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _ties_can_be_said(self) -> RunConfig:

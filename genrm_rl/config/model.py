@@ -121,10 +121,17 @@ class RolloutConfig(Section):
     stall_deadline: float = setting(
         300.0, "an engine whose process has not reacted for so long is replaced", unit="seconds", gt=0
     )
-    kv_cache_gib: float = setting(1.0, "memory for keys and values per engine on CPU", unit="GiB", gt=0)
+    kv_cache_gib: float = setting(
+        1.0,
+        "memory for keys and values per engine on CPU; on a GPU it follows from gpu_memory_utilization",
+        unit="GiB",
+        gt=0,
+    )
     gpu_memory_utilization: float = setting(0.85, "share of GPU memory an engine may take", gt=0, le=1)
     sleep: bool = setting(
-        False, "policy engines free their GPU memory while a learner on the same GPUs works (nothing happens on CPU)"
+        False,
+        "engines free their GPU memory while a learner on the same GPUs works (nothing happens on CPU); `placement: "
+        "shared` sets it",
     )
     enforce_eager: bool | None = setting(None, "skip compilation; None means yes on CPU, no on GPU")
     max_restarts: int = setting(3, "restarts of one engine, without an answer in between, before the run stops", ge=0)
@@ -143,7 +150,7 @@ class RolloutConfig(Section):
     def _fits_its_share(self) -> RolloutConfig:
         if self.gpu_share < 1 and self.tensor_parallel > 1:
             raise ValueError(f"gpu_share {self.gpu_share} can't be combined with tensor_parallel; set one of them to 1")
-        if self.gpu_memory_utilization > self.gpu_share:
+        if self.gpu_memory_utilization > self.gpu_share and not self.sleep:
             raise ValueError(
                 f"gpu_memory_utilization {self.gpu_memory_utilization} is above gpu_share {self.gpu_share}; lower it"
             )

@@ -27,6 +27,7 @@ from deepspeed.utils import logger as deepspeed_logger  # noqa: E402
 
 SHARD = re.compile(r"zero_pp_rank_(\d+)_")
 deepspeed_logger.setLevel(logging.WARNING)
+MOVED_STAGES = (1, 2)  # of which DeepSpeed moves all states to the host; see genrm_rl/config/sharing.py
 # On CPU DeepSpeed would compile its shared-memory all-reduce for 40 s at first use. Only its inference calls it.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
@@ -87,6 +88,15 @@ def engine_config(config: LearnerConfig, parameters: int, workers: int) -> dict[
 
 def _parameters(network: torch.nn.Module) -> int:
     return sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in network.parameters())
+
+
+def _to_host(network: torch.nn.Module) -> None:
+    """Whatever of the network is on a GPU to pinned memory of the host."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.device.type != "cpu":
+            tensor.data = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor.data)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class _Surface:
@@ -187,6 +197,23 @@ class DeepSpeedEngine(_Surface):
         norm = self.engine.get_global_grad_norm()
         return float(norm if norm is not None else self._norm)
 
+    def offload(self) -> None:
+        """Weights, master weights and moments to the host. ZeRO's own are moved by DeepSpeed, at the stages at which it
+        can; what does not learn (LoRA's base) is moved beside them."""
+        if self._moves_states:
+            self.engine.offload_states()
+        _to_host(self.module)
+
+    def reload(self) -> None:
+        """Back to the device."""
+        if self._moves_states:
+            self.engine.reload_states()
+        self.module.to(self.engine.device)
+
+    @property
+    def _moves_states(self) -> bool:
+        return self.engine.zero_optimization_stage() in MOVED_STAGES
+
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
         """Weights, optimizer and ``client_state``; every worker must call it, each writes its shard."""
         self.engine.save_checkpoint(str(directory), tag=tag, client_state=client_state, save_latest=False)
@@ -210,6 +237,7 @@ class FrozenEngine(_Surface):
     def __init__(self, network: torch.nn.Module, config: LearnerConfig) -> None:
         self.config = config
         self._network = network.requires_grad_(False).eval()
+        self._device = next(network.parameters()).device
         self.engine: Any = self._network
         if config.zero_stage == 3:
             settings = engine_config(config, _parameters(network), dist.get_world_size())
@@ -220,6 +248,15 @@ class FrozenEngine(_Surface):
     def module(self) -> torch.nn.Module:
         """The network itself."""
         return self._network
+
+    def offload(self) -> None:
+        """The weights to the host, but for shards of ZeRO-3."""
+        if self.engine is self._network:
+            _to_host(self._network)
+
+    def reload(self) -> None:
+        """Back to the device."""
+        self._network.to(self._device)
 
     def destroy(self) -> None:
         """Drop ZeRO-3's hooks."""

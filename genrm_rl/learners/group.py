@@ -121,6 +121,14 @@ class LearnerActor:
         if held is not None:
             held.close()
 
+    def offload(self) -> None:
+        """Weights and optimizer to the host."""
+        self._learner.offload()
+
+    def reload(self) -> None:
+        """And back."""
+        self._learner.reload()
+
     def save(self, directory: str) -> None:
         """Write an HF checkpoint into an existing directory."""
         self._learner.save(Path(directory), self._model_dir)
@@ -194,6 +202,7 @@ class LearnerGroup:
         self._processes = [actor.whereabouts.remote() for actor in self._actors]
         self._workers: list[Whereabouts] = []
         self._payloads = 0
+        self._offloaded = False
         self._calling = threading.Lock()
 
     def start(self) -> None:
@@ -266,6 +275,18 @@ class LearnerGroup:
     def load_state(self, directory: Path, tag: str) -> None:
         """Go on from :meth:`save_state`."""
         self._first("load_state", str(directory), tag)
+
+    def offload(self) -> None:
+        """Leave the GPUs to others until :meth:`reload`; see :meth:`Learner.offload`."""
+        if not self._offloaded:
+            self._first("offload")
+            self._offloaded = True
+
+    def reload(self) -> None:
+        """Take the GPUs again, if they were left."""
+        if self._offloaded:
+            self._first("reload")
+            self._offloaded = False
 
     def close(self) -> None:
         """End the workers."""

@@ -213,6 +213,15 @@ class Learner:
         fetch(directory, lambda name, size: shard_rank(name) in (None, self.rank))
         return self.engine.load_state(directory, tag)
 
+    def offload(self) -> None:
+        """Weights and optimizer to the host, so that others can have the GPU until :meth:`reload`; meanwhile only
+        :meth:`weights` works."""
+        self.engine.offload()
+
+    def reload(self) -> None:
+        """Back to the GPU."""
+        self.engine.reload()
+
     def close(self) -> None:
         """Release DeepSpeed's hooks and buffers."""
         self.engine.destroy()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import ray
 
 from genrm_rl.rollout.segments import new_segment, remove_segment
-from genrm_rl.rollout.settings import EngineSettings, engine_environment
+from genrm_rl.rollout.settings import EngineSettings, SleepLevel, engine_environment
 from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.stalls import stand_by_for_stacks
@@ -52,13 +52,13 @@ class EngineActor:
         """Stop these requests and forget their results."""
         self._engine.drop(numbers)
 
-    async def sleep(self) -> None:
+    async def sleep(self, level: SleepLevel) -> None:
         """Give the GPU's memory back (only with ``EngineSettings.sleep``)."""
-        await self._engine.sleep()
+        await self._engine.sleep(level)
 
-    async def wake(self, what: Literal["weights", "kv_cache"]) -> None:
+    async def wake(self, *what: Literal["weights", "kv_cache"]) -> None:
         """Take memory for the weights, or for keys and values."""
-        await self._engine.wake(what)
+        await self._engine.wake(*what)
 
     async def pause(self) -> None:
         """Freeze scheduling; running requests are kept."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,8 @@ class JudgeEngine:
         self.base = base
         self.console = console
         self._pool: EnginePool | None = None
-        self._serves: Path | str = base.path
+        self._serves: Path | str | None = base.path
+        self._learners: tuple[LearnerGroup, ...] = ()
         self._cleanup = ExitStack()
 
     def __enter__(self) -> JudgeEngine:
@@ -101,12 +102,30 @@ class JudgeEngine:
         wanted = judge.path if weights is None else judge.version
         if self._serves == wanted:
             return
-        if weights is None:
-            receipt = pool.publish(judge.version, judge.path)
-        else:
-            receipt = pool.publish(judge.version, weights, weights.probe_reference())
+        reference = None if weights is None else weights.probe_reference()
+        for group in self._learners:
+            group.offload()
+        receipt = pool.publish(judge.version, weights or judge.path, reference)
         keep_receipt(self.run.path, receipt)
         self._serves = wanted
+
+    def make_way(self) -> None:
+        """With `placement: shared`, leave the GPUs to learners until the next judgment that is not on disk. Engines
+        that have not started do so before: Ray finds room for all only in this order (`placement/turns.py`)."""
+        if self.config.placement == "shared":
+            self._running_pool().sleep()
+            self._serves = None  # they have dropped their weights
+            for group in self._learners:
+                group.reload()
+
+    @contextmanager
+    def in_turn_with(self, learners: Iterable[LearnerGroup]) -> Iterator[None]:
+        """Inside, ``learners`` live on while the engines work, and leave the GPUs to them with `placement: shared`."""
+        self._learners = tuple(learners) if self.config.placement == "shared" else ()
+        try:
+            yield
+        finally:
+            self._learners = ()
 
     def let_go(self) -> None:
         """Serve the base again if the engines hold weights of a learner, which ends or has died."""

@@ -17,6 +17,7 @@ from genrm_rl.rollout.engine_group import EngineGroup
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import PublishedWeights, WeightPublisher
+from genrm_rl.rollout.settings import SleepLevel
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
 from genrm_rl.rollout.types import GenerationRequest, GenerationResult, SyncReceipt
 from genrm_rl.rollout.watch import EngineWatch
@@ -47,7 +48,7 @@ class EnginePool(EngineGroup):
     """
 
     version = BASE_VERSION
-    _asleep = False
+    _asleep: SleepLevel | None = None
     _fetching = False
 
     @cached_property
@@ -96,7 +97,7 @@ class EnginePool(EngineGroup):
             ValueError: two requests share an id.
         """
         if self._asleep:
-            raise RuntimeError("the engines sleep until new weights are published")
+            raise RuntimeError("the engines sleep; wake them, or publish weights to them")
         with self._news:
             self.wait_until_ready()
         return self._generate(Generation(requests), priority, progress)
@@ -228,7 +229,7 @@ class EnginePool(EngineGroup):
                     self._return_to_good()
 
     def _move_to(self, weights: PublishedWeights) -> SyncReceipt:
-        self._asleep = False  # the first phase wakes them, and so does the way back
+        self._asleep = None  # the first phase wakes them, and so does the way back
         try:
             receipt = self._publisher.publish(self._actors, weights)
         except PublicationError:
@@ -257,14 +258,26 @@ class EnginePool(EngineGroup):
                 self._say(f"engine {index} died while it got the weights ({last_line(error)})")
                 self._restart(index)
 
-    def sleep(self) -> None:
-        """With ``RolloutConfig.sleep``, free the engines' GPU memory for a learner on the same GPUs until the next
-        `publish`; does nothing otherwise, or on CPU. An engine that is gone is found by the next call that needs it."""
-        if self.settings.sleep:
-            self._asleep = True
-            for call in [actor.sleep.remote() for actor in self._actors]:
-                with contextlib.suppress(*ENGINE_GONE):
-                    ray.get(call, timeout=RPC_SECONDS)
+    def sleep(self, *, until_published: bool = True) -> None:
+        """With ``RolloutConfig.sleep``, free the engines' GPU memory for a learner on the same GPUs; does nothing
+        otherwise, or on CPU. The weights are dropped if the next call is `publish`; else they wait on the host for
+        `wake`. An engine that is gone is found by the next call that needs it."""
+        if self.settings.sleep and self._asleep is None:
+            self._asleep = 2 if until_published else 1
+            self._tell_all("sleep", self._asleep)
+
+    def wake(self) -> None:
+        """Engines that have kept their weights work again."""
+        if self._asleep == 2:
+            raise RuntimeError("the engines have dropped their weights; publish some to them")
+        if self._asleep is not None:
+            self._tell_all("wake", "weights", "kv_cache")
+            self._asleep = None
+
+    def _tell_all(self, method: str, *arguments: object) -> None:
+        for call in [getattr(actor, method).remote(*arguments) for actor in self._actors]:
+            with contextlib.suppress(*ENGINE_GONE):
+                ray.get(call, timeout=RPC_SECONDS)
 
 
 def _finished(calls: list[ray.ObjectRef]) -> list[ray.ObjectRef]:

@@ -13,10 +13,13 @@ from typing import Literal
 
 from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.models.inspection import inspect_directory
+from placement.memory import GIB, NUMBER_BYTES, cache_gib
 
 Device = Literal["cpu", "cuda"]
 WeightBackend = Literal["nccl", "ipc", "shared_memory"]
 Distribution = Literal["model", "sampling"]
+SleepLevel = Literal[1, 2]  # vLLM's: weights go to the host, or are dropped because others will be published
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class EngineSettings:
     """Resolved settings of one engine. Sizes in tokens, memory in GiB.
 
     ``logprobs_of`` says which distribution the log-probabilities of generated tokens belong to: the model's own, or the
-    one that was sampled from, after temperature and top-p.
+    one that was sampled from, after temperature and top-p. ``beside_others``: other processes have memory of its GPU.
     """
 
     model_path: str
@@ -40,6 +43,7 @@ class EngineSettings:
     sleep: bool
     cpu_threads: int
     logprobs_of: Distribution = "model"
+    beside_others: bool = False
 
 
 def engine_settings(
@@ -78,7 +82,21 @@ def engine_settings(
         sleep=rollout.sleep and device == "cuda",
         cpu_threads=max(1, math.ceil(rollout.cpus_per_engine)),
         logprobs_of=logprobs_of,
+        beside_others=device == "cuda" and (rollout.gpu_share < 1 or rollout.sleep),
     )
+
+
+def cache_bytes(settings: EngineSettings, gpu_bytes: int) -> int:
+    """Room for keys and values on a GPU of ``gpu_bytes``, from the settings alone: vLLM would measure what is free, and
+    so count what others take or give back meanwhile. Raises ModelError if the weights leave none."""
+    weights = inspect_directory(Path(settings.model_path)).parameters * NUMBER_BYTES[settings.dtype]
+    room = cache_gib(settings.gpu_memory_utilization, gpu_bytes / GIB, weights / settings.tensor_parallel / GIB)
+    if room <= 0:
+        raise ModelError(
+            f"an engine may take {settings.gpu_memory_utilization:g} of a GPU of {gpu_bytes / GIB:.0f} GiB, and the "
+            f"weights of {settings.model_path} leave nothing of it for keys and values; raise gpu_memory_utilization"
+        )
+    return int(room * GIB)
 
 
 def model_config_json(model_path: str | Path) -> dict[str, object]:

@@ -67,6 +67,13 @@ def shared_engines() -> Iterator[None]:
         shared.end()
 
 
+def end_kept_engines() -> None:
+    """End engines that wait for the next job: learners come first there, and find the GPUs empty."""
+    shared = _shared.get()
+    if shared is not None and not shared.in_use:
+        shared.end()
+
+
 @contextmanager
 def engine_pool(
     model_path: str | Path,

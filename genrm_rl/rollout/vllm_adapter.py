@@ -20,6 +20,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
 from vllm.outputs import RequestOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -28,7 +29,7 @@ from genrm_rl.errors import ModelError
 from genrm_rl.rollout.engine_output import start_failure
 from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
-from genrm_rl.rollout.settings import EngineSettings
+from genrm_rl.rollout.settings import EngineSettings, SleepLevel, cache_bytes
 from genrm_rl.rollout.spans import VersionSpans
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.vllm_adapter_process import (
@@ -39,6 +40,7 @@ from genrm_rl.rollout.vllm_adapter_process import (
     process_tree,
 )
 from genrm_rl.runtime.object_store import fetch
+from placement.memory import GIB
 
 CPU_BLOCK = 32  # tokens
 
@@ -71,12 +73,21 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         logprobs_mode="raw_logprobs" if settings.logprobs_of == "model" else "processed_logprobs",
         enable_chunked_prefill=False if on_cpu else None,
         max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
-        kv_cache_memory_bytes=int(settings.kv_cache_gib * 2**30) if on_cpu else None,
+        kv_cache_memory_bytes=_cache_memory(settings),
         gpu_memory_utilization=settings.gpu_memory_utilization,
         enable_sleep_mode=settings.sleep,
         disable_log_stats=True,
         seed=0,
     )
+
+
+def _cache_memory(settings: EngineSettings) -> int | None:
+    """Bytes for keys and values; None lets vLLM measure a GPU that the engine has for itself."""
+    if settings.device == "cpu":
+        return int(settings.kv_cache_gib * GIB)
+    if not settings.beside_others:
+        return None
+    return cache_bytes(settings, current_platform.get_device_total_memory())
 
 
 def sampling_params(request: GenerationRequest) -> SamplingParams:
@@ -181,13 +192,16 @@ class VllmEngine:
             raise EngineProcessDied(self._dead or "vLLM's engine process is gone")
         return self._llm
 
-    async def sleep(self) -> None:
-        """Weights to host memory, keys and values dropped. Level 1, so that waking restores whatever was served."""
-        await self.llm.sleep(level=1)
+    async def sleep(self, level: SleepLevel) -> None:
+        """Keys and values are dropped, weights brought to host memory (1) or dropped too (2); nothing without
+        ``EngineSettings.sleep``. After level 2 an engine has to be given weights when it wakes."""
+        if self._settings.sleep:
+            await self.llm.sleep(level=level)
 
-    async def wake(self, what: Literal["weights", "kv_cache"]) -> None:
-        """Room on the GPU again for one of the two; with both, requests are taken again."""
-        await self.llm.wake_up(tags=[what])
+    async def wake(self, *what: Literal["weights", "kv_cache"]) -> None:
+        """Room on the GPU again for these; with both, requests are taken again."""
+        if self._settings.sleep:
+            await self.llm.wake_up(tags=list(what))
 
     # -- generation -------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.runtime.session import logical_cpus
-from placement.check import check
+from placement.check import TINY, check
 from placement.cluster_file import read_cluster
 from placement.roles import engine_bundle, plan
 from placement.sharing import JobT, gpus_of, on_one_gpu
+from placement.turns import in_turns
 
 
 def on_a_cluster() -> bool:
@@ -32,8 +33,10 @@ def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
 
 
 def on_this_machine(config: JobT, console: Console) -> JobT:
-    """``config`` as a Ray of our own can run it: on a machine with one GPU its roles share that. Raises
-    EnvironmentProblem if they need more GPUs than there are: the last one would wait for ever."""
+    """``config`` as it runs: with what `placement: shared` means for its sections, and in a Ray of our own on a machine
+    with one GPU with a share of that for each role. Raises EnvironmentProblem if they need more GPUs than there are:
+    the last one would wait for ever."""
+    config = in_turns(config)
     if on_a_cluster():
         return config
     import torch
@@ -44,7 +47,7 @@ def on_this_machine(config: JobT, console: Console) -> JobT:
         console.print("one GPU: engines, judge and learner each take a share of it", highlight=False)
     for job in (settled.judge, settled.policy) if isinstance(settled, LoopConfig) else (settled,):
         wanted = sum(gpus_of(job))
-        if here and wanted > here:
+        if here and wanted > here + TINY:
             raise EnvironmentProblem(
                 f"engines, judge replicas and learners ask for {wanted:g} GPUs together, and this machine has {here}; "
                 "lower rollout.engines, serving.max_replicas or learner.workers, give each a share "
@@ -67,7 +70,7 @@ def check_room(rollout: RolloutConfig, learner: LearnerConfig, models: int = 1) 
     learners = learner.workers * learner.gpus_per_worker
     bundle = engine_bundle(rollout, "cuda" if here else "cpu")
     engines = rollout.engines * bundle.get("GPU", 0.0)
-    if learners + engines > here:
+    if learners + engines > here + TINY:
         raise EnvironmentProblem(
             f"learner.workers x learner.gpus_per_worker asks for {learners:g} GPUs and rollout.engines for "
             f"{engines:g}, and this machine has {here}; lower them, or set RAY_ADDRESS to a cluster that has enough"

@@ -99,6 +99,13 @@ CHECKS = (
         "do not train here: reinstall torch and DeepSpeed as locked (make setup), and look at the driver's version",
     ),
     Check(
+        "learner_offload",
+        "learner",
+        240,
+        "a learner that leaves its GPU between two steps learns the same, and gives its memory back",
+        "leave placement at fixed, and report the figures",
+    ),
+    Check(
         "learner_attention",
         "learner",
         240,
@@ -139,6 +146,14 @@ CHECKS = (
         400,
         "three steps of alignment with policy, reference, learner and served judge on this one machine",
         "run `genrm-rl doctor`, then `genrm-rl plan` with your own config",
+    ),
+    Check(
+        "alignment_shared",
+        "engine",
+        500,
+        "the same with placement shared: engines and judge sleep while the learner works, and the learner leaves the "
+        "GPU while they do",
+        "leave placement at fixed; the last lines of the log say whose turn it was",
     ),
     Check(
         "sleep",

@@ -10,6 +10,7 @@ import numpy as np
 
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.model import LearnerConfig, RolloutConfig
 from genrm_rl.learners.packing import Segment
 from genrm_rl.rollout.benchmark import engine_ratio
 from genrm_rl.rollout.parity import ProbeReference, compare, parity_limit, probe_prompts
@@ -87,6 +88,18 @@ def pool_speed(room: Room) -> Figures:
 
 def alignment(room: Room) -> Figures:
     """Three steps of Dr. GRPO against the untrained judge, everything on one machine (or one GPU)."""
+    return _aligned(room, rollout=room.rollout(), learner=room.learns())
+
+
+def alignment_shared(room: Room) -> Figures:
+    """The same with the GPU in turn. On a CPU everything but the engines' memory goes the same ways."""
+    gpus = min(1, room.machine.gpus)
+    rollout = room.rollout(**({"gpu_share": 1.0, "gpu_memory_utilization": 0.4} if gpus else {}))
+    learner = room.learns(zero_stage=2, gpus_per_worker=gpus)
+    return _aligned(room, placement="shared", rollout=rollout, learner=learner)
+
+
+def _aligned(room: Room, *, rollout: RolloutConfig, learner: LearnerConfig, placement: str = "fixed") -> Figures:
     room.end_learner()
     folder = room.place.folder / "runs"
     shutil.rmtree(folder, ignore_errors=True)
@@ -95,13 +108,14 @@ def alignment(room: Room) -> Figures:
             "run": {"id": "selftest", "root": str(folder)},
             "model": TINY_MODEL.model_dump(),
             "prompts": {"train": [{"world": "train"}], "test": [{"world": "test"}]},
+            "placement": placement,
             "sampling": {"max_tokens": 32},
-            "rollout": room.rollout().model_dump(),
-            "learner": room.learns().model_dump(),
+            "rollout": rollout.model_dump(),
+            "learner": learner.model_dump(),
             "reward": {"rule": "circular", "greedy": True},
             "judge_model": {"name": "tiny", "max_context": 320, "dtype": "float32"},
             "judge": {"template": "compact", "max_rationale": 96},
-            "judge_rollout": room.rollout().model_dump(),
+            "judge_rollout": rollout.model_dump(),
             "ppo": {"steps": STEPS, "prompts_per_step": 16, "samples_per_prompt": 6, "advantage": "dr_grpo"},
             "evaluation": {"every": 0, "prompts": 40, "probes": 0, "decoding": ["greedy"]},
         }

@@ -36,6 +36,7 @@ LOSS_LIMITS = {"float32": 1e-4, "bfloat16": 2e-2}  # largest relative difference
 PEAK_LIMIT = 0.15  # of the prediction
 TOKENS = 16384  # of the step over a wide vocabulary
 MOST_BYTES = 4e9
+FREED = 0.9  # of a learner's memory, by leaving
 LOOK_SECONDS = 0.005
 CEILING_SIZES = {"cpu": 2048, "cuda": 8192}
 # Sequences of a step, tokens of each, tokens of a microbatch.
@@ -105,6 +106,50 @@ def learner_parity(place: Place) -> Figures:
         if not worst <= limit:
             raise CheckFailed(f"losses in {precision} differ by {worst:.2g} (relative; limit {limit:g})", figures)
     return figures
+
+
+def learner_offload(place: Place) -> Figures:
+    """Losses of steps between which a ZeRO-2 learner leaves its device and comes back, against those of one that stays;
+    on a GPU what it gives back, as a share of what it takes, and how fast."""
+    device = place.machine.device
+    shape, _ = speed_model(place.machine)
+    _, length, budget = SIZES[device]
+    config = learner_config(place.machine, zero_stage=2, tokens_per_microbatch=budget)
+    model = model_of(place, shape, config)
+    examples = random_examples(model, [length] * (budget // length), target_share=1.0)
+    losses: dict[bool, list[float]] = {}
+    figures: Figures = {"model": shape.name}
+    for leaves in (False, True):
+        learner = Learner(model, config)
+        losses[leaves] = []
+        for _ in range(3):
+            losses[leaves].append(learner.step(examples, SupervisedTokens(), learning_rate=RATE).loss)
+            if leaves:
+                figures |= _left_and_returned(learner, device)
+        learner.close()
+        free_cache(device)
+    figures["largest_difference"] = max(abs(a - b) / abs(a) for a, b in zip(*losses.values(), strict=True))
+    if figures["largest_difference"] > LOSS_LIMITS[config.compute_format]:
+        raise CheckFailed("a learner that left its device learns otherwise than one that stayed", figures)
+    if device == "cuda" and float(figures["freed_share"]) < FREED:
+        raise CheckFailed(f"the learner gave back less than {FREED:.0%} of its memory", figures)
+    return figures
+
+
+def _left_and_returned(learner: Learner, device: str) -> Figures:
+    before, began = _taken(device), time.perf_counter()
+    learner.offload()
+    away, left = time.perf_counter(), _taken(device)
+    learner.reload()
+    seconds: Figures = {"offload_seconds": away - began, "reload_seconds": time.perf_counter() - away}
+    return seconds | ({"gigabytes": before / 1e9, "freed_share": 1 - left / before} if device == "cuda" else {})
+
+
+def _taken(device: str) -> int:
+    if device == "cpu":
+        return 0
+    torch.cuda.synchronize()
+    return torch.cuda.memory_allocated()
 
 
 def learner_speed(place: Place) -> Figures:

@@ -60,13 +60,21 @@ def sleep(room: Room) -> Figures:
         pool.sleep()
         seconds, asleep = time.perf_counter() - began, _used()
         receipt = pool.publish("awake", policy, policy.probe_reference())
+        said = _greedy(pool, model)
+        pool.sleep(until_published=False)
+        kept = _used()
+        pool.wake()
+        says_again = _greedy(pool, model)
     freed = (awake - asleep) / (awake - before)
     figures: Figures = {
         "engine_gib": (awake - before) / GIB,
         "freed_share": freed,
+        "freed_share_weights_kept": (awake - kept) / (awake - before),
         "sleep_seconds": seconds,
         "wake_and_publish_seconds": receipt.seconds,
     }
+    if said != says_again:
+        raise CheckFailed("an engine that kept its weights while it slept answers otherwise than before", figures)
     if freed < FREED:
         raise CheckFailed(f"sleeping freed {freed:.0%} of the engine's memory, and {FREED:.0%} is expected", figures)
     return figures
@@ -114,6 +122,12 @@ def _says(pool: EnginePool, model: Path) -> str:
     """The version that an answer carries."""
     request = GenerationRequest("version", probe_prompts(model)[0], 4, 0.0, 1.0, 0)
     return next(iter(pool.generate([request]))).weight_version
+
+
+def _greedy(pool: EnginePool, model: Path) -> list[tuple[int, ...]]:
+    """What the engines answer without chance."""
+    requests = [GenerationRequest(str(i), ids, 16, 0.0, 1.0, 0) for i, ids in enumerate(probe_prompts(model))]
+    return [found.token_ids for found in sorted(pool.generate(requests), key=lambda found: found.request_id)]
 
 
 def copy_seconds(size: int, device: str) -> float:

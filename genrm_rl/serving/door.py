@@ -20,7 +20,8 @@ from genrm_rl.serving.refusals import absent, later, unread
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/docs", "/openapi.json"})  # answered without the token
 OPEN_BELOW = "/docs/"
-JUDGES_NOTHING = frozenset({"/v1/judge", "/seed_session"})  # POSTs that are taken while the judge is busy
+# POSTs that are taken while the judge is busy
+JUDGES_NOTHING = frozenset({"/v1/judge", "/v1/judge/sleep", "/v1/judge/wake", "/seed_session"})
 MINUTE = 60.0
 MOST_CLIENTS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
 

@@ -103,6 +103,8 @@ class JudgeReplica:
         self._encoder = served.encoder()
         self._engine = VllmEngine(served.engine, index=0)
         self._starting: asyncio.Task[object] | None = None
+        self._asleep = False
+        self._turning = asyncio.Lock()
         self._cache = VerdictCache(served.cache_entries, served.cache_path)
         self._identity = served.identity(self._encoder)
         self._calls = itertools.count()
@@ -110,11 +112,26 @@ class JudgeReplica:
         self._asked = 0
 
     async def ready(self) -> str:
-        """Start the engine if it is not running; returns the judge version."""
+        """Start the engine if it is not running, and wake it if it sleeps; returns the judge version."""
         if self._starting is None:
             self._starting = asyncio.create_task(self._engine.start())
         await asyncio.shield(self._starting)
+        async with self._turning:
+            if self._asleep:
+                await self._engine.wake("weights", "kv_cache")
+                self._asleep = False
         return self._served.version
+
+    async def sleep(self) -> str:
+        """Free the engine's GPU memory until the next call; its weights wait on the host, for nobody brings them again.
+        Returns the replica's name. An engine that has not started sleeps already."""
+        if self._starting is not None:
+            await asyncio.shield(self._starting)
+            async with self._turning:
+                if not self._asleep:
+                    await self._engine.sleep(1)
+                    self._asleep = True
+        return replica_name()
 
     async def served(self) -> ServedJudge:
         """What this replica was told to serve."""
@@ -250,6 +267,13 @@ class JudgeReplica:
     def _renamed(self, request: GenerationRequest) -> GenerationRequest:
         """Under a unique id: the same request may be made twice at once."""
         return replace(request, request_id=f"{request.request_id}#{next(self._calls)}")
+
+
+def replica_name() -> str:
+    """Of this process, among the replicas of its judge."""
+    from ray import serve
+
+    return serve.get_replica_context().replica_id.unique_id
 
 
 def _cost(asked: JudgeRequest, result: GenerationResult) -> Cost:

@@ -50,6 +50,7 @@ REASK_SECONDS = 0.5  # pause before a call to a replica that died is made again
 GRACE = 5.0  # seconds that a reply may need beyond its deadline
 DRAIN_POLL_SECONDS = 0.1
 FIND_SECONDS = 1.0  # between two looks for the first judge
+ASLEEP = "the judge sleeps while a learner has its GPU; ask again"
 STARTING = "the judge is starting, which may take minutes; ask again"
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,18 @@ class RunningJudge:
         """What the judge's model writes, in the order of ``requests``."""
         return await self._answers([partial(self._handle.generate.remote, each, expires) for each in requests], expires)
 
+    async def sleep(self) -> None:
+        """Wait for the last answers, then have every replica free its GPU memory. Serve chooses who gets a call, so
+        calls are made until each replica that is up has answered."""
+        while self.calls:
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+        heard: set[str] = set()
+        while (up := await asyncio.to_thread(replicas_up, self.app)) > len(heard):
+            try:
+                heard.update(await asyncio.gather(*(self._handle.sleep.remote() for _ in range(up))))
+            except (RayActorError, EngineProcessDied):  # another one takes its place, which starts when it is asked
+                await asyncio.sleep(REASK_SECONDS)
+
     async def _answers(self, calls: Sequence[Callable[[], Awaitable[AnswerT]]], expires: float) -> list[AnswerT]:
         """Answers of the replicas. A call whose replica or engine dies is made again, until the deadline: what it asks
         for is a function of its content and seed, so nothing is answered differently."""
@@ -133,6 +146,7 @@ class Judges:
         self._current: RunningJudge | None = None
         self.opened = asyncio.Event()  # the first judge answers
         self.starting: str | None = None
+        self.asleep = False
         self.finishing: list[RunningJudge] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -180,8 +194,10 @@ class Judges:
     @contextmanager
     def use(self, version: str | None = None) -> Iterator[RunningJudge]:
         """The judge of one call, which stays until the call is answered. HTTPException 409 if the call is for another
-        version."""
+        version, 503 if it sleeps."""
         judge = self.current
+        if self.asleep:
+            raise HTTPException(503, ASLEEP, headers=absent(FIND_SECONDS))
         if version not in (None, judge.version):
             raise HTTPException(409, f"judge version {version} was asked for and {judge.version} is served")
         judge.calls += 1
@@ -190,6 +206,18 @@ class Judges:
         finally:
             judge.calls -= 1
 
+    async def sleep(self) -> None:
+        """Take no more calls, answer those under way, and leave the GPU to others until :meth:`wake`. HTTPException 409
+        while another judge starts or the last one still answers."""
+        if self.starting is not None or self.finishing:
+            raise HTTPException(409, "the judge is being changed; ask again when GET /healthz shows one alone")
+        self.asleep = True
+        await self.current.sleep()
+
+    def wake(self) -> None:
+        """Take calls again; each replica wakes at its first one."""
+        self.asleep = False
+
     async def change(self, checkpoint: str) -> str:
         """Serve the judge of ``checkpoint`` instead; returns its version when new calls go to it.
 
@@ -197,6 +225,8 @@ class Judges:
         then the old one stays.
         """
         served, encoder = await asyncio.to_thread(self._examine, checkpoint)
+        if self.asleep:
+            raise HTTPException(409, f"{ASLEEP} when POST /v1/judge/wake was called")
         if self.starting is not None:
             raise HTTPException(409, f"judge {self.starting} is starting; ask again when GET /healthz shows it")
         if served.version != self.current.version:

@@ -47,6 +47,21 @@ async def change_judge(body: JudgeRequest, desk: OpenDesk) -> JudgeReply:
     return JudgeReply(judge_version=await desk.judges.change(body.checkpoint))
 
 
+@routes.post("/v1/judge/sleep")
+async def sleep(desk: OpenDesk) -> JudgeReply:
+    """Leave the GPUs of the judge to somebody else; answered when they are free. Judgments are refused until it is
+    woken, and calls before that are answered first."""
+    await desk.judges.sleep()
+    return JudgeReply(judge_version=desk.judges.current.version)
+
+
+@routes.post("/v1/judge/wake")
+async def wake(desk: OpenDesk) -> JudgeReply:
+    """Judge again: the GPUs are free."""
+    desk.judges.wake()
+    return JudgeReply(judge_version=desk.judges.current.version)
+
+
 @routes.get("/v1/stats")
 async def stats(desk: OpenDesk) -> StatsReply:
     """What was judged since the service started, and what the caches saved."""

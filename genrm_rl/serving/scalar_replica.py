@@ -19,7 +19,7 @@ from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.types import EngineReport
 from genrm_rl.serving.contracts import Cost, Judged
-from genrm_rl.serving.judge_replica import ServedJudge, Votes
+from genrm_rl.serving.judge_replica import ServedJudge, Votes, replica_name
 
 BATCH = 256  # sequences in one pass at most
 BATCH_WAIT = 0.002  # seconds; a pass takes longer, so a busy replica batches by itself
@@ -44,6 +44,10 @@ class ScalarReplica:
     async def ready(self) -> str:
         """The judge version; the weights are loaded."""
         return self._served.version
+
+    async def sleep(self) -> str:
+        """The replica's name; it has no GPU to leave."""
+        return replica_name()
 
     async def served(self) -> ServedJudge:
         """What this replica was told to serve."""

@@ -69,6 +69,13 @@ def engines_that_sleep_while_they_generate(folder: Path) -> BadInput:
     return BadInput(words, ("rollout.sleep needs engines that rest",), "set ppo.staleness to 0")
 
 
+def learner_that_can_not_leave_its_gpu(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.placement", "shared", "--policy.learner.gpus-per-worker", "1"]
+    words += ["--policy.learner.zero-stage", "3"]
+    return BadInput(words, ("placement shared", "learner.zero_stage is 3"), "set it to 2")
+
+
 def nucleus_that_the_policy_gradient_is_not_of(folder: Path) -> BadInput:
     write_loop(folder)
     words = [*WORDS, "--policy.sampling.top-p", "0.9"]
@@ -125,6 +132,7 @@ LOOP_KINDS = (
     questions_that_do_not_exist,
     weights_sent_by_a_learner_without_a_gpu,
     engines_that_sleep_while_they_generate,
+    learner_that_can_not_leave_its_gpu,
     nucleus_that_the_policy_gradient_is_not_of,
     refills_without_groups_to_compare,
     importance_range_without_the_weight_of_agreement,

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import ray
 
+from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.rollout.parity import ProbeReference
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.rollout.publication import WeightPublisher
+from genrm_rl.rollout.settings import engine_settings
+from placement.shapes import TINY
 from tests.engine.engine_cases import TinyModels, request, sample
 
 pytestmark = pytest.mark.engine
@@ -72,6 +75,33 @@ def test_the_weights_wake_before_the_update_and_keys_and_values_after_it(
     woken = ["pause", "wake weights", *phases, "wake kv_cache", "resume", "probe"]
     assert ray.get(engine.log.remote()) == (woken if sleep else ["pause", *phases, "resume", "probe"])
     ray.kill(engine)
+
+
+def test_vllm_is_told_to_sleep_and_how_large_the_cache_is_where_others_have_memory_of_the_gpu() -> None:
+    from genrm_rl.rollout.vllm_adapter import engine_arguments
+
+    rollout = RolloutConfig(sleep=True, gpu_share=0.26, gpu_memory_utilization=0.425, enforce_eager=True)
+    beside = engine_arguments(engine_settings(TINY, rollout, ModelConfig(), "cuda"))
+    alone = engine_arguments(engine_settings(TINY, RolloutConfig(enforce_eager=True), ModelConfig(), "cuda"))
+    assert beside.enable_sleep_mode and beside.kv_cache_memory_bytes > 0
+    assert not alone.enable_sleep_mode and alone.kv_cache_memory_bytes is None
+
+
+def test_engines_that_dropped_their_weights_are_not_woken_without_new_ones(
+    pool: EnginePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(pool, "settings", replace(pool.settings, sleep=True))
+    monkeypatch.setattr(pool, "_tell_all", lambda *call: told.append(call))
+    pool.sleep(until_published=False)
+    pool.wake()
+    pool.sleep()
+    with pytest.raises(RuntimeError, match="dropped their weights"):
+        pool.wake()
+    with pytest.raises(RuntimeError, match="the engines sleep"):
+        pool.generate([request(0)])
+    pool._asleep = None  # as after a publication
+    assert told == [("sleep", 1), ("wake", "weights", "kv_cache"), ("sleep", 2)]
 
 
 def test_on_a_cpu_nothing_sleeps(pool: EnginePool) -> None:

@@ -87,6 +87,21 @@ def test_a_restarted_judge_answers_from_the_cache_on_disk(client: httpx.Client) 
     assert current_judge().report.remote().result(timeout_s=600).pid == replica
 
 
+def test_a_judge_that_sleeps_refuses_until_it_is_woken_and_then_judges_the_same(client: httpx.Client) -> None:
+    before = judged(client)
+    assert client.post("/v1/judge/sleep", json={}).status_code == 200
+    try:
+        refused = client.post("/v1/judgments", json={"comparisons": PAIRS})
+        assert refused.status_code == 503 and refused.headers["X-Judge-Absent"] == "1", "clients wait for it"
+        assert "sleeps while a learner has its GPU" in refused.json()["detail"]
+        assert client.get("/healthz").status_code == 200
+        assert client.post("/v1/judge/sleep", json={}).status_code == 200, "whoever says it twice has said it once"
+        assert client.post("/v1/judge", json={"checkpoint": "base"}).status_code == 409
+    finally:
+        assert client.post("/v1/judge/wake", json={}).status_code == 200
+    assert [each["verdict"] for each in judged(client)] == [each["verdict"] for each in before]
+
+
 def restart_judge() -> int:
     """Kill the judge's replica; returns the process id of its successor."""
     judges = current_judge()

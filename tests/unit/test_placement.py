@@ -16,10 +16,11 @@ from placement.cluster_file import read_cluster
 from placement.command import load_job
 from placement.hardware import ACCELERATOR_LABEL, GPUS
 from placement.ladder import ladder
-from placement.memory import engine, sequences, trained_model
+from placement.memory import RUNTIME_GIB, engine, sequences, trained_model
 from placement.roles import plan
 from placement.shapes import shape_of
-from placement.suggest import overlay, suggest, times_on
+from placement.show import reasons
+from placement.suggest import LAYOUTS, compare, overlay, recommended, suggest, times_on
 from placement.times import comparisons_per_step, judge_gpu_hours_per_million
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ CONFIGS = ROOT / "jobs" / "configs"
 PRESETS = ROOT / "placement" / "presets"
 CLUSTERS = PRESETS / "clusters"
 AWS = ROOT / "ray_cluster.yaml"
+ALIGN = CONFIGS / "align_llama8b.yaml"
 LAUNCHER_FILES = [AWS, *(path for path in sorted(CLUSTERS.glob("*.yaml")) if path.name != "kuberay.yaml")]
 
 
@@ -76,6 +78,45 @@ def test_a_preset_fits_its_cluster_and_is_what_its_command_prints(preset):
     assert check(plan(laid_over), cluster).problems == []
     chosen, _ = suggest(load_config(AlignConfig, files), cluster, options(words, "--suggest")[0])
     assert yaml.safe_load(preset.read_text(encoding="utf-8")) == overlay(chosen)
+
+
+def test_eight_gpus_that_8b_roles_have_in_turn_shorten_the_modelled_step_from_231_to_125_seconds_or_less():
+    config, cluster = load_config(AlignConfig, ALIGN), read_cluster(CLUSTERS / "one_node.yaml")
+    found = {each.layout: each for each in compare(config, cluster)}
+    assert found["split"].times.step == pytest.approx(231, abs=0.5)
+    assert found["shared"].times.step <= 125
+    assert recommended(list(found.values())) is found["shared"]
+    assert found["shared"].times.turns > 0 and found["split"].times.turns == 0
+
+
+def test_small_models_that_fit_beside_each_other_are_not_moved_about():
+    config, cluster = load_config(AlignConfig, CONFIGS / "align_smollm2.yaml"), read_cluster(CLUSTERS / "one_node.yaml")
+    found = compare(config, cluster)
+    assert recommended(found).layout == "colocated"
+    said = reasons(found)
+    assert said[0].startswith("recommended: colocated") and len(said) == len(LAYOUTS)
+
+
+def test_a_layout_that_does_not_fit_is_named_with_its_reason():
+    config = load_config(AlignConfig, ALIGN, ["--learner.tokens-per-microbatch", "150000"])
+    found = compare(config, read_cluster(CLUSTERS / "one_node.yaml"))
+    shared = next(each for each in found if each.layout == "shared")
+    assert shared.times is None
+    assert "placement fixed with learner.zero_stage 3" in shared.reason
+    with pytest.raises(EnvironmentProblem, match="holds this job; the last one tried"):
+        suggest(config, read_cluster(CLUSTERS / "one_node.yaml"), "shared")
+
+
+def test_roles_in_turn_count_what_the_others_keep_and_bring_to_the_host():
+    files = [ALIGN, PRESETS / "one_node_llama8b_shared.yaml"]
+    roles = {role.name: role for role in plan(load_config(AlignConfig, files)).roles}
+    learner, engines, judge = roles["policy, reference"], roles["policy engines"], roles["judge"]
+    assert learner.gpu_share == 1.0 and sum(role.bundle["GPU"] for role in roles.values()) == pytest.approx(1)
+    assert learner.memory.parts["asleep"] == 2 * RUNTIME_GIB, "an engine of the policy and one of the judge"
+    assert engines.memory.parts["asleep"] == judge.memory.parts["asleep"] == RUNTIME_GIB
+    parameters = shape_of(load_config(AlignConfig, files).model).parameters
+    assert learner.memory.host == pytest.approx((2 + 2 + 12 / 8) * parameters / 2**30), "both models, master weights"
+    assert (engines.memory.host, judge.memory.host) == (0.0, pytest.approx(2 * parameters / 2**30))
 
 
 @pytest.mark.parametrize("name", ["quickstart", "bootstrap_tiny", "align_tiny", "loop_tiny", "serve_tiny"])
@@ -166,7 +207,6 @@ def test_every_accelerator_of_a_cluster_file_is_a_known_name():
         assert {label for label in labels if label} <= set(GPUS)
 
 
-ALIGN = CONFIGS / "align_llama8b.yaml"
 SPLIT = PRESETS / "aws_llama8b.yaml"
 BOOTSTRAP = CONFIGS / "llama8b_ultrafeedback.yaml"
 BROKEN = [
@@ -192,7 +232,7 @@ BROKEN = [
     (
         "learner on small GPUs",
         SPLIT,
-        "--learner.pool rollout --learner.workers 3",
+        "--learner.pool rollout --learner.workers 3 --learner.zero-stage 3",
         r"need 56 GiB per GPU .*`rollout` gives them 44; try learn",
     ),
     ("unsharded", SPLIT, "--learner.workers 1 --learner.zero-stage 0", r"need 154 GiB per GPU .*zero_stage 3"),

@@ -30,9 +30,9 @@ class Loop(PPO):
     def __init__(self, bound: int, steps: int, first: int) -> None:
         settings = PPOConfig(steps=steps, staleness=bound)
         losses = SimpleNamespace(see=lambda step, groups: self.seen.append(step))
-        pool = SimpleNamespace(sleep=lambda: self.slept.append(self.published))
+        turns = SimpleNamespace(learn=lambda: self.slept.append(self.published))
         config = SimpleNamespace(ppo=settings, checkpoint_every=steps)
-        hosts = SimpleNamespace(config=config, publish=self.publish, pool=pool, losses=losses)
+        hosts = SimpleNamespace(config=config, publish=self.publish, turns=turns, losses=losses)
         super().__init__(hosts, updates=SimpleNamespace(controller=SimpleNamespace(value=0.0)))  # type: ignore[arg-type]
         self.first = self.published = first
         self.begun: dict[int, int] = {}
