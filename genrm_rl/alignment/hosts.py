@@ -16,7 +16,7 @@ from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewa
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
-from genrm_rl.learners.group import LearnerGroup, learner_groups
+from genrm_rl.learners.group import Frozen, LearnerGroup, learner_groups
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port
@@ -38,7 +38,7 @@ class Hosts:
     model_path: Path
     pool: EnginePool
     policy: LearnerGroup
-    reference: LearnerGroup
+    reference: Frozen
     critic: LearnerGroup | None
     rewarder: Rewarder
 
@@ -124,9 +124,9 @@ def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
 @contextmanager
 def learners_of(
     config: AlignConfig, model_path: Path, console: Console
-) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
+) -> Iterator[tuple[LearnerGroup, Frozen, LearnerGroup | None]]:
     """Policy, frozen reference, and critic (with GAE); all start loading at once."""
     say = _say(console)
-    models = learner_models(config)
+    models = learner_models(config) | {"reference": False}
     with learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups:
         yield groups["policy"], groups["reference"], groups.get("critic")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.actor import ActorHandle
 
-from genrm_rl.errors import GenRMError
+from genrm_rl.errors import GenRMError, ModelError
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.sync_client import RPC_SECONDS, EngineSyncClient, Payload, WeightHolder, in_phases
@@ -27,6 +27,7 @@ from genrm_rl.runtime.storage import write_json
 if TYPE_CHECKING:
     import torch
 
+    from genrm_rl.rollout.held_weights import HeldAdapter
     from genrm_rl.rollout.parity import ProbeReference
 
 
@@ -104,12 +105,20 @@ class WeightPublisher:
         try:
             if reference is None:
                 reference = reference_logprobs(source, probe_prompts(self._settings.model_path), self._settings.dtype)
-            payload = HeldWeights(weight_source(source))
+            payload = self._base(source) if self._settings.lora_rank else HeldWeights(weight_source(source))
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
         except (GenRMError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise PublicationError(
                 "prepare", f"version {version} can't be published: {error}; the engines were not touched"
             ) from error
+
+    def _base(self, source: str | Path | Mapping[str, torch.Tensor]) -> HeldAdapter:
+        """For engines that are sent adapters: their own base, without one."""
+        from genrm_rl.rollout.held_weights import HeldAdapter
+
+        if not isinstance(source, str | Path) or Path(source).resolve() != Path(self._settings.model_path).resolve():
+            raise ModelError("these engines serve LoRA adapters of their base, and these are whole weights")
+        return HeldAdapter({})
 
     def send(self, actors: Sequence[ActorHandle], weights: PublishedWeights) -> SyncReceipt:
         """All phases and the probe, on these engines; does not undo anything.

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
+from safetensors import safe_open
 from vllm import SamplingParams
 from vllm.config import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -39,6 +43,7 @@ from genrm_rl.rollout.vllm_adapter_process import (
 from genrm_rl.runtime.object_store import fetch
 
 CPU_BLOCK = 32  # tokens
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 
 
 def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
@@ -61,9 +66,13 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         block_size=CPU_BLOCK if on_cpu else None,
         distributed_executor_backend=executor_class(settings),
         worker_extension_cls=WORKER_EXTENSION,
-        weight_transfer_config=WeightTransferConfig(
-            backend=WORKER_BACKENDS.get(settings.weight_backend, settings.weight_backend)
-        ),
+        weight_transfer_config=None
+        if settings.lora_rank
+        else WeightTransferConfig(backend=WORKER_BACKENDS.get(settings.weight_backend, settings.weight_backend)),
+        enable_lora=settings.lora_rank > 0,
+        max_lora_rank=next(rank for rank in RANKS if rank >= settings.lora_rank),
+        max_loras=1,
+        lora_target_modules=block_layers(settings.model_path) if settings.lora_rank else None,
         logprobs_mode="raw_logprobs" if settings.logprobs_of == "model" else "processed_logprobs",
         enable_chunked_prefill=False if on_cpu else None,
         max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
@@ -73,6 +82,21 @@ def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
         disable_log_stats=True,
         seed=0,
     )
+
+
+def block_layers(model_path: str) -> list[str]:
+    """Names of the linear layers inside the blocks (``q_proj``, ...), from the headers of the checkpoint: where a
+    learner puts LoRA. Left to itself, vLLM 0.29 wraps the output head too, and dies when it is asked for
+    log-probabilities of a prompt: the head's LoRA knows of sampled positions alone."""
+    found: set[str] = set()
+    for file in Path(model_path).glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dict
+                block, _, layer = name.removesuffix(".weight").rpartition(".")
+                in_block = any(part.isdecimal() for part in block.split("."))
+                if in_block and name.endswith(".weight") and len(tensors.get_slice(name).get_shape()) == 2:
+                    found.add(layer)
+    return sorted(found)
 
 
 def sampling_params(request: GenerationRequest) -> SamplingParams:
@@ -121,6 +145,8 @@ class VllmEngine:
         self._index = index
         self._version = "base"
         self._llm: AsyncLLM | None = None
+        self._adapter: LoRARequest | None = None
+        self._adapters = 0  # that were served; vLLM wants a number of its own for each
         self._session = RequestSession("")
         self._dead = ""
 
@@ -300,7 +326,25 @@ class VllmEngine:
 
     async def cancel_weight_update(self) -> None:
         """Close an update that was left open, so that the next can start; does nothing if none is."""
-        await self.llm.collective_rpc("close_weight_update")
+        if not self._settings.lora_rank:
+            await self.llm.collective_rpc("close_weight_update")
+
+    async def serve_adapter(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Answer with a LoRA adapter from now on, with the base alone if it has no ``files``; the one before is
+        dropped. vLLM reads the files once, from a folder of this node that is gone afterwards."""
+        old, self._adapter = self._adapter, None
+        if old is not None:
+            await self.llm.remove_lora(old.lora_int_id)
+        if files:
+            with tempfile.TemporaryDirectory(prefix="genrm_rl_adapter_") as folder:
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._adapters += 1
+                adapter = LoRARequest(version, self._adapters, folder)
+                await self.llm.add_lora(adapter)
+                self._adapter = adapter
+        await self.llm.reset_prefix_cache(reset_running_requests=True)
+        self._version = version
 
     async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probabilities of the prompt tokens after the first one, one list per prompt."""
@@ -326,6 +370,7 @@ class VllmEngine:
     ) -> RequestOutput | None:
         """The last output of one request; cancelling this aborts the request in the engine."""
         last: RequestOutput | None = None
-        async for output in self.llm.generate(tokens_input(list(token_ids)), parameters, request_id):
+        prompt = tokens_input(list(token_ids))
+        async for output in self.llm.generate(prompt, parameters, request_id, lora_request=self._adapter):
             last = output
         return last
