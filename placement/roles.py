@@ -171,13 +171,18 @@ def bootstrap_models(config: RunConfig) -> dict[str, bool]:
     """Models in the learner's bundles at the most demanding moment, and whether they learn."""
     methods, teacher = config.bootstrap.methods, config.bootstrap.self_distilled.teacher
     two = "verdict_rl" in methods or ("self_distilled" in methods and teacher == "start")
-    return {"judge": True} | ({"reference": False} if two else {})
+    return loaded_models({"judge": True} | ({"reference": False} if two else {}), config.learner)
 
 
 def learner_models(config: AlignConfig) -> dict[str, bool]:
     """Models in the learner's bundles, and whether they learn."""
     critic = {"critic": True} if config.method == "ppo" and config.ppo.advantage == "gae" else {}
-    return {"policy": True, **critic, "reference": False}
+    return loaded_models({"policy": True, **critic, "reference": False}, config.learner)
+
+
+def loaded_models(models: Mapping[str, bool], learner: LearnerConfig) -> dict[str, bool]:
+    """Those of ``models`` that are loaded: where adapters learn, a frozen model is the policy with its adapter off."""
+    return {role: learns for role, learns in models.items() if learns or not learner.lora_rank}
 
 
 def judge_role(

@@ -17,7 +17,7 @@ from genrm_rl.alignment.turns import Turns
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
-from genrm_rl.learners.group import LearnerGroup, learner_groups
+from genrm_rl.learners.group import Frozen, LearnerGroup, learner_groups
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rewards.rules import comparisons
 from genrm_rl.rollout.pool import EnginePool
@@ -40,7 +40,7 @@ class Hosts:
     model_path: Path
     pool: EnginePool
     policy: LearnerGroup
-    reference: LearnerGroup
+    reference: Frozen
     critic: LearnerGroup | None
     rewarder: Rewarder
 
@@ -148,13 +148,13 @@ def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
 @contextmanager
 def learners_of(
     config: AlignConfig, model_path: Path, console: Console
-) -> Iterator[tuple[LearnerGroup, LearnerGroup, LearnerGroup | None]]:
+) -> Iterator[tuple[LearnerGroup, Frozen, LearnerGroup | None]]:
     """Policy, frozen reference, and critic (with GAE); all start loading at once. With `placement: shared` they leave
     the GPUs as soon as they have loaded: engines start there next."""
     from genrm_rl.rollout.shared_pool import end_kept_engines
 
     say = _say(console)
-    models = learner_models(config)
+    models = learner_models(config) | {"reference": False}
     if config.placement == "shared":
         end_kept_engines()
     with learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups:

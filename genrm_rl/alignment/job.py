@@ -85,7 +85,14 @@ def _work(
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learners_of(config, model_path, console) as (policy, reference, critic),
         # Before the judge, which is waited for: both start at the same time.
-        engine_pool(model_path, config.rollout, config.model, console=console, logprobs_of="sampling") as pool,
+        engine_pool(
+            model_path,
+            config.rollout,
+            config.model,
+            console=console,
+            logprobs_of="sampling",
+            lora_rank=config.learner.lora_rank,
+        ) as pool,
         rewarder_of(config, console) as rewarder,
     ):
         hosts = Hosts(config, run, console, sink, chat, prompts, model_path, pool, policy, reference, critic, rewarder)

@@ -27,7 +27,7 @@ from genrm_rl.learners.schedule import warmed_up
 from genrm_rl.learners.skips import Skips
 
 if TYPE_CHECKING:
-    from genrm_rl.learners.group import LearnerGroup
+    from genrm_rl.learners.group import Frozen, LearnerGroup
 
 EMPTY = "all traces failed or were late; see the engines' messages"
 
@@ -52,7 +52,7 @@ class HintLesson:
     workshop: Workshop
     config: SelfDistilledConfig
     policy: LearnerGroup
-    teacher: LearnerGroup
+    teacher: Frozen
     skips: Skips
 
     def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:

@@ -357,6 +357,12 @@ class AlignConfig(Section):
         if self.method == "ppo" and self.ppo.staleness and (self.rollout.sleep or self.placement == "shared"):
             what = "rollout.sleep" if self.rollout.sleep else "placement shared"
             raise ValueError(f"{what} needs engines that rest during an update; set ppo.staleness to 0")
+        adapters = self.learner.lora_rank and self.rollout.weight_backend == "auto"
+        if self.method == "ppo" and self.ppo.staleness and adapters:
+            raise ValueError(
+                "ppo.staleness changes the weights under running answers, and an adapter that answers use can't be "
+                "changed; set ppo.staleness to 0, or rollout.weight_backend to shared_memory (merged weights)"
+            )
         if self.placement == "shared":
             engines = {"rollout": (self.rollout.engines, self.rollout)}
             if self.serves_judge:

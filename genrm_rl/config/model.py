@@ -138,7 +138,8 @@ class RolloutConfig(Section):
     weight_backend: Literal["auto", "nccl", "ipc", "shared_memory"] = setting(
         "auto",
         "how weights reach engines: `auto` is `shared_memory` (across nodes through Ray's object store); `nccl` and "
-        "`ipc` go from GPU to GPU and need a learner with GPUs; `ipc` needs it on the engines' own GPUs",
+        "`ipc` go from GPU to GPU and need a learner with GPUs; `ipc` needs it on the engines' own GPUs. Where an "
+        "alignment learns a LoRA adapter, `auto` sends that alone, and the others send it merged into the weights",
     )
     parity_limit: float | None = setting(
         None,
@@ -191,7 +192,12 @@ class LearnerConfig(Section):
         "flash-attn where it is installed, else `sdpa`, which takes packed sequences one by one",
         free=True,
     )
-    lora_rank: int = setting(0, "LoRA rank through peft; 0 trains all weights", ge=0)
+    lora_rank: int = setting(
+        0,
+        "LoRA rank through peft; 0 trains all weights. A reference is then the base with the adapter off",
+        ge=0,
+        le=512,
+    )
     lora_alpha: float = setting(32.0, "LoRA scale: the update is alpha / rank * B A", gt=0)
     tokens_per_microbatch: int = setting(
         4096, "token budget of one forward pass per worker", unit="tokens", free=True, ge=32

@@ -52,9 +52,7 @@ class BestWeights:
         """The best weights as the result; for worker 0."""
         source = self._at(self.facts[STEP])
         fetch(source)
-        for file in source.iterdir():
-            if file.name != MARKER:
-                shutil.copy(file, directory / file.name)
+        shutil.copytree(source, directory, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
         upload_tree(directory)
 
     def _at(self, step: int) -> Path:

@@ -2,7 +2,7 @@
 
 A checkpoint directory holds ``config.json``, ``model*.safetensors``, the tokenizer files of its parent, for scalar
 models ``score_head.safetensors``, the fit's history, and the completion marker with its manifest. ``transformers`` and
-vLLM load it directly.
+vLLM load it directly. Where a LoRA adapter was trained, ``adapter/`` holds it as peft writes it, for the parent.
 """
 
 from __future__ import annotations

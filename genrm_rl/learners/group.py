@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from genrm_rl.learners.learner import StepMetrics
     from genrm_rl.learners.network import HeadKind
-    from genrm_rl.rollout.held_weights import HeldWeights
+    from genrm_rl.rollout.held_weights import HeldAdapter, HeldWeights
     from genrm_rl.rollout.parity import ProbeReference
     from genrm_rl.rollout.settings import EngineSettings, WeightBackend
 
@@ -75,36 +75,47 @@ class LearnerActor:
 
         self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
         self._model_dir = model_dir
-        self._held: dict[int, HeldWeights] = {}
+        self._held: dict[int, HeldWeights | HeldAdapter] = {}
 
-    def logprobs(self, segments: Sequence[Segment], temperature: float) -> list[np.ndarray]:
+    def logprobs(self, segments: Sequence[Segment], temperature: float, adapter: bool) -> list[np.ndarray]:
         """Log-probabilities of the taken tokens, one float32 array per segment."""
-        return [values.numpy() for values in self._learner.logprobs(segments, temperature=temperature)]
+        with self._with(adapter):
+            return [values.numpy() for values in self._learner.logprobs(segments, temperature=temperature)]
 
-    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray | None:
+    def summed_logprobs(self, segments: Sequence[Segment], adapter: bool) -> np.ndarray | None:
         """Their sums by segment; worker 0 speaks for all."""
-        sums_S = self._learner.summed_logprobs(segments)
+        with self._with(adapter):
+            sums_S = self._learner.summed_logprobs(segments)
         return sums_S if self._learner.rank == 0 else None
 
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """Scalars of the taken positions, one float32 array per segment."""
         return [values.numpy() for values in self._learner.values(segments)]
 
-    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def most_likely(
+        self, segments: Sequence[Segment], top_k: int, adapter: bool
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The most likely tokens of the taken positions and their log-probabilities."""
-        return self._learner.most_likely(segments, top_k)
+        with self._with(adapter):
+            return self._learner.most_likely(segments, top_k)
+
+    def _with(self, adapter: bool) -> AbstractContextManager[None]:
+        return nullcontext() if adapter else self._learner.network.without_adapter()
 
     def step(self, batch: Sequence[Any], objective: Objective, learning_rate: float) -> StepMetrics:
         """One optimizer step on the global batch."""
         return self._learner.step(batch, objective, learning_rate=learning_rate)
 
-    def hold_weights(self, number: int, everywhere: bool) -> int:
-        """Keep a copy of the weights under ``number`` in worker 0's host memory (``everywhere``: in every worker's);
-        returns its bytes, 0 where none is kept."""
-        from genrm_rl.rollout.held_weights import HeldWeights
+    def hold_weights(self, number: int, backend: WeightBackend) -> int:
+        """Keep a copy of the weights, or of the ``adapter`` alone, under ``number`` in worker 0's host memory (``ipc``:
+        in every worker's); returns its bytes, 0 where none is kept."""
+        from genrm_rl.rollout.held_weights import HeldAdapter, HeldWeights
 
+        if backend == "adapter":
+            self._held[number] = HeldAdapter(self._learner.adapter_files(self._model_dir))
+            return self._held[number].nbytes
         weights = self._learner.weights()
-        if everywhere or self._learner.rank == 0:
+        if backend == "ipc" or self._learner.rank == 0:
             self._held[number] = HeldWeights(weights)
             return self._held[number].nbytes
         for _ in weights:  # gathering is work of all
@@ -229,21 +240,25 @@ class LearnerGroup:
         self.ready()
         return self._workers
 
-    def logprobs(self, segments: Sequence[Segment], *, temperature: float = 1.0) -> list[np.ndarray]:
-        """See :meth:`Learner.logprobs`."""
-        return self._first("logprobs", ray.put(list(segments)), temperature)
+    def logprobs(
+        self, segments: Sequence[Segment], *, temperature: float = 1.0, adapter: bool = True
+    ) -> list[np.ndarray]:
+        """See :meth:`Learner.logprobs`; without its ``adapter``, the model that was loaded answers."""
+        return self._first("logprobs", ray.put(list(segments)), temperature, adapter)
 
-    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray:
+    def summed_logprobs(self, segments: Sequence[Segment], *, adapter: bool = True) -> np.ndarray:
         """See :meth:`Learner.summed_logprobs`."""
-        return self._first("summed_logprobs", ray.put(list(segments)))
+        return self._first("summed_logprobs", ray.put(list(segments)), adapter)
 
     def values(self, segments: Sequence[Segment]) -> list[np.ndarray]:
         """See :meth:`Learner.values`."""
         return self._first("values", ray.put(list(segments)))
 
-    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def most_likely(
+        self, segments: Sequence[Segment], top_k: int, *, adapter: bool = True
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """See :meth:`Learner.most_likely`."""
-        return self._first("most_likely", ray.put(list(segments)), top_k)
+        return self._first("most_likely", ray.put(list(segments)), top_k, adapter)
 
     def step(self, batch: Sequence[Any], objective: Objective, *, learning_rate: float) -> StepMetrics:
         """See :meth:`Learner.step`."""
@@ -318,23 +333,57 @@ class LearnerGroup:
             raise LearnerLostError(f"a worker of the {self.role} died") from gone
 
 
+class StartingModel:
+    """The model that a LoRA adapter started from, in the workers of the policy that learns it: a reference that takes
+    no memory of its own."""
+
+    def __init__(self, policy: LearnerGroup) -> None:
+        self._policy = policy
+
+    def logprobs(self, segments: Sequence[Segment], *, temperature: float = 1.0) -> list[np.ndarray]:
+        """See :meth:`Learner.logprobs`."""
+        return self._policy.logprobs(segments, temperature=temperature, adapter=False)
+
+    def summed_logprobs(self, segments: Sequence[Segment]) -> np.ndarray:
+        """See :meth:`Learner.summed_logprobs`."""
+        return self._policy.summed_logprobs(segments, adapter=False)
+
+    def most_likely(self, segments: Sequence[Segment], top_k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """See :meth:`Learner.most_likely`."""
+        return self._policy.most_likely(segments, top_k, adapter=False)
+
+    def offload(self) -> None:
+        """It leaves with the policy."""
+        self._policy.offload()
+
+    def reload(self) -> None:
+        """And comes back with it."""
+        self._policy.reload()
+
+
+Frozen: TypeAlias = LearnerGroup | StartingModel
+
+
 @contextmanager
 def learner_groups(
     models: Mapping[str, bool], model_dir: Path, config: LearnerConfig, *, seed: int, say: Callable[[str], None]
-) -> Iterator[dict[str, LearnerGroup]]:
+) -> Iterator[dict[str, Any]]:
     """A group for each of ``models`` (role -> whether it learns) in one room; all start loading at once. A ``critic``
-    has a score head."""
+    has a score head. Where adapters learn, a frozen model is the ``policy`` with its adapter off."""
+    from placement.roles import loaded_models
+
+    loaded = loaded_models(models, config)
     with ExitStack() as stack:
-        room = LearnerRoom(config, len(models), say)
+        room = LearnerRoom(config, len(loaded), say)
         stack.callback(room.close)
-        groups: dict[str, LearnerGroup] = {}
-        for role, learns in models.items():
+        groups: dict[str, Any] = {}
+        for role, learns in loaded.items():
             head: HeadKind = "score" if role == "critic" else "language"
             made = LearnerGroup(role, model_dir, config, head=head, seed=seed, trainable=learns, room=room)
             stack.callback(made.close)
             made.start()
             groups[role] = made
-        yield groups
+        yield {role: groups.get(role) or StartingModel(groups["policy"]) for role in models}
 
 
 def work_until_done(work: Callable[[], None], config: LearnerConfig, say: Callable[[str], None]) -> None:

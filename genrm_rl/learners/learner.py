@@ -28,7 +28,7 @@ from genrm_rl.learners.objectives import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, plan_microbatches
 from genrm_rl.learners.sharding import load_sharded_network
 from genrm_rl.learners.shared_prompts import sharing_units
-from genrm_rl.learners.weights import LearnerWeights
+from genrm_rl.learners.weights import LearnerWeights, adapter_files
 from genrm_rl.runtime.object_store import fetch, move_tree, upload_tree
 
 
@@ -187,8 +187,13 @@ class Learner:
         """Full weights under their HF names; every worker must iterate to the end."""
         return LearnerWeights(self.network, self.engine.gathered)
 
+    def adapter_files(self, base: str) -> dict[str, bytes]:
+        """The LoRA adapter of the model ``base``, see :func:`adapter_files`; every worker must call."""
+        return adapter_files(self.network, self.engine.gathered, base)
+
     def save(self, directory: Path, parent_dir: str | Path) -> None:
-        """Write an HF checkpoint into the existing ``directory`` (worker 0 writes, all must call)."""
+        """Write an HF checkpoint into the existing ``directory`` (worker 0 writes, all must call); of a LoRA adapter
+        merged, with the adapter itself in a folder of that name."""
         from genrm_rl.learners.checkpoint import write_hf_checkpoint
 
         weights = {name: tensor.detach().cpu().clone() if self.rank == 0 else None for name, tensor in self.weights()}
@@ -196,8 +201,11 @@ class Learner:
         if self.network.score_head is not None:
             with self.engine.gathered([self.network.score_head.weight]):
                 score_weight = self.network.score_head.weight.detach().cpu().clone()
+        adapter = self.adapter_files(str(parent_dir)) if self.config.lora_rank else {}
         if self.rank == 0:
-            directory.mkdir(parents=True, exist_ok=True)  # the caller may be on another node
+            (directory / "adapter" if adapter else directory).mkdir(parents=True, exist_ok=True)  # maybe another node
+            for name, content in adapter.items():
+                (directory / "adapter" / name).write_bytes(content)
             write_hf_checkpoint(directory, self.network.language, weights.items(), score_weight, parent_dir)
             upload_tree(directory)
 

@@ -99,6 +99,20 @@ class TrainedNetwork(nn.Module):
         hidden_NH = self.language.get_decoder()(**kwargs).last_hidden_state.flatten(0, 1)[take_N]
         return self._in_pieces(read, hidden_NH, targets_N, support_NK, rows)
 
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """Inside, the language model is the one that was loaded: its LoRA is switched off."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        layers = [module for module in self.language.modules() if isinstance(module, BaseTunerLayer)]
+        try:
+            for layer in layers:
+                layer._disable_adapters = True  # enable_adapters() sets requires_grad too, which DeepSpeed has read
+            yield
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
+
     def _in_pieces(
         self,
         read: Callable[..., tuple[torch.Tensor | None, ...]],

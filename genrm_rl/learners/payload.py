@@ -24,7 +24,7 @@ class LearnerPayload:
     def __init__(self, number: int, backend: WeightBackend, call: Call, actors: Sequence[ActorHandle]) -> None:
         self._number, self._call, self._actors = number, call, actors
         self._workers = None if backend == "ipc" else 1
-        self.nbytes: int = self._tell(None, "hold_weights", number, backend == "ipc")[0]
+        self.nbytes: int = self._tell(None, "hold_weights", number, backend)[0]
 
     def send(self, version: str, settings: EngineSettings, engines: Sequence[ActorHandle]) -> None:
         """See :meth:`~genrm_rl.rollout.sync_client.Payload.send`. Raises LearnerLostError if the learner dies."""

@@ -11,7 +11,7 @@ import numpy as np
 from genrm_rl.algorithms.policy_objectives import kl_controller
 from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.learners.experience import SampledAnswer, minibatches, policy_examples
-from genrm_rl.learners.group import LearnerGroup
+from genrm_rl.learners.group import Frozen, LearnerGroup
 from genrm_rl.learners.policy import PolicyExample, PolicyGradient, ValueRegression
 from genrm_rl.learners.schedule import warmed_up
 from genrm_rl.learners.skips import Skips
@@ -26,7 +26,7 @@ class PolicyUpdates:
     """
 
     policy: LearnerGroup
-    reference: LearnerGroup
+    reference: Frozen
     critic: LearnerGroup | None
     config: PPOConfig
     temperature: float
@@ -101,7 +101,7 @@ class PolicyUpdates:
 
 def new_updates(
     policy: LearnerGroup,
-    reference: LearnerGroup,
+    reference: Frozen,
     critic: LearnerGroup | None,
     config: PPOConfig,
     *,

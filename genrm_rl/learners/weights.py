@@ -1,8 +1,10 @@
-"""The weights of a learner as others see them: checkpoint names, LoRA merged, gathered one layer at a time."""
+"""The weights of a learner as others see them: checkpoint names, LoRA merged, gathered one layer at a time; or the
+adapter alone, as peft writes it."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +17,7 @@ from genrm_rl.learners.network import TrainedNetwork
 from genrm_rl.rollout.shared_weights import TensorMeta
 
 Gathered = Callable[[list[nn.Parameter]], AbstractContextManager[None]]
+ADAPTER = "default"  # peft's name of the only one
 LAYER = re.compile(r"^.*?\.\d+\.")
 
 
@@ -35,7 +38,31 @@ class _Entry:
     def merged(self) -> torch.Tensor:
         """The weight with its adapters; all must be gathered."""
         tensor = self.parameter.detach()
-        return tensor + self.owner.get_delta_weight("default").to(tensor.dtype) if self.adapters else tensor
+        return tensor + self.owner.get_delta_weight(ADAPTER).to(tensor.dtype) if self.adapters else tensor
+
+
+def adapter_files(network: TrainedNetwork, gathered: Gathered, base: str) -> dict[str, bytes]:
+    """The LoRA adapter of the model ``base`` as peft writes it: file name -> content. Every worker must call."""
+    from peft.tuners.lora import LoraLayer
+    from safetensors.torch import save
+
+    layers = {name: part for name, part in network.language.named_parameters() if ".lora_" in name}
+    with gathered(list(layers.values())):
+        tensors = {
+            f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": part.detach().cpu().clone().contiguous()
+            for name, part in layers.items()
+        }
+    tuned = next(module for module in network.language.modules() if isinstance(module, LoraLayer))
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": tuned.r[ADAPTER],
+        "lora_alpha": tuned.lora_alpha[ADAPTER],
+        "target_modules": sorted({name.split(".lora_")[0].rpartition(".")[2] for name in layers}),
+        "bias": "none",
+    }
+    return {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": save(tensors)}
 
 
 class LearnerWeights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Literal
@@ -87,6 +87,10 @@ class EngineActor:
     async def cancel_weight_update(self) -> None:
         """Close a half-done update, so that another can start."""
         await self._engine.cancel_weight_update()
+
+    async def serve_adapter(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Answer with a LoRA adapter (names and contents of its files), with the base alone if there are none."""
+        await self._engine.serve_adapter(version, files)
 
     async def node(self) -> str:
         """Id of the Ray node that it lives on."""

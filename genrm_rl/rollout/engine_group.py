@@ -35,6 +35,7 @@ class EngineGroup:
         rollout: engine settings. model: context length and dtype.
         device: ``cpu`` or ``cuda``; None takes what the Ray cluster has.
         logprobs_of: the distribution of generated tokens' log-probabilities (`EngineSettings`).
+        lora_rank: the rank of the adapters that will be published; 0 for whole weights.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class EngineGroup:
         device: Device | None = None,
         console: Console | None = None,
         logprobs_of: Distribution = "model",
+        lora_rank: int = 0,
     ) -> None:
         self._console = console or Console(stderr=True)
         self.rollout = rollout
-        self.settings = engine_settings(model_path, rollout, model, device or choose_device(rollout), logprobs_of)
+        on = device or choose_device(rollout)
+        self.settings = engine_settings(model_path, rollout, model, on, logprobs_of, lora_rank)
         self._group = reserve(rollout, self.settings.device, self._console)
         self._actors: list[ActorHandle | None] = [None] * rollout.engines
         self._reports: list[EngineReport | None] = [None] * rollout.engines

@@ -6,7 +6,7 @@ through Ray's object store, so the driver's node carries no weights that a learn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,22 @@ class HeldWeights(SharedWeights):
 
         work = from_memory if settings.weight_backend == "shared_memory" else from_gpu
         in_phases(version, engines, work, settings.tensor_parallel)
+
+
+class HeldAdapter:
+    """A LoRA adapter as the files that peft writes, in this process; without any, the base itself. A payload."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = dict(files)
+        self.nbytes = sum(map(len, self._files.values()))
+
+    def send(self, version: str, settings: EngineSettings, engines: Sequence[ActorHandle], rank: int = 0) -> None:
+        """See :meth:`Payload.send`: vLLM loads the adapter beside the base's weights, which stay as they are."""
+        files = ray.put(self._files)
+        in_phases(version, engines, lambda client: client.call("update", "serve_adapter", version, files))
+
+    def close(self) -> None:
+        """Nothing but memory of this process is held."""
 
 
 @contextmanager

@@ -263,7 +263,8 @@ class EnginePool(EngineGroup):
         otherwise, or on CPU. The weights are dropped if the next call is `publish`; else they wait on the host for
         `wake`. An engine that is gone is found by the next call that needs it."""
         if self.settings.sleep and self._asleep is None:
-            self._asleep = 2 if until_published else 1
+            # An adapter is published over the base, which therefore stays.
+            self._asleep = 2 if until_published and not self.settings.lora_rank else 1
             self._tell_all("sleep", self._asleep)
 
     def wake(self) -> None:

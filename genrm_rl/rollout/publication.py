@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.actor import ActorHandle
 
-from genrm_rl.errors import GenRMError
+from genrm_rl.errors import GenRMError, ModelError
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.rollout.sync_client import RPC_SECONDS, EngineSyncClient, Payload, WeightHolder, in_phases
@@ -29,6 +29,7 @@ from genrm_rl.runtime.storage import write_json
 if TYPE_CHECKING:
     import torch
 
+    from genrm_rl.rollout.held_weights import HeldAdapter
     from genrm_rl.rollout.parity import ProbeReference
 
 
@@ -109,18 +110,27 @@ class WeightPublisher:
             held = source.hold(self._settings.weight_backend)
             return PublishedWeights(version, held, reference, time.perf_counter() - begun)
         try:
-            if isinstance(source, str | Path) and away_from(actors):
+            whole = not self._settings.lora_rank
+            if isinstance(source, str | Path) and whole and away_from(actors):
                 remote = RemoteWeights(source, self._settings, actors, wanted=reference is None)
                 return PublishedWeights(version, remote, reference or remote.reference, time.perf_counter() - begun)
             if isinstance(source, str | Path):
                 fetch(source)
                 reference = reference or checkpoint_reference(source, self._settings)
-            payload = HeldWeights(weight_source(source))
+            payload = HeldWeights(weight_source(source)) if whole else self._base(source)
             return PublishedWeights(version, payload, reference, time.perf_counter() - begun)
         except (GenRMError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise PublicationError(
                 "prepare", f"version {version} can't be published: {error}; the engines were not touched"
             ) from error
+
+    def _base(self, source: str | Path | Mapping[str, torch.Tensor]) -> HeldAdapter:
+        """For engines that are sent adapters: their own base, without one."""
+        from genrm_rl.rollout.held_weights import HeldAdapter
+
+        if not isinstance(source, str | Path) or Path(source).resolve() != Path(self._settings.model_path).resolve():
+            raise ModelError("these engines serve LoRA adapters of their base, and these are whole weights")
+        return HeldAdapter({})
 
     def send(self, actors: Sequence[ActorHandle], weights: PublishedWeights) -> SyncReceipt:
         """All phases and the probe, on these engines; does not undo anything.

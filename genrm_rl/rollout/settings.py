@@ -17,7 +17,7 @@ from genrm_rl.models.inspection import inspect_directory
 from placement.memory import GIB, NUMBER_BYTES, cache_gib
 
 Device = Literal["cpu", "cuda"]
-WeightBackend = Literal["nccl", "ipc", "shared_memory"]
+WeightBackend = Literal["nccl", "ipc", "shared_memory", "adapter"]
 Distribution = Literal["model", "sampling"]
 SleepLevel = Literal[1, 2]  # vLLM's: weights go to the host, or are dropped because others will be published
 
@@ -28,6 +28,8 @@ class EngineSettings:
 
     ``logprobs_of`` says which distribution the log-probabilities of generated tokens belong to: the model's own, or the
     one that was sampled from, after temperature and top-p. ``beside_others``: other processes have memory of its GPU.
+    With a ``lora_rank`` the engine keeps the base's weights and is sent LoRA adapters of at most that rank
+    (``weight_backend`` adapter).
     """
 
     model_path: str
@@ -44,6 +46,7 @@ class EngineSettings:
     cpu_threads: int
     logprobs_of: Distribution = "model"
     beside_others: bool = False
+    lora_rank: int = 0
 
 
 def engine_settings(
@@ -52,6 +55,7 @@ def engine_settings(
     model: ModelConfig,
     device: Device,
     logprobs_of: Distribution = "model",
+    lora_rank: int = 0,
 ) -> EngineSettings:
     """Resolve the settings of every engine of a pool.
 
@@ -66,6 +70,7 @@ def engine_settings(
             f"set model.max_context to {longest} or less"
         )
     # A checkpoint on disk needs no GPU process to be sent; a learner that publishes from its GPU sets nccl or ipc.
+    adapters = lora_rank > 0 and rollout.weight_backend == "auto"
     backend = "shared_memory" if rollout.weight_backend == "auto" else rollout.weight_backend
     return EngineSettings(
         model_path=str(model_path),
@@ -78,11 +83,12 @@ def engine_settings(
         enforce_eager=device == "cpu" if rollout.enforce_eager is None else rollout.enforce_eager,
         kv_cache_gib=rollout.kv_cache_gib,
         gpu_memory_utilization=rollout.gpu_memory_utilization,
-        weight_backend=backend,
+        weight_backend="adapter" if adapters else backend,
         sleep=rollout.sleep and device == "cuda",
         cpu_threads=max(1, math.ceil(rollout.cpus_per_engine)),
         logprobs_of=logprobs_of,
         beside_others=device == "cuda" and (rollout.gpu_share < 1 or rollout.sleep),
+        lora_rank=lora_rank if adapters else 0,
     )
 
 

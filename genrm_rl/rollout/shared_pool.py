@@ -31,14 +31,23 @@ class SharedPool:
         self.pool: EnginePool | None = None
         self.in_use = False
 
-    def take(self, model_path: str | Path, rollout: RolloutConfig, model: ModelConfig, logprobs: Distribution) -> bool:
+    def take(
+        self,
+        model_path: str | Path,
+        rollout: RolloutConfig,
+        model: ModelConfig,
+        logprobs: Distribution,
+        lora_rank: int = 0,
+    ) -> bool:
         """Whether the kept pool now serves ``model_path`` as its base. One that can't is ended: the next may need its
         room."""
         if self.pool is None:
             return False
-        wanted = engine_settings(model_path, rollout, model, choose_device(rollout), logprobs)
+        wanted = engine_settings(model_path, rollout, model, choose_device(rollout), logprobs, lora_rank)
         kept = self.pool.settings
-        same = wanted == replace(kept, model_path=wanted.model_path) and rollout == self.pool.rollout
+        # Adapters stay with their base.
+        other = kept if kept.lora_rank else replace(kept, model_path=wanted.model_path)
+        same = wanted == other and rollout == self.pool.rollout
         if not same or not same_architecture(kept.model_path, model_path):
             self.end()
             return False
@@ -82,6 +91,7 @@ def engine_pool(
     *,
     console: Console | None = None,
     logprobs_of: Distribution = "model",
+    lora_rank: int = 0,
 ) -> Iterator[EnginePool]:
     """The engines of one job, which serve ``model_path`` as their base: those that the job before it left inside
     `shared_engines`, or new ones, which are waited for where they are needed first. Arguments and errors: `EnginePool`;
@@ -90,8 +100,10 @@ def engine_pool(
     alone = shared is None or shared.in_use
     place = SharedPool() if alone else shared
     try:
-        if not place.take(model_path, rollout, model, logprobs_of):
-            place.pool = EnginePool(model_path, rollout, model, console=console, logprobs_of=logprobs_of)
+        if not place.take(model_path, rollout, model, logprobs_of, lora_rank):
+            place.pool = EnginePool(
+                model_path, rollout, model, console=console, logprobs_of=logprobs_of, lora_rank=lora_rank
+            )
         place.in_use = True
         yield place.pool
     except BaseException:

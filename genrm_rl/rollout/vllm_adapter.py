@@ -9,18 +9,18 @@ import asyncio
 import itertools
 import math
 import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from vllm import SamplingParams
-from vllm.config import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs.engine import tokens_input
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
-from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -29,85 +29,12 @@ from genrm_rl.errors import ModelError
 from genrm_rl.rollout.engine_output import start_failure
 from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
-from genrm_rl.rollout.settings import EngineSettings, SleepLevel, cache_bytes
+from genrm_rl.rollout.settings import EngineSettings, SleepLevel
 from genrm_rl.rollout.spans import VersionSpans
 from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
-from genrm_rl.rollout.vllm_adapter_process import (
-    WORKER_BACKENDS,
-    WORKER_EXTENSION,
-    end_children,
-    executor_class,
-    process_tree,
-)
+from genrm_rl.rollout.vllm_adapter_arguments import engine_arguments, sampling_params
+from genrm_rl.rollout.vllm_adapter_process import end_children, process_tree
 from genrm_rl.runtime.object_store import fetch
-from placement.memory import GIB
-
-CPU_BLOCK = 32  # tokens
-
-
-def engine_arguments(settings: EngineSettings) -> AsyncEngineArgs:
-    """vLLM's arguments for these settings.
-
-    Prompts are prefilled whole (no chunked prefill) on CPU: vLLM 0.29 rewinds the random generator of a half-prefilled
-    seeded request, which a CPU generator can't do, and the engine dies. Prefixes are shared by whole blocks, by default
-    128 tokens on CPU, longer than most prompts of a small judge. 32 is the least that the CPU kernels take; it costs no
-    throughput. With scheduling by priority the parity probe goes before what waits; all else has the same priority and
-    is taken in order.
-    """
-    on_cpu = settings.device == "cpu"
-    return AsyncEngineArgs(
-        model=settings.model_path,
-        dtype=settings.dtype,
-        max_model_len=settings.max_context,
-        max_num_seqs=settings.max_sequences,
-        scheduling_policy="priority",
-        tensor_parallel_size=settings.tensor_parallel,
-        enforce_eager=settings.enforce_eager,
-        enable_prefix_caching=True,
-        block_size=CPU_BLOCK if on_cpu else None,
-        distributed_executor_backend=executor_class(settings),
-        worker_extension_cls=WORKER_EXTENSION,
-        weight_transfer_config=WeightTransferConfig(
-            backend=WORKER_BACKENDS.get(settings.weight_backend, settings.weight_backend)
-        ),
-        logprobs_mode="raw_logprobs" if settings.logprobs_of == "model" else "processed_logprobs",
-        enable_chunked_prefill=False if on_cpu else None,
-        max_num_batched_tokens=max(4096, settings.max_context) if on_cpu else None,
-        kv_cache_memory_bytes=_cache_memory(settings),
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        enable_sleep_mode=settings.sleep,
-        disable_log_stats=True,
-        seed=0,
-    )
-
-
-def _cache_memory(settings: EngineSettings) -> int | None:
-    """Bytes for keys and values; None lets vLLM measure a GPU that the engine has for itself."""
-    if settings.device == "cpu":
-        return int(settings.kv_cache_gib * GIB)
-    if not settings.beside_others:
-        return None
-    return cache_bytes(settings, current_platform.get_device_total_memory())
-
-
-def sampling_params(request: GenerationRequest) -> SamplingParams:
-    """Sampling parameters of one request; text is decoded once at the end unless stop strings need it on the way."""
-    return SamplingParams(
-        n=1,
-        temperature=request.temperature,
-        top_p=request.top_p if request.temperature > 0 else 1.0,
-        max_tokens=request.max_tokens,
-        seed=request.seed,
-        stop=list(request.stop) or None,
-        stop_token_ids=list(request.stop_token_ids) or None,
-        logprobs=0 if request.sampled_logprobs and not request.logprob_token_ids else None,
-        logprob_token_ids=list(request.logprob_token_ids) or None,
-        flat_logprobs=True,
-        detokenize=bool(request.stop),
-        skip_special_tokens=True,
-        skip_clone=True,  # made for this one request, so vLLM may change it
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
 
 
 def bare_llm(settings: EngineSettings) -> AsyncLLM:
@@ -137,6 +64,8 @@ class VllmEngine:
         self._version = "base"
         self._updates = 0
         self._llm: AsyncLLM | None = None
+        self._adapter: LoRARequest | None = None
+        self._adapters = 0  # that were served; vLLM wants a number of its own for each
         self._session = RequestSession()
         self._names = itertools.count()
         self._spans = VersionSpans()
@@ -317,6 +246,9 @@ class VllmEngine:
         """vLLM's phase 4. Requests that run or wait keep their keys and values and go on with the new weights; new ones
         find none of the old in the prefix cache, because its entries are salted with the number of the update."""
         await self.llm.finish_weight_update(weight_version=version)
+        self._swapped(version)
+
+    def _swapped(self, version: str) -> None:
         # The engine stands still since several calls: every token of the old weights has arrived in vLLM's front end.
         states = self.llm.output_processor.request_states.values()
         self._spans.swap(((s.external_req_id, s.detokenizer.num_output_tokens()) for s in states), version)
@@ -325,7 +257,24 @@ class VllmEngine:
 
     async def cancel_weight_update(self) -> None:
         """Close an update that was left open, so that the next can start; does nothing if none is."""
-        await self.llm.collective_rpc("close_weight_update")
+        if not self._settings.lora_rank:
+            await self.llm.collective_rpc("close_weight_update")
+
+    async def serve_adapter(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Answer with a LoRA adapter from now on, with the base alone if it has no ``files``; the one before is
+        dropped. vLLM reads the files once, from a folder of this node that is gone afterwards."""
+        old, self._adapter = self._adapter, None
+        if old is not None:
+            await self.llm.remove_lora(old.lora_int_id)
+        if files:
+            with tempfile.TemporaryDirectory(prefix="genrm_rl_adapter_") as folder:
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._adapters += 1
+                adapter = LoRARequest(version, self._adapters, folder)
+                await self.llm.add_lora(adapter)
+                self._adapter = adapter
+        self._swapped(version)
 
     async def prompt_logprobs(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probabilities of the prompt tokens after the first one, one list per prompt, before all that waits."""
@@ -351,7 +300,7 @@ class VllmEngine:
     ) -> RequestOutput | None:
         """The last output of one request; cancelling this aborts the request in the engine."""
         last: RequestOutput | None = None
-        prompt = tokens_input(list(token_ids), cache_salt=str(self._updates))
-        async for output in self.llm.generate(prompt, parameters, request_id, priority=priority):
+        prompt, adapter = tokens_input(list(token_ids), cache_salt=str(self._updates)), self._adapter
+        async for output in self.llm.generate(prompt, parameters, request_id, lora_request=adapter, priority=priority):
             last = output
         return last

@@ -78,7 +78,7 @@ def test_the_weights_wake_before_the_update_and_keys_and_values_after_it(
 
 
 def test_vllm_is_told_to_sleep_and_how_large_the_cache_is_where_others_have_memory_of_the_gpu() -> None:
-    from genrm_rl.rollout.vllm_adapter import engine_arguments
+    from genrm_rl.rollout.vllm_adapter_arguments import engine_arguments
 
     rollout = RolloutConfig(sleep=True, gpu_share=0.26, gpu_memory_utilization=0.425, enforce_eager=True)
     beside = engine_arguments(engine_settings(TINY, rollout, ModelConfig(), "cuda"))

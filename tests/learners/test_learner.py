@@ -180,6 +180,24 @@ def test_weights_have_the_names_and_shapes_of_the_parent(tiny_model, float32):
         assert found == {name: tuple(parent.get_slice(name).get_shape()) for name in parent.keys()}  # noqa: SIM118
 
 
+@pytest.mark.parametrize("options", [{}, {"zero_stage": 3}])
+def test_without_its_adapter_a_learner_is_the_model_that_it_started_from(options, tiny_model, float32, maker):
+    segments = [completion_tokens(example.input_ids[:3], example.input_ids[3:]) for example in maker.sequences(8)]
+    start = Learner(tiny_model.path, float32)
+    expected = start.summed_logprobs(segments)
+    start.close()
+    learner, examples, rows = run_steps(
+        tiny_model, float32.model_copy(update={"lora_rank": 4} | options), "sft", maker, steps=2, learning_rate=2e-3
+    )
+    moved = learner.summed_logprobs(segments)
+    with learner.network.without_adapter():
+        assert learner.summed_logprobs(segments) == pytest.approx(expected, abs=1e-3)
+    assert learner.summed_logprobs(segments) == pytest.approx(moved, abs=1e-3)
+    assert np.abs(moved - expected).max() > 0.05, "the check must see the update"
+    assert learner.step(examples, objective_of("sft"), learning_rate=2e-3).loss < rows[-1].loss
+    learner.close()
+
+
 def test_a_score_head_is_saved_beside_the_backbone_and_loaded(tiny_model, float32, maker, tmp_path):
     learner, examples, _ = run_steps(tiny_model, float32, "bradley_terry", maker, steps=3)
     sequences = [example.chosen_ids for example in examples]
@@ -231,3 +249,21 @@ def test_a_student_moves_to_what_a_teacher_says_at_its_own_tokens(packed, tiny_m
     examples = [DistilledExample(*pair, *top) for pair, top in zip(pairs, said, strict=True)]
     rows = [learner.step(examples, SupportDistillation(), learning_rate=2e-5).metrics["kl_teacher"] for _ in range(12)]
     assert 0 < rows[-1] < 0.7 * rows[0], rows
+
+
+def test_peft_loads_the_adapter_beside_a_saved_checkpoint(tiny_model, float32, maker, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    learner, examples, _ = run_steps(
+        tiny_model, float32.model_copy(update={"lora_rank": 4}), "sft", maker, steps=2, learning_rate=2e-3
+    )
+    ids = examples[0].input_ids
+    (expected,) = learner.logprobs([completion_tokens(ids[:1], ids[1:])])
+    learner.save(tmp_path, tiny_model.path)
+    learner.close()
+    base = AutoModelForCausalLM.from_pretrained(tiny_model.path, dtype=torch.float32)
+    before = token_logprobs(base, ids)
+    found = token_logprobs(PeftModel.from_pretrained(base, tmp_path / "adapter"), ids)
+    assert torch.allclose(found, expected, atol=1e-3)
+    assert (before - expected).abs().max() > 5e-3, "the check must see the update"

@@ -17,7 +17,7 @@ from placement.command import load_job
 from placement.hardware import ACCELERATOR_LABEL, GPUS
 from placement.ladder import ladder
 from placement.memory import RUNTIME_GIB, engine, sequences, trained_model
-from placement.roles import plan
+from placement.roles import learner_models, plan
 from placement.shapes import shape_of
 from placement.show import reasons
 from placement.suggest import LAYOUTS, compare, overlay, recommended, suggest, times_on
@@ -325,3 +325,13 @@ def test_later_files_are_laid_over_earlier_ones_and_errors_name_the_line_of_the_
 
 def test_the_ladder_of_the_scale_page_is_what_the_command_prints():
     assert ladder() in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+def test_a_reference_of_a_lora_adapter_takes_no_room():
+    config = AlignConfig()
+    adapters = config.model_copy(update={"learner": config.learner.model_copy(update={"lora_rank": 8})})
+    assert learner_models(config) == {"policy": True, "reference": False}
+    assert learner_models(adapters) == {"policy": True}
+    learners = [plan(each).roles[0] for each in (config, adapters)]
+    assert learners[1].bundle["CPU"] == learners[0].bundle["CPU"] / 2
+    assert learners[1].memory.total < learners[0].memory.total
