@@ -69,6 +69,12 @@ def engines_that_sleep_while_they_generate(folder: Path) -> BadInput:
     return BadInput(words, ("rollout.sleep needs engines that rest",), "set ppo.staleness to 0")
 
 
+def adapter_that_changes_under_running_answers(folder: Path) -> BadInput:
+    write_loop(folder)
+    words = [*WORDS, "--policy.learner.lora-rank", "8", "--policy.ppo.staleness", "1"]
+    return BadInput(words, ("an adapter that answers use can't be changed",), "set ppo.staleness to 0")
+
+
 def learner_that_can_not_leave_its_gpu(folder: Path) -> BadInput:
     write_loop(folder)
     words = [*WORDS, "--policy.placement", "shared", "--policy.learner.gpus-per-worker", "1"]
@@ -132,6 +138,7 @@ LOOP_KINDS = (
     questions_that_do_not_exist,
     weights_sent_by_a_learner_without_a_gpu,
     engines_that_sleep_while_they_generate,
+    adapter_that_changes_under_running_answers,
     learner_that_can_not_leave_its_gpu,
     nucleus_that_the_policy_gradient_is_not_of,
     refills_without_groups_to_compare,
