@@ -117,11 +117,13 @@ def decoding_seconds(
 
 
 def _training(config: AlignConfig, shape: ModelShape, gpu: Gpu, tokens: float) -> float:
-    """Policy update, critic update, and the passes that only read: old log-probabilities, reference, values."""
+    """Policy update, critic update, and the passes that only read: reference, values, and old log-probabilities where
+    more than one update needs them."""
     learner = config.learner
     update = 8 if learner.gradient_checkpointing else 6
     critic = config.ppo.advantage == "gae"
-    passes = (1 + critic) * update * config.ppo.epochs + 2 * (2 + critic)
+    reads = 1 + critic + (not config.ppo.one_update)
+    passes = (1 + critic) * update * config.ppo.epochs + 2 * reads
     speed = gpu.bf16 * 1e12 * MATRIX_SHARE * learner.workers
     return passes * shape.parameters * tokens / speed
 

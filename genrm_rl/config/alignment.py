@@ -211,6 +211,12 @@ class PPOConfig(Section):
         ge=0,
     )
 
+    @property
+    def one_update(self) -> bool:
+        """Whether the only update of a step finds the old log-probabilities in its own forward pass: nothing before it
+        needs them."""
+        return self.epochs == self.minibatches == 1 and self.kl_in == "loss" and self.correction != "mask"
+
     @model_validator(mode="after")
     def _groups(self) -> PPOConfig:
         if self.advantage in GROUPED and self.samples_per_prompt < 2:

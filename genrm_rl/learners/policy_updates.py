@@ -58,13 +58,11 @@ class PolicyUpdates:
         advantages."""
         config, segments = self.config, [answer.segment() for answer in answers]
         values = None
-        # The only update of a step starts from the policy that it would be compared with: its own forward pass is that.
-        alone = config.epochs == config.minibatches == 1 and config.kl_in == "loss" and config.correction != "mask"
         if self.critic is not None:
             values = self.critic.values([answer.states() for answer in answers])
         return policy_examples(
             answers,
-            None if alone else self.policy.logprobs(segments, temperature=self.temperature),
+            None if config.one_update else self.policy.logprobs(segments, temperature=self.temperature),
             self.reference.logprobs(segments, temperature=self.temperature),
             values,
             config,
