@@ -18,6 +18,7 @@ from rich.text import Text
 from genrm_rl import __version__
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
@@ -256,6 +257,33 @@ def selftest(
 
     if not run_selftest(out, checks or [], device, console):
         raise typer.Exit(1)
+
+
+@app.command(context_settings=OVERRIDES, epilog=EPILOG)
+def play(
+    context: typer.Context,
+    environment: Annotated[
+        str, typer.Argument(help="an environment, or `list` for all of them with their splits; your own: module:SPEC")
+    ],
+    policy: Annotated[
+        str, typer.Option(help="`gold` (the known solution), `random` (admissible actions) or `human`")
+    ] = "human",
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    level: Annotated[str, typer.Option(help="difficulty or kind of task; empty: all, in turns")] = "",
+    index: Annotated[int, typer.Option(help="number of the first task within its level")] = 0,
+    episodes: Annotated[int, typer.Option(help="one is shown turn by turn, several as a table", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="of the random policy")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Play episodes of an environment for agents."""
+    from genrm_rl.evaluation import play as playing
+
+    settings = load_config(EnvironmentConfig, config, context.args)
+    if environment == "list":
+        return playing.list_environments(console)
+    playing.play(
+        environment, policy, settings, console, split=split, level=level, index=index, episodes=episodes, seed=seed
+    )
 
 
 @app.command(context_settings=OVERRIDES, epilog=EPILOG)
