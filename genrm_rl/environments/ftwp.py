@@ -1,4 +1,4 @@
-"""First TextWorld Problems (https://aka.ms/ftwp): cooking games made by TextWorld's own `tw-make tw-cooking`.
+"""First TextWorld Problems (https://aka.ms/ftwp): cooking games made by TextWorld as `tw-make tw-cooking` makes them.
 
 A level is what the challenge calls the skills of a game, in its own words: ``recipe3+take3+open+cook+cut+drop+go6`` is
 a recipe of three ingredients, all to be fetched, with doors and containers to be opened, cooking and cutting, a limited
@@ -10,17 +10,15 @@ A game is made once, from its level, split and index alone, and kept in ``Enviro
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from genrm_rl.config.environments import EnvironmentConfig
-from genrm_rl.environments.protocol import Admissible, EnvironmentFailure, Observation, Outcome, SplitSizes, Task
+from genrm_rl.environments.ftwp_maker import GameMaker
+from genrm_rl.environments.protocol import Admissible, Observation, Outcome, SplitSizes, Task
 from genrm_rl.errors import ConfigError
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.runtime.storage import is_complete, publish_directory
@@ -44,6 +42,7 @@ LADDER = (
 LEVELS = dict.fromkeys(LADDER, SIZES)
 LEVEL = re.compile(r"recipe([1-5])(?:\+take([0-5]))?((?:\+(?:open|cook|cut|drop))*)\+go(1|6|9|12)")
 SPLIT_NAMES = {"train": "train", "validation": "valid", "test": "test"}
+SKILLS = ("open", "cook", "cut", "drop")
 GAME = "game.z8"
 PROMPT = re.compile(r"\n*>\s*(-=.*)?$")  # what the interpreter prints before it reads, with its status line
 
@@ -53,6 +52,7 @@ class Ftwp:
 
     def __init__(self, config: EnvironmentConfig) -> None:
         self._cache = Path(config.cache_dir).expanduser()
+        self._maker = GameMaker()
         self._game: Any = None
         self._state: Any = None
 
@@ -60,12 +60,12 @@ class Ftwp:
         """Makes the game if it is not kept yet, which takes from seconds to a minute."""
         import textworld
 
-        self.close()
+        self._forget()
         wanted = textworld.EnvInfos(
             admissible_commands=True, objective=True, verbs=True, won=True, lost=True, score=True, max_score=True,
             extras=["walkthrough"],
         )  # fmt: skip
-        self._game = textworld.start(str(provide_game(task, self._cache)), wanted)
+        self._game = textworld.start(str(provide_game(task, self._cache, self._maker)), wanted)
         self._state = self._game.reset()
         # The banner and the objective stand before the first room's name.
         text = self._state.feedback
@@ -89,11 +89,15 @@ class Ftwp:
         return tuple(self._state["extra.walkthrough"])
 
     def process_ids(self) -> tuple[int, ...]:
-        """None; the interpreter is a library."""
-        return ()
+        """The maker of games; the interpreter is a library."""
+        return self._maker.process_ids
 
     def close(self) -> None:
-        """Forget the game."""
+        """End the maker and forget the game."""
+        self._maker.close()
+        self._forget()
+
+    def _forget(self) -> None:
         if self._game is not None:
             self._game.close()
             self._game = None
@@ -103,22 +107,23 @@ class Ftwp:
         return Observation(PROMPT.sub("", text).strip(), self._state.objective, Admissible(actions))
 
 
-def provide_game(task: Task, cache: Path) -> Path:
+def provide_game(task: Task, cache: Path, maker: GameMaker) -> Path:
     """The file of a task's game, made now if it is not kept yet.
 
     Raises ConfigError for a level that is none, EnvironmentFailure if the game can't be made.
     """
+    settings = maker_settings(task)
     folder = cache / f"{task.split}-{task.level}" / str(task.index)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not is_complete(folder):
             with publish_directory(folder, {"task": task.task_id}) as unfinished:
-                _make_game(task, unfinished / GAME)
+                maker.make(settings, derive_seed("ftwp", task.split, task.level, task.index), unfinished / GAME)
     return folder / GAME
 
 
-def maker_options(task: Task) -> list[str]:
-    """What `tw-make tw-cooking` is asked for."""
+def maker_settings(task: Task) -> dict[str, Any]:
+    """The options of `tw-make tw-cooking` for a task, besides the seed. Raises ConfigError for a level that is none."""
     found = LEVEL.fullmatch(task.level)
     if found is None:
         raise ConfigError(
@@ -127,20 +132,11 @@ def maker_options(task: Task) -> list[str]:
     recipe, take, skills, rooms = found.groups()
     if int(take or 0) > int(recipe):
         raise ConfigError(f"{task.level}: take {take} is more than the {recipe} ingredients of the recipe")
-    return [
-        *("--recipe", recipe, "--take", take or "0", "--go", rooms),
-        *(f"--{skill}" for skill in skills.split("+") if skill),
-        *("--split", SPLIT_NAMES[task.split], "--seed", str(derive_seed("ftwp", task.split, task.level, task.index))),
-    ]
-
-
-def _make_game(task: Task, path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("tw-make")), "tw-cooking", *maker_options(task)]
-    command += ["--output", str(path), "--silent", "--force"]
-    # The maker iterates over sets of words: without a fixed hash seed the same seed makes another file each time.
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode != 0 or not path.is_file():
-        told = (done.stderr or done.stdout).strip().splitlines()
-        raise EnvironmentFailure("broke", f"{task.task_id} was not made: {told[-1] if told else done.returncode}")
+    return {
+        "recipe": int(recipe),
+        "take": int(take or 0),
+        "go": int(rooms),
+        **{skill: skill in skills.split("+") for skill in SKILLS},
+        "recipe_seed": 0,
+        "split": SPLIT_NAMES[task.split],
+    }

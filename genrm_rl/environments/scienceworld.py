@@ -6,6 +6,8 @@ that are done, 0 after a mistake that ends it.
 
 from __future__ import annotations
 
+import json
+
 from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.environments.java import JavaProgram
 from genrm_rl.environments.protocol import Admissible, Observation, Outcome, SplitSizes, Task
@@ -98,5 +100,6 @@ class ScienceWorld:
         self._server.reset()
 
     def _told(self, text: str) -> Observation:
-        actions = tuple(sorted(set(self._server.getValidActionObjectCombinations())))
-        return Observation(text.strip(), self._goal, Admissible(actions))
+        # As JSON, because every item of a Java list would be a call of its own.
+        valid = json.loads(self._server.getValidActionObjectCombinationsJSON())["validActions"]
+        return Observation(text.strip(), self._goal, Admissible(tuple(sorted({each["action"] for each in valid}))))

@@ -76,7 +76,7 @@ KINDS = {
     "trail mix": Kind("grocery", _FOOD, {"weight": ("8 ounce", "16 ounce", "32 ounce")}, (5, 30)),
     "pasta sauce": Kind("grocery", _FOOD, {"flavor": ("basil", "garlic", "arrabbiata"), "set": _PACKS}, (4, 32)),
     "face lotion": Kind("beauty", _CARE, {"volume": ("1 ounce", "2 ounce", "4 ounce")}, (8, 60)),
-    "shampoo": Kind("beauty", _CARE, {"scent": ("cedar", "citrus", "lavender"), "volume": ("8 ounce", "9 ounce")}, (6, 40)),
+    "shampoo": Kind("beauty", _CARE, {"scent": ("cedar", "citrus", "lavender"), "volume": ("8 oz", "16 oz")}, (6, 40)),
     "lip balm": Kind("beauty", _CARE, {"flavor": ("vanilla", "cherry", "mint"), "set": _PACKS}, (3, 20)),
     "hand soap": Kind("beauty", _CARE, {"scent": ("cedar", "citrus", "lavender"), "set": _PACKS}, (4, 28)),
 }  # fmt: skip

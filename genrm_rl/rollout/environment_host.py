@@ -20,11 +20,11 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.environments.catalogue import find_environment
 from genrm_rl.environments.episodes import Episode, MakePolicy, play_episode
-from genrm_rl.environments.protocol import EnvironmentFailure, Observation, Outcome, Task
+from genrm_rl.environments.protocol import Environment, EnvironmentFailure, Observation, Outcome, Task
 from genrm_rl.errors import EnvironmentProblem, GenRMError
 
 GIB = 2**30
-Method = Literal["whereabouts", "memory", "gold_actions", "reset", "step"]
+Method = Literal["start", "memory", "gold_actions", "reset", "step"]
 
 
 class Whereabouts(NamedTuple):
@@ -40,11 +40,13 @@ class EnvironmentActor:
     """Owns one environment. Calls run one after the other on its main thread, which is also what Java lives by."""
 
     def __init__(self, name: str, config: EnvironmentConfig) -> None:
+        self._name, self._config = name, config
         self._limit = int(config.host.memory_limit * GIB)
-        self._environment = find_environment(name).make(config)
+        self._environment: Environment
 
-    def whereabouts(self) -> Whereabouts:
-        """Its processes."""
+    def start(self) -> Whereabouts:
+        """Make the environment; its processes."""
+        self._environment = find_environment(self._name).make(self._config)
         return Whereabouts(ray.get_runtime_context().get_node_id(), os.getpid(), self._environment.process_ids())
 
     def memory(self) -> int:
@@ -88,7 +90,7 @@ class HostedEnvironment:
             return
         self._actor = EnvironmentActor.remote(self._name, self._config)
         try:
-            self.whereabouts = self._get("whereabouts", self._config.host.start_deadline)
+            self.whereabouts = self._get("start", self._config.host.start_deadline)
         except EnvironmentFailure as failure:
             self._failed_starts += 1
             if self._failed_starts >= self._config.host.failed_starts:
