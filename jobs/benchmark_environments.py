@@ -7,9 +7,11 @@ environments at once, and what becomes of episodes whose environment is killed o
 ``gold``: the known solutions of ``--tasks`` test tasks of each environment (of ScienceWorld one of each kind), beside
 random actions. ``speed``: ``--at-once`` environments of each kind play random actions. ``faults``: ``--faults``
 environments, dealt over the kinds, are killed or stopped while they play (their actor, or their Java process); each
-episode has to come back masked, no process may be left, and the next episode of the same host has to succeed. Prints tables and writes
-environments.json; exits with 1 if a gold path failed or an episode was lost or scored that should not be. What the json
-of an interrupted run holds is not measured again. Other options are settings of ``play``.
+episode has to come back masked, no process may be left, and the next episode of the same host has to succeed.
+
+Prints tables and writes environments.json; exits with 1 if a gold path failed, an episode was lost or scored that
+should not be, or a process was left. What the json of an interrupted run holds is not measured again. Other options are
+settings of ``play``.
 """
 
 from __future__ import annotations

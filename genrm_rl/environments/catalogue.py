@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +19,11 @@ from genrm_rl.errors import ConfigError, EnvironmentProblem
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """One environment: how it is made, its levels with the sizes of their splits, the longest episode in turns, the
-    packages that it needs (an extra of pyproject.toml), and whether it needs Java."""
+    packages that it needs (an extra of pyproject.toml), and whether it needs Java.
+
+    ``more_levels`` is a regular expression of levels that can be asked for besides; each has as many tasks as the
+    first.
+    """
 
     name: str
     summary: str
@@ -26,21 +32,21 @@ class EnvironmentSpec:
     max_turns: int
     packages: tuple[str, ...] = ()
     java: bool = False
+    more_levels: str = ""
 
     def sizes(self, split: Split) -> int:
         """Tasks of a split over all levels."""
         return sum(getattr(sizes, split) for sizes in self.levels.values())
 
     def task(self, split: Split, level: str, index: int) -> Task:
-        """One task. A level that is not listed (other skills, other parameters) has as many tasks as the first.
-
-        Raises ConfigError for a split or number that there is not.
-        """
+        """One task. Raises ConfigError for a split, level or number that there is not."""
         if split not in SPLITS:
             raise ConfigError(f"{split!r} is no split; choose {', '.join(SPLITS)}")
-        size = getattr(self.levels.get(level) or next(iter(self.levels.values())), split)
+        size = self._size(level, split)
         if not 0 <= index < size:
-            raise ConfigError(f"{self.name} has {size} tasks of {level} in {split}; number {index} is none of them")
+            raise ConfigError(
+                f"{self.name} has {size} tasks of {level} in {split}, and number {index} is none; count from 0"
+            )
         return Task(self.name, split, level, index)
 
     def tasks(self, split: Split, count: int, level: str = "", first: int = 0) -> list[Task]:
@@ -48,16 +54,23 @@ class EnvironmentSpec:
 
         Raises ConfigError if there are not so many.
         """
-        levels = [level] if level else list(self.levels)
-        sizes = {name: getattr(self.levels.get(name) or next(iter(self.levels.values())), split) for name in levels}
+        levels = {name: self._size(name, split) for name in ([level] if level else self.levels)}
         found: list[Task] = []
-        for index in range(first, max(sizes.values())):
-            found += [self.task(split, name, index) for name in levels if index < sizes[name]]
+        for index in range(first, max(levels.values())):
+            found += [self.task(split, name, index) for name, size in levels.items() if index < size]
             if len(found) >= count:
                 return found[:count]
         raise ConfigError(
-            f"{self.name} has {len(found)} tasks in {split} from number {first} on, and {count} are asked for"
+            f"{self.name} has {len(found)} tasks of {level or 'all levels'} in {split} from number {first} on; "
+            f"ask for no more instead of {count}"
         )
+
+    def _size(self, level: str, split: Split) -> int:
+        if level not in self.levels and not (self.more_levels and re.fullmatch(self.more_levels, level)):
+            near = difflib.get_close_matches(level, list(self.levels), n=1, cutoff=0.5)
+            listed = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self.levels)}"
+            raise ConfigError(f"{self.name} has no level {level!r}; {listed}")
+        return getattr(self.levels.get(level, next(iter(self.levels.values()))), split)
 
 
 SPECS = {
@@ -72,9 +85,16 @@ SPECS = {
             100,
             ("textworld-express", "py4j"),
             java=True,
+            more_levels=f"({'|'.join(textworld_express.GAMES)}):.+",
         ),
         EnvironmentSpec(
-            "ftwp", "cooking games of First TextWorld Problems", ftwp.Ftwp, ftwp.LEVELS, 100, ("textworld", "jericho")
+            "ftwp",
+            "cooking games of First TextWorld Problems",
+            ftwp.Ftwp,
+            ftwp.LEVELS,
+            100,
+            ("textworld", "jericho"),
+            more_levels=ftwp.LEVEL.pattern,
         ),
         EnvironmentSpec(
             "scienceworld",

@@ -123,12 +123,10 @@ def provide_game(task: Task, cache: Path, maker: GameMaker) -> Path:
 
 
 def maker_settings(task: Task) -> dict[str, Any]:
-    """The options of `tw-make tw-cooking` for a task, besides the seed. Raises ConfigError for a level that is none."""
+    """The options of `tw-make tw-cooking` for a task, besides the seed. Raises ConfigError for a level that contradicts
+    itself."""
     found = LEVEL.fullmatch(task.level)
-    if found is None:
-        raise ConfigError(
-            f"{task.level!r} is no level of cooking games; write it like recipe3+take2+open+cook+cut+drop+go6"
-        )
+    assert found is not None
     recipe, take, skills, rooms = found.groups()
     if int(take or 0) > int(recipe):
         raise ConfigError(f"{task.level}: take {take} is more than the {recipe} ingredients of the recipe")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import get_args
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,7 +22,7 @@ from genrm_rl.environments.catalogue import (
     find_environment,
 )
 from genrm_rl.environments.episodes import Episode, MakePolicy, Policy, gold, play_episode, uniform
-from genrm_rl.environments.protocol import SPLITS, Environment, Observation, Split, Task
+from genrm_rl.environments.protocol import SPLITS, Environment, Observation, Task
 from genrm_rl.errors import ConfigError
 from genrm_rl.evaluation.intervals import bootstrap_interval
 
@@ -96,7 +95,7 @@ def play(
     if policy == "human" and episodes != 1:
         raise ConfigError("--policy human plays one episode at a time; leave out --episodes")
     spec = find_environment(name)
-    if split not in get_args(Split):
+    if split not in SPLITS:
         raise ConfigError(f"--split {split} is none; choose {', '.join(SPLITS)}")
     tasks = spec.tasks(split, episodes, level, index)  # type: ignore[arg-type]
     check_environment(spec)
