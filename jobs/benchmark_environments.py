@@ -35,8 +35,8 @@ from rich.table import Table
 from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.environments.catalogue import SPECS, EnvironmentSpec, check_environment
-from genrm_rl.environments.episodes import Episode, gold, uniform
-from genrm_rl.environments.protocol import EnvironmentFailure
+from genrm_rl.environments.episodes import Episode, MakePolicy, Policy, gold, uniform
+from genrm_rl.environments.protocol import Environment, EnvironmentFailure, Observation, Task
 from genrm_rl.evaluation.play import PlaySummary, add_summary, summarise, summary_table
 from genrm_rl.rollout.environment_host import HostedEnvironment, environment_hosts, play_many
 from genrm_rl.runtime.run_directory import code_revision, machine
@@ -131,7 +131,8 @@ def measure_faults(spec: EnvironmentSpec, config: EnvironmentConfig, arguments: 
     task = spec.tasks("test", 1)[0]
     with environment_hosts(spec.name, config, 1) as (host,):
         while hit < math.ceil(arguments.faults / len(arguments.environments)):
-            host_processes = start_alone(host)
+            host.start()
+            host_processes = host.process_ids()
             victim = host_processes[hit % len(host_processes)]
             how = signal.SIGKILL if (hit // len(host_processes)) % 2 else signal.SIGSTOP
             (episode,) = play_many([host], idle_until_hit(victim, how, draw.uniform(*FAULT_AFTER)), [task], hit, 10**6)
@@ -152,21 +153,21 @@ def measure_faults(spec: EnvironmentSpec, config: EnvironmentConfig, arguments: 
     }
 
 
-def idle_until_hit(victim: int, how: signal.Signals, delay: float) -> Any:
+def idle_until_hit(victim: int, how: signal.Signals, delay: float) -> MakePolicy:
     """A policy that plays an action which changes little, for as long as the environment answers, while ``victim`` is
-    killed or stopped after ``delay`` seconds."""
+    killed or stopped ``delay`` seconds after the first turn."""
 
-    def make(environment: Any, task: Any, seed: int) -> Any:
-        threading.Timer(delay, lambda: psutil.Process(victim).send_signal(how)).start()
-        return lambda observation: "inventory"
+    def make(environment: Environment, task: Task, seed: int) -> Policy:
+        fault = threading.Timer(delay, lambda: psutil.Process(victim).send_signal(how))
+
+        def act(observation: Observation) -> str:
+            if not fault.is_alive() and not fault.finished.is_set():
+                fault.start()
+            return "inventory"
+
+        return act
 
     return make
-
-
-def start_alone(host: HostedEnvironment) -> tuple[int, ...]:
-    """Start a host; its processes."""
-    host.start()
-    return host.process_ids()
 
 
 def start_all(hosts: Sequence[HostedEnvironment]) -> None:

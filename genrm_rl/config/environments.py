@@ -19,7 +19,13 @@ SIMPLIFICATIONS = (
 class HostSettings(Section):
     """The processes that environments live in. What is late or too large is ended, and its episode masked."""
 
-    hosts: int = setting(2, "environments at once, each in an actor of its own", unit="actors", free=True, ge=1)
+    hosts: int = setting(
+        2,
+        "environments at once, each in an actor of its own; 0: one in this process, without Ray and its deadlines",
+        unit="actors",
+        free=True,
+        ge=0,
+    )
     start_deadline: float = setting(180.0, "longest time until an environment is there", unit="s", free=True, gt=0)
     reset_deadline: float = setting(
         300.0, "longest time to begin a task; a cooking game may have to be made first", unit="s", free=True, gt=0

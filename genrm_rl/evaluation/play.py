@@ -104,13 +104,13 @@ def play(
     if episodes == 1:
         show_episode(spec, makers[policy], tasks[0], config, seed, turns, console, quiet=policy == "human")
         return
-    summary = play_hosted(spec, name, makers[policy], tasks, config, seed, turns)
+    summary = play_tasks(spec, name, makers[policy], tasks, config, seed, turns)
     table = summary_table(f"{spec.name}, {split}")
     add_summary(table, policy, summary)
     console.print(table)
 
 
-def play_hosted(
+def play_tasks(
     spec: EnvironmentSpec,
     name: str,
     policy: MakePolicy,
@@ -119,7 +119,12 @@ def play_hosted(
     seed: int,
     turns: int,
 ) -> PlaySummary:
-    """An episode of every task in ``config.host.hosts`` actors at once, on the Ray that is connected or a new one."""
+    """An episode of every task, in ``config.host.hosts`` actors at once or, with 0, in this process."""
+    if not config.host.hosts:
+        with closing(spec.make(config)) as environment:
+            begun = time.monotonic()
+            here = (play_episode(environment, policy, task, seed, turns) for task in tasks)
+            return summarise(list(_watched(here, len(tasks), spec.name)), time.monotonic() - begun, seed)
     from genrm_rl.rollout.environment_host import environment_hosts, play_many
     from genrm_rl.runtime.session import ray_session
 
