@@ -133,7 +133,7 @@ def environment_problem(spec: EnvironmentSpec) -> str | None:
     """What this machine lacks for an environment, with the cure, in one sentence; None if nothing."""
     missing = [package for package in spec.packages if not _is_installed(package)]
     if missing:
-        return f"{spec.name} needs {' and '.join(missing)}: pip install --no-deps -e '.[{spec.name}]'"
+        return f"{spec.name} needs {' and '.join(missing)}: run `make setup`, which installs its extra [{spec.name}]"
     problem = java_problem() if spec.java else None
     return None if problem is None else f"{spec.name} needs Java: {problem}"
 

@@ -133,9 +133,8 @@ class HostedEnvironment:
         """End the actor and with it every process of the environment."""
         if self._actor is not None:
             ray.kill(self._actor)
-        here = self.whereabouts is not None and self.whereabouts.node == ray.get_runtime_context().get_node_id()
-        if here:
-            # A process that is stopped, not only slow, does not hear Ray; its children die with it.
+        if self.whereabouts is not None and self.whereabouts.node == ray.get_runtime_context().get_node_id():
+            # A process that is stopped, not only slow, does not hear Ray.
             for pid in self.process_ids():
                 _kill(pid)
         self._actor = self.whereabouts = None

@@ -207,7 +207,7 @@ def test_java_does_not_outlive_the_process_that_started_it(stopped):
 
 def test_a_missing_package_and_a_missing_java_are_told_in_one_sentence(monkeypatch):
     monkeypatch.setattr("genrm_rl.environments.catalogue._is_installed", lambda package: package != "textworld")
-    assert environment_problem(SPECS["ftwp"]) == "ftwp needs textworld: pip install --no-deps -e '.[ftwp]'"
+    assert environment_problem(SPECS["ftwp"]).startswith("ftwp needs textworld: run `make setup`")
     monkeypatch.setattr("genrm_rl.environments.catalogue._is_installed", lambda package: True)
     monkeypatch.setenv("PATH", "")
     assert "no `java` on the PATH; install Java 17" in environment_problem(SPECS["scienceworld"])
