@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple
 
 import psutil
@@ -24,6 +24,7 @@ from genrm_rl.environments.protocol import Environment, EnvironmentFailure, Obse
 from genrm_rl.errors import EnvironmentProblem, GenRMError
 
 GIB = 2**30
+PATIENCE = 2.0  # seconds in which an actor that is told to end has to be gone
 Method = Literal["start", "memory", "gold_actions", "reset", "step"]
 
 
@@ -134,9 +135,7 @@ class HostedEnvironment:
         if self._actor is not None:
             ray.kill(self._actor)
         if self.whereabouts is not None and self.whereabouts.node == ray.get_runtime_context().get_node_id():
-            # A process that is stopped, not only slow, does not hear Ray.
-            for pid in self.process_ids():
-                _kill(pid)
+            _end(self.process_ids())
         self._actor = self.whereabouts = None
 
     def _get(self, method: Method, deadline: float, *arguments: Any) -> Any:
@@ -215,8 +214,13 @@ def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
-def _kill(pid: int) -> None:
-    try:
-        psutil.Process(pid).kill()
-    except psutil.NoSuchProcess:
-        return
+def _end(pids: Sequence[int]) -> None:
+    """Wait a little for processes that are ending, and kill those that do not: one that is stopped, not only slow, does
+    not hear Ray."""
+    there: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            there.append(psutil.Process(pid))
+    for process in psutil.wait_procs(there, timeout=PATIENCE)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
