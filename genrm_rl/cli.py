@@ -12,11 +12,11 @@ from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from genrm_rl import __version__
-from genrm_rl.config import RunConfig
+from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
+from genrm_rl.cli_tools import tools
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
@@ -27,11 +27,8 @@ from genrm_rl.judging.types import Asked
 from genrm_rl.rewards.types import Rule
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
-CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
 RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "best-of", "align", "loop")
-CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
     name="genrm-rl",
@@ -40,12 +37,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+app.add_typer(tools)
 
-ConfigOption = Annotated[
-    list[Path] | None,
-    typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
-]
 FormOption = Annotated[str, typer.Option(help="how a language model judges: `cot`, `direct`, or `points`")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="print what differs from the defaults, the data and the plan, then stop")
@@ -56,11 +49,6 @@ Rejudge = Annotated[
     bool,
     typer.Option("--rejudge", help="continue the run from the first step that lost its rewards: ask for these again"),
 ]
-
-
-def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
-    """The configuration of a command: file plus the dotted overrides that typer left over."""
-    return load_config(RunConfig, path, context.args)
 
 
 def known_form(form: str) -> Asked:
@@ -237,62 +225,6 @@ def status(
     from genrm_rl.runtime.status import read_status, show_status
 
     show_status(read_status(run, root), console)
-
-
-@app.command(context_settings=OVERRIDES, epilog=epilog("plan"))
-def plan(
-    context: typer.Context,
-    cluster: Annotated[Path, typer.Option(help="cluster file: `ray up` YAML or KubeRay")] = CLUSTER,
-    config: ConfigOption = None,
-    suggest: Annotated[
-        str,
-        typer.Option(
-            help="propose sizes: `split` (GPUs of its own for every role), `colocated`, `shared` (in turn), or `any`"
-        ),
-    ] = "",
-) -> None:
-    """What a job needs, role by role, and whether the node types of a cluster file can ever hold it (exit status 2
-    if not)."""
-    from placement.command import plan_job
-
-    if not plan_job(config or [CONFIGS / "align_tiny.yaml"], context.args, cluster, suggest=suggest, console=console):
-        raise typer.Exit(2)
-
-
-@app.command(context_settings=OVERRIDES, epilog=epilog("doctor"))
-def doctor(context: typer.Context, config: ConfigOption = None) -> None:
-    """Check versions, devices, memory, imports, models and data; exits with 1 if something needed is missing."""
-    from genrm_rl.runtime.doctor import print_report, run_doctor
-
-    found = run_doctor(config_from(context, config))
-    print_report(found, console)
-    if not found.healthy:
-        raise typer.Exit(1)
-
-
-@app.command()
-def selftest(
-    checks: Annotated[list[str] | None, typer.Argument(help="names of checks; none: all")] = None,
-    out: Annotated[Path, typer.Option(help="folder of selftest.json and the logs")] = Path("runs/selftest"),
-    device: Annotated[str, typer.Option(help="`auto` (a GPU if there is one), `cpu` or `cuda`")] = "auto",
-) -> None:
-    """Prove this machine in minutes, without network: learner, engine, publication, memory, speed, a short alignment.
-    Exits with 1 if a check fails."""
-    from genrm_rl.selftest.command import run_selftest
-
-    if not run_selftest(out, checks or [], device, console):
-        raise typer.Exit(1)
-
-
-@app.command(context_settings=OVERRIDES, epilog=epilog("models"))
-def models(context: typer.Context, config: ConfigOption = None) -> None:
-    """List the models that can be used here, their size, and where they come from."""
-    from genrm_rl.models import list_models
-
-    table = Table("name", "available", "size", Column("origin", overflow="fold"), title="models")
-    for model in list_models(config_from(context, config).model):
-        table.add_row(model.name, "yes" if model.available else "no", model.size, model.origin)
-    console.print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
+from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.config.loading import describe
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
@@ -27,6 +28,7 @@ SETTINGS: dict[str, type[Section]] = {
     "align": AlignConfig,
     "loop": LoopConfig,
     "plan": AlignConfig,
+    "play": EnvironmentConfig,
     "doctor": RunConfig,
     "models": RunConfig,
 }

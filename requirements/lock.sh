@@ -23,10 +23,12 @@ else
     torch_cpu=(--extra-index-url "${PIP_EXTRA_INDEX_URL:-$TORCH_CPU_INDEX}" --index-strategy unsafe-best-match)
 fi
 
+environments=(--extra shop --extra ftwp --extra scienceworld --extra textworld-express)
+
 lock() { # lock NAME UV-OPTIONS...
     local name=$1 output=requirements/$1.txt
     shift
-    "$tools/bin/uv" pip compile pyproject.toml --extra "$name" --extra dev --quiet \
+    "$tools/bin/uv" pip compile pyproject.toml --extra "$name" --extra dev "${environments[@]}" --quiet \
         --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
         --excludes requirements/excluded.txt --annotation-style line --generate-hashes \
         --custom-compile-command "make lock" ${UPGRADE:+--upgrade} --output-file "$output" "$@"

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from genrm_rl.config import DataConfig, ModelConfig, RunConfig
+from genrm_rl.environments.catalogue import SPECS, environment_problem
 from genrm_rl.errors import DataError, EnvironmentProblem, ModelError
 from genrm_rl.models.hub import check_hub_model
 from genrm_rl.models.listing import list_models
@@ -80,6 +81,7 @@ def run_doctor(
             *check_versions(),
             _check_imports(probe),
             *check_models(config.model),
+            *check_environments(),
             *check_data(config.data),
         )
     )
@@ -150,6 +152,17 @@ def check_models(config: ModelConfig) -> Iterator[Check]:
         else:
             status = "missing" if configured else "warning"
             yield Check("model", model.name, status, model.origin, REINSTALL if model.name == "tiny" else "")
+
+
+def check_environments() -> Iterator[Check]:
+    """The environments for agents: each is an extra, so what one lacks stops no run."""
+    for spec in SPECS.values():
+        problem = environment_problem(spec)
+        if problem is None:
+            yield Check("environment", spec.name, "ok", spec.summary)
+        else:
+            lacks, _, cure = problem.removeprefix(f"{spec.name} ").partition(": ")
+            yield Check("environment", spec.name, "warning", lacks, cure)
 
 
 def check_data(config: DataConfig) -> Iterator[Check]:

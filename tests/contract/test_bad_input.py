@@ -42,9 +42,19 @@ from tests.contract.bad_input_files import (
 from tests.contract.bad_judge_output import ENCODER, OUTPUT_KINDS, PAIR, BadOutput
 from tests.contract.bad_loops import LOOP_KINDS
 from tests.contract.bad_models import MODEL_KINDS, RESULT_KINDS
+from tests.contract.bad_play import PLAY_KINDS
 from tests.contract.bad_runs import RUN_KINDS
 
-ALL_KINDS = (*CONFIG_KINDS, *DATA_KINDS, *MODEL_KINDS, *RESULT_KINDS, *RUN_KINDS, *LOOP_KINDS, *ALIGN_KINDS)
+ALL_KINDS = (
+    *CONFIG_KINDS,
+    *DATA_KINDS,
+    *MODEL_KINDS,
+    *RESULT_KINDS,
+    *RUN_KINDS,
+    *LOOP_KINDS,
+    *ALIGN_KINDS,
+    *PLAY_KINDS,
+)
 EXPENSIVE = ("traces", "methods", "gate", "evaluation", "sync", "work", "tensorboard")
 
 

@@ -63,7 +63,7 @@ def loaded_by(modules: list[str]) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("package", ["config", "preferences", "judging", "algorithms", "rewards"])
+@pytest.mark.parametrize("package", ["config", "preferences", "judging", "algorithms", "rewards", "environments"])
 def test_importing_a_pure_package_loads_no_engine_and_no_trainer(package):
     modules = modules_of(package)
     assert modules
@@ -83,6 +83,11 @@ def test_importing_the_configuration_loads_nothing_heavy():
     assert not loaded_by(modules_of("config")) & (HEAVY | LEARNING | {"datasets", "pandas", "pyarrow", "scipy"})
 
 
+def test_environments_need_no_torch_and_none_of_their_own_packages_until_one_is_made():
+    foreign = {"bm25s", "textworld", "jericho", "textworld_express", "scienceworld", "py4j"}
+    assert not loaded_by(modules_of("environments")) & (HEAVY | LEARNING | foreign)
+
+
 def test_the_command_line_starts_without_anything_heavy():
     assert not loaded_by(["genrm_rl.cli"]) & (HEAVY | LEARNING)
 
@@ -98,7 +103,7 @@ def test_each_foreign_engine_has_one_home(package):
     assert all(importer.startswith(HOMES[package]) for importer in importers), importers
 
 
-@pytest.mark.parametrize("package", ["preferences", "judging", "algorithms", "config", "rewards"])
+@pytest.mark.parametrize("package", ["preferences", "judging", "algorithms", "config", "rewards", "environments"])
 def test_pure_packages_know_of_hosts_only_their_types(package):
     hosts = {"rollout", "learners", "bootstrap", "evaluation", "models", "runtime", "serving"}
     allowed = {"genrm_rl.rollout.types", "genrm_rl.runtime.storage"}

@@ -1,0 +1,26 @@
+"""What the commands of ``genrm-rl`` share: options, the console, and how a configuration is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from genrm_rl.config import RunConfig
+from genrm_rl.config.loading import load_config
+
+CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+console = Console()
+
+ConfigOption = Annotated[
+    list[Path] | None,
+    typer.Option("--config", "-c", help="YAML file, e.g. jobs/configs/bootstrap_tiny.yaml; given again: laid over it"),
+]
+
+
+def config_from(context: typer.Context, path: list[Path] | None) -> RunConfig:
+    """The configuration of a command: file plus the dotted overrides that typer left over."""
+    return load_config(RunConfig, path, context.args)
