@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -64,8 +64,14 @@ def test_an_environment_that_stops_in_an_episode_is_ended_with_its_java(ray_clus
         pids = host.process_ids()
 
         def make_policy(environment, task, seed):
-            threading.Timer(0.5, lambda: psutil.Process(pids[victim]).send_signal(how)).start()
-            return lambda observation: "inventory"
+            turns = itertools.count()
+
+            def act(observation):
+                if next(turns) == 3:
+                    psutil.Process(pids[victim]).send_signal(how)
+                return "inventory"
+
+            return act
 
         episode = play_episode(host, make_policy, task, 0, 10**6)
         assert episode.end == "environment_failed" and episode.outcome is None
