@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from genrm_rl import cli
+from genrm_rl import cli, cli_options
 from genrm_rl.bootstrap.loop import misfit
 from genrm_rl.bootstrap.run_data import load_run_data
 from genrm_rl.bootstrap.star import learn_from
@@ -207,7 +207,7 @@ def test_a_fault_of_the_program_still_shows_its_traceback(folder: Path, monkeypa
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(cli, "load_config", broken)
+    monkeypatch.setattr(cli_options, "load_config", broken)
     with pytest.raises(ZeroDivisionError):  # nothing swallows it, so Python prints it and exits with 1
         cli.main(["bootstrap", "--config", "job.yaml"])
 
@@ -219,7 +219,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_config", interrupted)
+    monkeypatch.setattr(cli_options, "load_config", interrupted)
     with pytest.raises(SystemExit) as ended:
         cli.main([command])
     assert ended.value.code == 130

@@ -86,7 +86,7 @@ def test_every_trace_has_a_reason_and_letters_are_balanced(small_run: Path):
     facts = read_manifest(small_run / "methods/star_dpo/round1/examples")
     assert sum(facts["reasons"].values()) == facts["traces"] == 60 * 2 * 4
     labels = Counter()
-    traces = {trace.trace_id: trace for trace in read_traces(small_run / "traces/base-part1/traces.arrow")}
+    traces = {trace.trace_id: trace for trace in read_traces(small_run / "traces/base-part1/traces.parquet")}
     for example in read_examples(small_run / "methods/star_dpo/round1/examples/examples.arrow"):
         chosen, rejected = (traces[name] for name in example.id.split(">"))
         labels[chosen.verdict] += 1
@@ -115,8 +115,10 @@ def test_the_other_methods_have_their_judges(other_run: Path):
 
 @pytest.mark.drill
 def test_rationalised_traces_are_learnt_without_their_hint(other_run: Path):
-    hinted = {trace.trace_id: trace for trace in read_traces(other_run / "traces/base-part1-rationalized/traces.arrow")}
-    plain = read_traces(other_run / "traces/base-part1/traces.arrow")
+    hinted = {
+        trace.trace_id: trace for trace in read_traces(other_run / "traces/base-part1-rationalized/traces.parquet")
+    }
+    plain = read_traces(other_run / "traces/base-part1/traces.parquet")
     cot_prompts = {(trace.pair_id, trace.swapped): trace.prompt_token_ids for trace in plain}
     used = 0
     for example in read_examples(other_run / "methods/star_rationalizer_dpo/round1/examples/examples.arrow"):
@@ -130,7 +132,7 @@ def test_rationalised_traces_are_learnt_without_their_hint(other_run: Path):
 
 
 def test_traces_open_with_datasets(small_run: Path, tmp_path: Path):
-    files = [str(path) for path in (small_run / "traces").glob("*/traces.arrow")]
+    files = [str(path) for path in (small_run / "traces").glob("*/traces.parquet")]
     table = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     assert {"trace_id", "rationale", "verdict", "p_a"} <= set(table.column_names)
     assert len(set(table["trace_id"])) == len(table)
@@ -160,7 +162,7 @@ def test_verdict_rl_learns_from_its_own_traces_and_starts_from_the_judge_before(
     folder = small_run / "methods/verdict_rl/round1"
     versions = []
     for step in range(2):
-        traces = read_traces(folder / f"steps/{step:05d}/traces/traces.arrow")
+        traces = read_traces(folder / f"steps/{step:05d}/traces/traces.parquet")
         assert len(traces) == 6 * 2 * 3 and {trace.swapped for trace in traces} == {True, False}
         assert all(len(trace.logprobs_T) == len(trace.completion_token_ids) for trace in traces)
         versions += sorted({trace.judge_version for trace in traces})
@@ -178,7 +180,7 @@ def test_a_self_distilled_judge_learns_under_its_own_prompt_what_it_says_when_to
     folder = other_run / "methods/self_distilled/round1"
     row = read_json(folder / "steps/00000/metrics.json")
     assert row["train/kl_teacher"] > 0 and not row["train/empty"]
-    traces = read_traces(folder / "steps/00000/traces/traces.arrow")
+    traces = read_traces(folder / "steps/00000/traces/traces.parquet")
     assert {trace.form for trace in traces} == {"cot"}
     assert row["train/tokens"] == sum(len(t.prompt_token_ids) + len(t.completion_token_ids) for t in traces)
 
