@@ -53,8 +53,11 @@ def test_every_task_gets_one_episode_and_the_killed_environment_costs_only_its_o
 @needs_java
 @pytest.mark.parametrize(
     ("victim", "how", "kinds"),
-    [(0, signal.SIGSTOP, {"hung"}), (1, signal.SIGSTOP, {"hung"}), (1, signal.SIGKILL, {"broke", "died"})],
-    ids=["actor stopped", "java stopped", "java killed"],
+    [
+        pytest.param(0, signal.SIGSTOP, {"hung"}, id="actor stopped", marks=pytest.mark.drill),
+        pytest.param(1, signal.SIGSTOP, {"hung"}, id="java stopped"),
+        pytest.param(1, signal.SIGKILL, {"broke", "died"}, id="java killed", marks=pytest.mark.drill),
+    ],
 )
 def test_an_environment_that_stops_in_an_episode_is_ended_with_its_java(ray_cluster, victim, how, kinds):
     settings = config("--host.step-deadline", "3")
