@@ -45,6 +45,8 @@ def test_the_closed_loop_needs_no_folder_that_two_nodes_see(server, cluster, tmp
     model = shutil.copytree(TINY, tmp_path / "model")
     words = [ROOT / "jobs/close_loop.py", "--config", CONFIG, "--run.root", RUNS, "--run.id", "r"]
     words += ["--policy.model.name", model, "--policy.model.cache-dir", MODELS]
+    # Enough groups that an untrained judge, which may be the one that is served, does not call them all ties.
+    words += ["--policy.ppo.prompts-per-step", "16", "--policy.ppo.samples-per-prompt", "6"]
     jobs = Jobs(cluster)
     job = jobs.submit(words, "r")
     assert jobs.wait(job) == JobStatus.SUCCEEDED, jobs.logs(job)
