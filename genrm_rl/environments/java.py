@@ -9,9 +9,11 @@ import signal
 import subprocess
 import tempfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.environments.protocol import EnvironmentFailure
 from genrm_rl.errors import EnvironmentProblem
 
@@ -89,6 +91,28 @@ class JavaProgram:
         self._gateway.close(keep_callback_server=True, close_callback_server_connections=False)
         self._process.kill()
         self._process.wait()
+
+
+class JavaGame:
+    """What environments in the jar of an installed package share: the program, and its end."""
+
+    def __init__(self, package: str, jar: str, config: EnvironmentConfig) -> None:
+        self._java = JavaProgram(jar_of(package, jar), config.host.java_heap)
+
+    def process_ids(self) -> tuple[int, ...]:
+        """The Java process."""
+        return (self._java.pid,)
+
+    def close(self) -> None:
+        """End the Java process."""
+        self._java.close()
+
+
+def jar_of(package: str, name: str) -> Path:
+    """A jar inside an installed package, found without importing the package."""
+    found = find_spec(package)
+    assert found is not None and found.submodule_search_locations
+    return Path(found.submodule_search_locations[0]) / name
 
 
 def _connect(port: int, token: str) -> JavaGateway:

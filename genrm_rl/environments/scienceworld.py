@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 
 from genrm_rl.config.environments import EnvironmentConfig
-from genrm_rl.environments.java import JavaProgram
+from genrm_rl.environments.java import JavaGame
 from genrm_rl.environments.protocol import Admissible, Observation, Outcome, SplitSizes, Task
-from genrm_rl.environments.textworld_express import jar_of
 
 LEVELS = {
     "boil": SplitSizes(14, 7, 9),
@@ -47,12 +46,12 @@ LEVELS = {
 }
 
 
-class ScienceWorld:
+class ScienceWorld(JavaGame):
     """One task of the jar at a time. Draws nothing besides its tasks."""
 
     def __init__(self, config: EnvironmentConfig) -> None:
         self._simplifications = config.simplifications
-        self._java = JavaProgram(jar_of("scienceworld", "scienceworld.jar"), config.host.java_heap)
+        super().__init__("scienceworld", "scienceworld.jar", config)
         self._server = self._java.jvm.scienceworld.runtime.pythonapi.PythonInterface()
 
     def reset(self, task: Task, seed: int) -> Observation:
@@ -76,14 +75,6 @@ class ScienceWorld:
         """The path that the simulator's agent of this task finds; for two kinds of tasks that takes a minute."""
         self._begin(task, with_gold=True)
         return tuple(self._server.getGoldActionSequence())
-
-    def process_ids(self) -> tuple[int, ...]:
-        """The Java process."""
-        return (self._java.pid,)
-
-    def close(self) -> None:
-        """End the Java process."""
-        self._java.close()
 
     def sizes(self, level: str) -> SplitSizes:
         """How many variations the jar has in each of its folds."""

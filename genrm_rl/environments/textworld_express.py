@@ -7,12 +7,10 @@ A level is a game, with parameters of its generator behind a colon where it is n
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from genrm_rl.config.environments import EnvironmentConfig
-from genrm_rl.environments.java import JavaProgram
+from genrm_rl.environments.java import JavaGame
 from genrm_rl.environments.protocol import Admissible, EnvironmentFailure, Observation, Outcome, SplitSizes, Task
 from genrm_rl.errors import ConfigError
 
@@ -23,11 +21,11 @@ GAMES = ("cookingworld", "twc", "coin", "mapreader", "arithmetic", "sorting", "s
 LEVELS = dict.fromkeys(GAMES, SIZES)
 
 
-class TextWorldExpress:
+class TextWorldExpress(JavaGame):
     """One game of the jar at a time. Draws nothing besides its tasks."""
 
     def __init__(self, config: EnvironmentConfig) -> None:
-        self._java = JavaProgram(jar_of("textworld_express", "textworld-express.jar"), config.host.java_heap)
+        super().__init__("textworld_express", "textworld-express.jar", config)
         self._server = self._java.jvm.textworldexpress.runtime.PythonInterface()
         self._level, self._goal, self._outcome = "", "", Outcome(False, 0.0)
 
@@ -53,14 +51,6 @@ class TextWorldExpress:
         self._begin(task, with_gold=True)
         return tuple(self._server.getGoldActionSequence())
 
-    def process_ids(self) -> tuple[int, ...]:
-        """The Java process."""
-        return (self._java.pid,)
-
-    def close(self) -> None:
-        """End the Java process."""
-        self._java.close()
-
     def _begin(self, task: Task, *, with_gold: bool) -> dict[str, Any]:
         if task.level != self._level:
             game, _, parameters = task.level.partition(":")
@@ -76,10 +66,3 @@ class TextWorldExpress:
     def _told(self, told: dict[str, Any]) -> Observation:
         self._outcome = Outcome(told["tasksuccess"], min(1.0, max(0.0, float(told["score"]))))
         return Observation(told["observation"].strip(), self._goal, Admissible(tuple(sorted(told["validActions"]))))
-
-
-def jar_of(package: str, name: str) -> Path:
-    """A jar inside an installed package, found without importing the package."""
-    found = find_spec(package)
-    assert found is not None and found.submodule_search_locations
-    return Path(found.submodule_search_locations[0]) / name

@@ -88,9 +88,7 @@ def collate(segments: Sequence[Segment], *, packed: bool, pad_id: int = 0, share
 
     if packed:
         row = packed_row(segments, share=share)
-        rows, width = 1, sum(len(ids) for ids, _ in row.pieces)
-        starts = np.cumsum([0, *(len(ids) for ids, _ in row.pieces)])[:-1]
-        pieces = [(start, ids, first) for start, (ids, first) in zip(starts, row.pieces, strict=True)]
+        rows, width, pieces = 1, sum(len(ids) for _, ids, _ in row.pieces), row.pieces
         takes = [row.places(number, segment.take) for number, segment in enumerate(segments)]
     else:
         rows, width = len(segments), max(len(segment.token_ids) for segment in segments)

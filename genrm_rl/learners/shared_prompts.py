@@ -24,13 +24,13 @@ Branches = tuple[tuple[int, int], ...]
 class PackedRow:
     """The tokens of a row: all roots, the shortest first, then all branches.
 
-    ``branches`` are (root, length); ``pieces`` are (tokens, position of the first) in row order. A segment's first
-    ``shared[i]`` tokens begin at ``root_starts[i]`` of the row, the others at ``branch_starts[i]``.
+    ``branches`` are (root, length); ``pieces`` are (place in the row, tokens, position of the first) in row order. A
+    segment's first ``shared[i]`` tokens begin at ``root_starts[i]`` of the row, the others at ``branch_starts[i]``.
     """
 
     roots: tuple[int, ...]
     branches: Branches
-    pieces: list[tuple[Sequence[int], int]]
+    pieces: list[tuple[int, Sequence[int], int]]
     shared: list[int]
     root_starts: list[int]
     branch_starts: list[int]
@@ -56,12 +56,12 @@ def packed_row(segments: Sequence[Segment], *, share: bool) -> PackedRow:
     rest.sort(key=lambda number: (shared[number], len(segments[number].token_ids), root_of[number]))
     pieces = [(segments[group[0]].token_ids[:length], 0) for group, length in zip(groups, roots, strict=True)]
     pieces += [(segments[number].token_ids[shared[number] :], shared[number]) for number in rest]
-    starts = np.cumsum([0, *(len(ids) for ids, _ in pieces)]).tolist()
+    starts = np.cumsum([0, *(len(ids) for ids, _ in pieces)])[:-1].tolist()
     branch_of = {number: len(roots) + place for place, number in enumerate(rest)}
     return PackedRow(
         roots=tuple(roots),
         branches=tuple((root_of[number], len(segments[number].token_ids) - shared[number]) for number in rest),
-        pieces=pieces,
+        pieces=[(start, ids, first) for start, (ids, first) in zip(starts, pieces, strict=True)],
         shared=shared,
         root_starts=[starts[root] for root in root_of],
         branch_starts=[starts[branch_of[number]] if number in branch_of else 0 for number in range(len(segments))],

@@ -105,7 +105,7 @@ def test_units_hold_every_example_once_and_keep_the_budget(shape, budget):
     assert sorted(index for indices, _ in units for index in indices) == list(range(len(examples)))
     for indices, tokens in units:
         row = packed_row([examples[index][0] for index in indices], share=True)
-        assert tokens == sum(len(ids) for ids, _ in row.pieces)
+        assert tokens == sum(len(ids) for _, ids, _ in row.pieces)
         assert tokens <= budget or len(indices) == 1
 
 
