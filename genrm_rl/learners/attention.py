@@ -178,11 +178,11 @@ def split_attention(
         value = value.repeat_interleave(groups, dim=1)
     runs = equal_runs(lengths)
     sizes = [length * count for length, count in runs]
+    rest = query.shape[2] - sum(sizes)  # branches
     parts = []
     # split has one cheap backward for all parts; slicing would fill a row of zeros for each of them.
-    for (length, count), *qkv in zip(
-        runs, *(tensor[0, :, : sum(sizes)].split(sizes, dim=1) for tensor in (query, key, value)), strict=True
-    ):
+    own = (tensor[0].split([*sizes, rest], dim=1)[:-1] for tensor in (query, key, value))
+    for (length, count), *qkv in zip(runs, *own, strict=True):
         # Neighbours of equal length are one batch: [heads, count * length, width] -> [count, heads, length, width].
         q, k, v = (tensor.unflatten(1, (count, length)).transpose(0, 1) for tensor in qkv)
         out = F.scaled_dot_product_attention(
