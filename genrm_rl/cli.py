@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from genrm_rl import __version__
+from genrm_rl.cli_agents import agents
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
 from genrm_rl.cli_tools import tools
 from genrm_rl.config.alignment import AlignConfig
@@ -28,7 +29,18 @@ from genrm_rl.rewards.types import Rule
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
-RESUMABLE = ("quickstart", "bootstrap", "evaluate", "benchmark", "best-of", "align", "loop")
+RESUMABLE = (
+    "quickstart",
+    "bootstrap",
+    "evaluate",
+    "benchmark",
+    "best-of",
+    "align",
+    "loop",
+    "clone-agent",
+    "train-agent",
+    "evaluate-agent",
+)
 
 app = typer.Typer(
     name="genrm-rl",
@@ -37,6 +49,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(agents)
 app.add_typer(tools)
 
 FormOption = Annotated[str, typer.Option(help="how a language model judges: `cot`, `direct`, or `points`")]

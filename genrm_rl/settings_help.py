@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from genrm_rl.config import RunConfig
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.environments import EnvironmentConfig
@@ -27,6 +28,12 @@ SETTINGS: dict[str, type[Section]] = {
     "serve": ServeConfig,
     "align": AlignConfig,
     "loop": LoopConfig,
+    "clone-agent": AgentConfig,
+    "train-agent": AgentConfig,
+    "evaluate-agent": AgentConfig,
+    "collect-episodes": AgentConfig,
+    "agent-pairs": AgentConfig,
+    "train-step-judge": AgentConfig,
     "plan": AlignConfig,
     "play": EnvironmentConfig,
     "doctor": RunConfig,

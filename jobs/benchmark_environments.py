@@ -90,7 +90,9 @@ def measure_gold(spec: EnvironmentSpec, config: EnvironmentConfig, arguments: ar
     with environment_hosts(spec.name, config, config.host.hosts) as hosts:
         for policy in (gold, uniform):
             begun = time.monotonic()
-            episodes = list(play_many(hosts, policy, tasks, arguments.seed, config.max_turns or spec.max_turns))
+            episodes = list(
+                play_many(hosts, policy, [(task, arguments.seed) for task in tasks], config.max_turns or spec.max_turns)
+            )
             found[policy.__name__] = asdict(summarise(episodes, time.monotonic() - begun, arguments.seed))
             found[f"{policy.__name__} episodes"] = {
                 episode.task.task_id: describe_episode(episode)
@@ -106,7 +108,9 @@ def measure_speed(spec: EnvironmentSpec, config: EnvironmentConfig, arguments: a
         begun = time.monotonic()
         start_all(hosts)
         started = time.monotonic()
-        episodes = list(play_many(hosts, uniform, tasks, arguments.seed, config.max_turns or spec.max_turns))
+        episodes = list(
+            play_many(hosts, uniform, [(task, arguments.seed) for task in tasks], config.max_turns or spec.max_turns)
+        )
         ended = time.monotonic()
         memory = [host.memory() for host in hosts]
     summary = summarise(episodes, ended - started)
@@ -135,13 +139,15 @@ def measure_faults(spec: EnvironmentSpec, config: EnvironmentConfig, arguments: 
             host_processes = host.process_ids()
             victim = host_processes[hit % len(host_processes)]
             how = signal.SIGKILL if (hit // len(host_processes)) % 2 else signal.SIGSTOP
-            (episode,) = play_many([host], idle_until_hit(victim, how, draw.uniform(*FAULT_AFTER)), [task], hit, 10**6)
+            (episode,) = play_many(
+                [host], idle_until_hit(victim, how, draw.uniform(*FAULT_AFTER)), [(task, hit)], 10**6
+            )
             hit += 1
             kinds[episode.failure.partition(":")[0]] = kinds.get(episode.failure.partition(":")[0], 0) + 1
             if episode.end != "environment_failed" or episode.outcome is not None:
                 wrong.append(describe_episode(episode))
             left += [pid for pid in host_processes if alive(pid)]
-        (after,) = play_many([host], gold, [task], 0, config.max_turns or spec.max_turns)
+        (after,) = play_many([host], gold, [(task, 0)], config.max_turns or spec.max_turns)
     good = not wrong and not left and after.outcome is not None and after.outcome.success
     return {
         "faults": hit,

@@ -131,7 +131,7 @@ def play_tasks(
     count = min(config.host.hosts, len(tasks))
     with ray_session(), environment_hosts(name, config, count) as hosts:
         begun = time.monotonic()
-        found = list(_watched(play_many(hosts, policy, tasks, seed, turns), len(tasks), spec.name))
+        found = list(_watched(play_many(hosts, policy, [(task, seed) for task in tasks], turns), len(tasks), spec.name))
         return summarise(found, time.monotonic() - begun, seed)
 
 

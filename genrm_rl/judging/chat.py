@@ -116,6 +116,16 @@ class ChatEncoder:
             ids += self.text_ids(content) + piece
         return tuple(ids)
 
+    def following_ids(self, text: str) -> tuple[int, ...]:
+        """What the template puts between the end of the assistant's turn and its next one, with the user's ``text``
+        inside: appended to a conversation of turns that are kept as they were sampled, it makes the next prompt.
+
+        The end-of-turn token itself is not among them. Raises ModelError when the template refuses the turns.
+        """
+        pieces = self._template_ids(("user", "assistant", "user"), True)
+        closing = pieces[2][1:] if pieces[2][:1] == [self.stop_token_id] else pieces[2]
+        return (*closing, *self.text_ids(text), *pieces[3])
+
     def ends_turn(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         """``token_ids`` up to and with the last end-of-turn token (templates put a line break after it)."""
         ids = list(token_ids)

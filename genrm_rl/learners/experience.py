@@ -20,22 +20,32 @@ NOTHING = np.zeros(0, dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswer:
-    """Tokens that an engine sampled, its log-probabilities of them [T], and the reward after the group's baseline."""
+    """Tokens that an engine sampled, its log-probabilities of them [T], and the reward after the group's baseline.
+
+    An episode is an answer of several ``turns``: (first, after the last) token of the completion each. What stands
+    between them was observed. ``turn_shaped`` are advantages of each turn, added to what the whole episode earned.
+    """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     engine_logp_T: tuple[float, ...]
     shaped: float
     unfinished: bool = False  # cut off, and not to be taken as ended
+    turns: tuple[tuple[int, int], ...] = ()
+    turn_shaped: tuple[float, ...] = ()
 
     def segment(self) -> Segment:
-        """The sequence and the positions that predict its generated tokens."""
-        return completion_tokens(self.prompt_ids, self.completion_ids)
+        """The sequence and the positions that predict its sampled tokens."""
+        return completion_tokens(self.prompt_ids, self.completion_ids, self.turns)
 
     def states(self) -> Segment:
         """The same with the position after the last token: T + 1 positions for a critic."""
-        ids = (*self.prompt_ids, *self.completion_ids)
-        return Segment(ids, np.arange(len(self.prompt_ids) - 1, len(ids)))
+        plain = self.segment()
+        return Segment(plain.token_ids, np.append(plain.take, plain.take[-1] + 1))
+
+    def turn_lengths(self) -> list[int]:
+        """Sampled tokens of each turn."""
+        return [end - first for first, end in self.turns] or [len(self.engine_logp_T)]
 
 
 def policy_examples(
@@ -77,6 +87,7 @@ def policy_examples(
             reference_logp_T=_float32(reference_logp[i]),
             old_values_T=NOTHING if values is None else _float32(values[i][:-1]),
             returns_T=_float32(returns_T),
+            turns=answer.turns,
         )
         made.append(example)
     advantages = [example.advantages_T for example in made]
@@ -100,10 +111,10 @@ def minibatches(examples: Sequence[PolicyExample], count: int, *, seed: str) -> 
         return [[examples[index] for index in order]]
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
-    for index in sorted(order, key=lambda i: -len(examples[i].completion_ids)):
+    for index in sorted(order, key=lambda i: -examples[i].tokens):
         lightest = loads.index(min(loads))
         parts[lightest].append(index)
-        loads[lightest] += len(examples[index].completion_ids)
+        loads[lightest] += examples[index].tokens
     return [[examples[index] for index in part] for part in parts]
 
 
@@ -115,11 +126,22 @@ def _advantages(
     After an unfinished answer comes what the critic expects, in place of the judge's reward of the text so far: both
     together would count the outcome twice.
     """
+    lengths = answer.turn_lengths()
+    turn_shaped = answer.turn_shaped or (0.0,) * len(lengths)
     if values is None:
-        return returns(token_rewards(answer.shaped, kl_T, penalty), config.gamma), NOTHING
+        episode_T = returns(token_rewards(answer.shaped, kl_T, penalty), config.gamma)
+        return episode_T + np.repeat(turn_shaped, lengths), NOTHING
     reward, after = (0.0, float(values[-1])) if answer.unfinished else (answer.shaped, 0.0)
     rewards_T = token_rewards(reward, kl_T, penalty)
-    return generalized_advantages(values[:-1], rewards_T, config.gamma, config.gae_lambda, after=after)
+    if len(lengths) == 1:
+        return generalized_advantages(values[:-1], rewards_T, config.gamma, config.gae_lambda, after=after)
+    # GAE over turns: an action is what a turn decides, and its tokens share the advantage.
+    first = np.cumsum([0, *lengths[:-1]])
+    rewards_K = np.add.reduceat(rewards_T, first) + turn_shaped
+    advantages_K, returns_K = generalized_advantages(
+        values[first], rewards_K, config.gamma, config.gae_lambda, after=after
+    )
+    return np.repeat(advantages_K, lengths), np.repeat(returns_K, lengths)
 
 
 def _float32(values: np.ndarray) -> np.ndarray:

@@ -320,9 +320,13 @@ def last_token(token_ids: Sequence[int]) -> Segment:
     return _last(token_ids)
 
 
-def completion_tokens(prompt: Sequence[int], completion: Sequence[int]) -> Segment:
-    """A sequence of which the positions that predict the completion are taken (log-probabilities)."""
-    return Segment((*prompt, *completion), np.arange(len(prompt) - 1, len(prompt) + len(completion) - 1))
+def completion_tokens(
+    prompt: Sequence[int], completion: Sequence[int], turns: Sequence[tuple[int, int]] = ()
+) -> Segment:
+    """A sequence of which the positions that predict the completion are taken (log-probabilities), or only those that
+    predict its ``turns``, (first, after the last) of the completion each."""
+    places = [np.arange(first, end) for first, end in turns or ((0, len(completion)),)]
+    return Segment((*prompt, *completion), len(prompt) - 1 + np.concatenate(places))
 
 
 def build_objective(

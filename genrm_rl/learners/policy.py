@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PolicyExample:
-    """One answer with its advantages. Arrays are float32 of shape [T], T generated tokens.
+    """One answer, or episode of several ``turns``, with its advantages. Arrays are float32 of shape [T], T sampled
+    tokens; what stands between the turns of an episode was observed and is not learned.
 
     ``old_logp_T`` is the learner's before the step, ``rollout_logp_T`` the engine's when it sampled, ``importance_T``
     the weight that corrects between them, ``reference_logp_T`` the frozen starting policy's; all of them at the
@@ -36,10 +37,16 @@ class PolicyExample:
     reference_logp_T: np.ndarray
     old_values_T: np.ndarray
     returns_T: np.ndarray
+    turns: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Sampled tokens."""
+        return len(self.rollout_logp_T)
 
     def segment(self) -> Segment:
-        """The sequence and the positions that predict (or precede) its generated tokens."""
-        return completion_tokens(self.prompt_ids, self.completion_ids)
+        """The sequence and the positions that predict (or precede) its sampled tokens."""
+        return completion_tokens(self.prompt_ids, self.completion_ids, self.turns)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class PolicyGradient:
         return [example.segment()]
 
     def totals(self, batch: Sequence[PolicyExample]) -> dict[str, float]:
-        tokens = sum(len(example.completion_ids) for example in batch)
+        tokens = sum(example.tokens for example in batch)
         return {"weight": float(tokens if self.aggregation == "token" else len(batch))}
 
     @property
@@ -85,7 +92,7 @@ class PolicyGradient:
             reference_logp_N=_joined(like, [example.reference_logp_T for example in examples]),
             advantage_N=_joined(like, [example.advantages_T for example in examples]),
             importance_N=_joined(like, importance),
-            weight_N=_joined(like, [self._weights(len(example.completion_ids)) for example in examples]),
+            weight_N=_joined(like, [self._weights(example.tokens) for example in examples]),
             segment_N=outputs.segment_N,
             segments=outputs.segments,
             total=totals["weight"],
@@ -105,7 +112,7 @@ class PolicyGradient:
 
     def _importance(self, logp_N: torch.Tensor, examples: Sequence[PolicyExample]) -> list[np.ndarray]:
         """Weights between the engine and these log-probabilities, by example."""
-        own = logp_N.detach().float().cpu().split([len(example.completion_ids) for example in examples])
+        own = logp_N.detach().float().cpu().split([example.tokens for example in examples])
         return [
             importance_weights(own_T.numpy(), example.rollout_logp_T, *self.correction)
             for own_T, example in zip(own, examples, strict=True)
@@ -126,7 +133,7 @@ class ValueRegression:
         return [example.segment()]
 
     def totals(self, batch: Sequence[PolicyExample]) -> dict[str, float]:
-        return {"tokens": float(sum(len(example.completion_ids) for example in batch))}
+        return {"tokens": float(sum(example.tokens for example in batch))}
 
     @property
     def metrics(self) -> dict[str, str]:

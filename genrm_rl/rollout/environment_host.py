@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NamedTuple
 
@@ -172,24 +172,24 @@ def environment_hosts(name: str, config: EnvironmentConfig, count: int) -> Itera
 def play_many(
     environments: Sequence[HostedEnvironment],
     make_policy: MakePolicy,
-    tasks: Sequence[Task],
-    seed: int,
+    plays: Iterable[tuple[Task, int]],
     max_turns: int,
 ) -> Iterator[Episode]:
-    """An episode of each task, as they end, with as many at once as there are environments.
+    """An episode of each (task, seed), as they end, with as many at once as there are environments.
 
-    Every task yields exactly one episode, masked if its environment failed. Errors of the policy, and of an environment
-    that can't be started, are raised after the others have ended their episodes.
+    Each yields exactly one episode, masked if its environment failed. Errors of the policy, and of an environment that
+    can't be started, are raised after the others have ended their episodes.
     """
-    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[tuple[Task, int]] = queue.SimpleQueue()
     ended: queue.SimpleQueue[Episode | Exception | None] = queue.SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
+    for play in plays:
+        waiting.put(play)
 
     def work(environment: HostedEnvironment) -> None:
         try:
             while True:
-                ended.put(play_episode(environment, make_policy, waiting.get_nowait(), seed, max_turns))
+                task, seed = waiting.get_nowait()
+                ended.put(play_episode(environment, make_policy, task, seed, max_turns))
         except queue.Empty:
             ended.put(None)
         except Exception as error:

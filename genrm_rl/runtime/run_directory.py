@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import yaml
 
 from genrm_rl.config import RunConfig, RunSettings
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import free_settings, identity
 from genrm_rl.config.loop import LoopConfig
@@ -44,7 +45,7 @@ LOCK = ".lock"
 FULL_BYTES = 32 * 2**20  # less than this left counts as a full disk
 # Where Ray keeps the copy of a job's working_dir, which it deletes when the job is over.
 RAY_COPIES = "working_dir_files"
-JobConfig = RunConfig | AlignConfig | LoopConfig
+JobConfig = RunConfig | AlignConfig | LoopConfig | AgentConfig
 
 
 def config_hash(config: JobConfig) -> str:

@@ -40,7 +40,7 @@ def test_every_task_gets_one_episode_and_the_killed_environment_costs_only_its_o
         for host in hosts:
             host.start()
         psutil.Process(hosts[0].process_ids()[0]).kill()
-        episodes = list(play_many(hosts, gold, tasks, 0, 15))
+        episodes = list(play_many(hosts, gold, [(task, 0) for task in tasks], 15))
         pids = [pid for host in hosts for pid in host.process_ids()]
     assert sorted(episode.task.index for episode in episodes) == list(range(12))
     masked = [episode for episode in episodes if episode.end == "environment_failed"]

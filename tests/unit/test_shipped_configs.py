@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.bootstrap.loop import misfit
 from genrm_rl.config import ModelConfig, RunConfig, SourceConfig
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import load_config
@@ -40,7 +41,10 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "jobs/configs").glob("*.yaml"))
 PRESETS = sorted((ROOT / "placement/presets").glob("*.yaml"))
 PAPER = ROOT / "jobs/configs/llama8b_ultrafeedback.yaml"
-OVERLAYS = {"align_llama8b_judge70b": ("align_llama8b",)}  # files that are laid over others
+OVERLAYS = {
+    "align_llama8b_judge70b": ("align_llama8b",),
+    "agents_shop": ("agents_tiny",),
+}  # files that are laid over others
 FEW = 12  # pairs or prompts per source
 ULTRAFEEDBACK, REWARDBENCH = "HuggingFaceH4/ultrafeedback_binarized", "allenai/reward-bench"
 
@@ -50,6 +54,8 @@ def job_of(file: Path) -> type[Section]:
     keys = set(yaml.safe_load(file.read_text(encoding="utf-8")))
     if "turns" in keys:
         return LoopConfig
+    if file.stem.startswith("agents"):
+        return AgentConfig
     if file.stem.startswith("align") or file in PRESETS:
         return AlignConfig
     return ServeConfig if "serving" in keys else RunConfig

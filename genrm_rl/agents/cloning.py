@@ -1,0 +1,119 @@
+"""Behaviour cloning: the known solutions of training tasks become conversations, and a policy learns its turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from genrm_rl.agents.demonstrations import Demonstration, demonstrate
+from genrm_rl.agents.new_model import make_model
+from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
+from genrm_rl.config.agents import AgentConfig
+from genrm_rl.environments.catalogue import check_environment, find_environment
+from genrm_rl.errors import DataError
+from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.learners.examples import SequenceExample, write_examples
+from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import file_hash
+
+EXAMPLES_FILE = "examples.arrow"
+
+
+def clone_agent(config: AgentConfig, console: Console) -> Path:
+    """Run or continue the job: demonstrations, with ``clone.base`` new a tokenizer and a model of them, the fit.
+
+    Returns the policy's checkpoint. Raises GenRMError before anything expensive if an input is bad, DataError if no
+    solution fits into ``model.max_context``.
+    """
+    spec = find_environment(config.tasks.environment)
+    check_environment(spec)
+    base = resolve_model(config.model).path if config.clone.base == "model" else None
+    with RunDirectory(config) as run:
+        run.claim()
+        console.print(f"run {run.path}{' (continued)' if run.resumed else ''}: cloning {spec.name}", highlight=False)
+        found: list[Demonstration] = []
+
+        def demonstrations() -> list[Demonstration]:
+            if not found:
+                found.extend(demonstrate(config, spec))
+            return found
+
+        if base is None:
+            base = run.stage("new_model", lambda folder: make_model(folder, demonstrations(), config))
+        examples = run.stage("demonstrations", lambda folder: _keep(folder, demonstrations(), base, config, console))
+        return fit_clone(config, run, base, examples / EXAMPLES_FILE, console)
+
+
+def fit_clone(config: AgentConfig, run: RunDirectory, base: Path, examples: Path, console: Console) -> Path:
+    """The fit, as a stage with its own checkpoints."""
+    from genrm_rl.learners.fit import FitSpec, fit
+    from genrm_rl.runtime.session import ray_session
+
+    output = run.path / "policy"
+    with ray_session():
+        result = fit(
+            FitSpec(
+                objective="sft",
+                model_dir=base,
+                examples_path=examples,
+                output_dir=output,
+                fit=config.clone.fit,
+                learner=config.learner,
+                seed=config.run.seed,
+                parent_version="base",
+                config_hash=run.hash,
+                data_hashes={examples.name: file_hash(examples)},
+                name="cloning",
+            )
+        )
+    losses = [row["loss"] for row in result.history if "loss" in row]
+    console.print(f"policy: {output} ({len(result.history)} steps, last loss {losses[-1]:.3f})", highlight=False)
+    return output
+
+
+def example_of(demonstration: Demonstration, chat: ChatEncoder, config: AgentConfig) -> SequenceExample:
+    """One conversation; the loss is taken on the turns of the policy, each with its end, and with
+    ``clone.observations`` on all that it sees."""
+    acting, turns, seen_too = config.acting, demonstration.turns, int(config.clone.observations)
+    message = {"role": "user", "content": first_message(turns[0].observation, acting)}
+    ids = list(chat.conversation_ids([message], generation=True))
+    mask = [0] + [seen_too] * (len(ids) - 1)
+    for number, turn in enumerate(turns):
+        if number:
+            seen = chat.following_ids(shown(turn.observation, acting))
+            ids += seen
+            mask += [seen_too] * len(seen)
+        said = (*chat.text_ids(written_turn(ParsedTurn(turn.action, turn.thought), acting.style)), chat.stop_token_id)
+        ids += said
+        mask += [1] * len(said)
+    return SequenceExample(tuple(ids), tuple(mask), demonstration.task_id)
+
+
+def fitting(examples: Iterable[SequenceExample], max_context: int) -> list[SequenceExample]:
+    """Those that the policy's context holds."""
+    return [example for example in examples if len(example.input_ids) <= max_context]
+
+
+def _keep(
+    folder: Path, demonstrations: Sequence[Demonstration], base: Path, config: AgentConfig, console: Console
+) -> dict[str, Any]:
+    chat = ChatEncoder(load_tokenizer(base))
+    found = [example_of(each, chat, config) for each in demonstrations]
+    kept = fitting(found, config.model.max_context)
+    lengths = sorted(len(example.input_ids) for example in found)
+    if not kept:
+        raise DataError(
+            f"none of {len(found)} known solutions fits into model.max_context {config.model.max_context}: the "
+            f"shortest has {lengths[0] if lengths else 0} tokens; raise it, or choose easier tasks (tasks.level)"
+        )
+    write_examples(folder / EXAMPLES_FILE, kept)
+    console.print(
+        f"demonstrations: {len(kept)} of {len(found)} fit into {config.model.max_context} tokens "
+        f"(median {lengths[len(lengths) // 2]}, longest {lengths[-1]})",
+        highlight=False,
+    )
+    return {"demonstrations": len(found), "kept": len(kept), "tokens": sum(len(each.input_ids) for each in kept)}
