@@ -13,6 +13,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.environments import EnvironmentConfig
+from genrm_rl.config.labelling import LabelConfig
 from genrm_rl.config.loading import describe
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
@@ -28,6 +29,7 @@ SETTINGS: dict[str, type[Section]] = {
     "align": AlignConfig,
     "loop": LoopConfig,
     "plan": AlignConfig,
+    "label": LabelConfig,
     "play": EnvironmentConfig,
     "doctor": RunConfig,
     "models": RunConfig,

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from genrm_rl.alignment.job import reserved_cpus
 from genrm_rl.bootstrap.preflight import check_rounds, check_settings
-from genrm_rl.closed_loop.preferences import waits_for_labels
+from genrm_rl.closed_loop.preferences import people_have_labelled
 from genrm_rl.closed_loop.report import write_loop_report
 from genrm_rl.closed_loop.turn import run_turn
 from genrm_rl.closed_loop.workbench import Workbench
@@ -39,20 +39,23 @@ def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, 
             check_loop(bench)
             run.claim()
             bench.say(f"loop {run.path}{' (continued)' if run.resumed else ''}: {config.turns} turn(s)")
-            if not waits_for_labels(bench, len(finished) + 1):
-                go_on(bench, len(finished) + 1)
+            turn = len(finished) + 1
+            while turn <= config.turns and people_have_labelled(bench, turn):
+                turn = go_on(bench, turn)
         page = write_loop_report(bench)
     bench.say(f"report: {page}")
     return run.path
 
 
-def go_on(bench: Workbench, turn: int) -> None:
-    """Turn after turn from ``turn`` on, in one Ray: each job uses the session that it finds."""
+def go_on(bench: Workbench, turn: int) -> int:
+    """Turn after turn from ``turn`` on, in one Ray: each job uses the session that it finds. Returns the turn in which
+    people are wanted, for whom neither Ray nor an engine waits, or the one after the last."""
     config = bench.config
     with ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config.policy)))):
         while turn <= config.turns and run_turn(bench, turn):
             turn += 1
     shutil.rmtree(bench.root / "work", ignore_errors=True)
+    return turn
 
 
 def check_loop(bench: Workbench) -> None:
