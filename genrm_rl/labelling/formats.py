@@ -83,21 +83,22 @@ def _read(row: RawRow) -> tuple[Task, list[Label]]:
     if row.problem or not isinstance(row.fields, Mapping):
         raise BadRow("unreadable", row.problem or "the row is no object with named fields")
     if isinstance(row.fields.get("fields"), Mapping):
-        task = _task(row.fields["fields"], row.fields.get("id"))
+        task = _task(row.fields["fields"], row.fields.get("id"), in_text=True)
         return task, list(_argilla_labels(task, row.fields.get("responses") or {}))
     if isinstance(row.fields.get("data"), Mapping):
         data = row.fields["data"]
-        task = _task(data, data.get("id") or row.fields.get("id"))
+        task = _task(data, data.get("id") or row.fields.get("id"), in_text=True)
         return task, list(_studio_labels(task, row.fields.get("annotations") or ()))
     task = _task(row.fields, row.fields.get("id"))
     return task, list(_own_labels(task, row.fields))
 
 
-def _task(fields: Mapping[str, Any], name: object) -> Task:
+def _task(fields: Mapping[str, Any], name: object, *, in_text: bool = False) -> Task:
+    """``in_text``: a prompt of several turns may be one text, as :func:`_as_text` writes it."""
     missing = [key for key in ("prompt", *ANSWERS) if key not in fields]
     if missing:
         raise BadRow("missing_field", f"`{missing[0]}` is missing (found {', '.join(list(fields)[:8]) or 'nothing'})")
-    prompt = _read_prompt(fields["prompt"])
+    prompt = _read_prompt(fields["prompt"], in_text)
     answers = [fields[key] for key in ANSWERS]
     if not all(isinstance(answer, str) for answer in answers):
         raise BadRow("wrong_type", "`answer_a` and `answer_b` must be strings")
@@ -110,14 +111,14 @@ def _task(fields: Mapping[str, Any], name: object) -> Task:
     return Task.create(prompt, *answers, name=str(name or ""), guide=guide, doubt=doubt)
 
 
-def _read_prompt(value: Any) -> tuple[Message, ...]:
-    """A text is one user turn as it stands, unless it is :func:`_as_text` of several."""
-    turns = _turns_in(value) if isinstance(value, str) else value
-    if turns is None:
+def _read_prompt(value: Any, in_text: bool) -> tuple[Message, ...]:
+    """A text is one user turn as it stands."""
+    turns = _turns_in(value) if in_text and isinstance(value, str) else None
+    if turns is None and isinstance(value, str):
         prompt = (Message("user", value),)
         check_prompt(prompt)
         return prompt
-    return read_prompt(turns, "prompt", Counter())
+    return read_prompt(turns or value, "prompt", Counter())
 
 
 def _turns_in(text: str) -> list[Any] | None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
-from genrm_rl.preferences.types import Message, content_hash, guide_parts
+from genrm_rl.preferences.types import Message, content_hash
 
 Choice = Literal["a", "b", "tie", "skip"]  # of the task's answers, whichever side they were shown on
 CHOICES: tuple[Choice, ...] = ("a", "b", "tie", "skip")
@@ -41,12 +41,12 @@ class Task:
     ) -> Task:
         """A task and its id, which is also its name if it has none."""
         turns = [[turn.role, turn.content] for turn in prompt]
-        identifier = content_hash("task", turns, [answer_a, answer_b], *guide_parts(guide))
+        identifier = content_hash("task", turns, [answer_a, answer_b])
         return cls(identifier, name or identifier, prompt, answer_a, answer_b, guide, doubt)
 
     def flipped(self) -> Task:
         """The same comparison with its answers exchanged."""
-        return Task.create(self.prompt, self.answer_b, self.answer_a, guide=self.guide)
+        return Task.create(self.prompt, self.answer_b, self.answer_a)
 
 
 @dataclass(frozen=True, slots=True)
