@@ -17,8 +17,9 @@ Opinions = Sequence[tuple[str, str]]  # of one comparison: who said what
 
 
 def agreement(labels: Iterable[Sequence[Label]]) -> dict[str, Any]:
-    """Of the comparisons (each with its labels, oldest first) that two people or more labelled: how often both said the
-    same, Cohen's kappa of each two people, its mean weighted by what they share, and Krippendorff's alpha.
+    """Of the comparisons (each with its labels, in the order in which people were asked) that two people or more
+    labelled: how often both said the same, Cohen's kappa of each two people, its mean weighted by what they share, and
+    Krippendorff's alpha.
 
     Only the first two labels of a comparison count: a third is asked for because these differ, so it is no sample of
     how people agree. Skips are no labels. What can't be said (nothing shared, or one word used throughout) is None.

@@ -39,7 +39,9 @@ class Desk:
         self.unknown = 0
         self._order = {task.id: rank for rank, task in enumerate(in_order(tasks, seed, active=config.active))}
         self._twice = labelled_twice(tasks, config.overlap, seed)
-        self._labels: defaultdict[str, dict[str, Label]] = defaultdict(dict)
+        # By task and annotator. A label that was taken back is None, so that its successor keeps its place: who was asked
+        # first is decided before anybody disagrees.
+        self._labels: defaultdict[str, dict[str, Label | None]] = defaultdict(dict)
         self._kept_for: dict[str, Kept] = {}  # by annotator
         self._history: defaultdict[str, list[str]] = defaultdict(list)  # by annotator: tasks, as labelled
         self._open = dict.fromkeys(self._order)  # in the order in which they are offered
@@ -54,7 +56,8 @@ class Desk:
             self._kept_for[annotator] = Kept(task, event["at"])
             return
         if event["event"] == "undo":
-            if self._labels[task].pop(annotator, None) is not None:
+            if self.label(task, annotator) is not None:
+                self._labels[task][annotator] = None
                 self._history[annotator].remove(task)
             self._kept_for[annotator] = Kept(task, event["at"], again=True)
         else:
@@ -81,7 +84,7 @@ class Desk:
 
     def label(self, task: str, annotator: str) -> Label | None:
         """What this person said about a task."""
-        return self._labels[task].get(annotator) if task in self._labels else None
+        return self._labels.get(task, {}).get(annotator)
 
     def last(self, annotator: str) -> str | None:
         """The task that this person labelled last."""
@@ -89,12 +92,14 @@ class Desk:
         return history[-1] if history else None
 
     def labels(self, task: str) -> list[Label]:
-        """Of a task, oldest first."""
-        return list(self._labels[task].values()) if task in self._labels else []
+        """Of a task, in the order in which people came to it."""
+        return [label for label in self._labels.get(task, {}).values() if label is not None]
 
     def by(self, annotator: str) -> list[Label]:
         """All labels of a person, oldest first."""
-        return [self._labels[task][annotator] for task in self._history.get(annotator, ())]
+        return [
+            label for task in self._history.get(annotator, ()) if (label := self.label(task, annotator)) is not None
+        ]
 
     def annotators(self) -> Mapping[str, int]:
         """Everybody who has labelled, with how many."""
@@ -127,17 +132,17 @@ class Desk:
         return min(2 if task in self._twice else 1, self.config.annotators)
 
     def _disputes(self) -> list[str]:
-        return [name for name in self._open if len(self._labels.get(name, ())) >= 2]
+        return [name for name in self._open if len(self.labels(name)) >= 2]
 
     def _wants(self, task: str, annotator: str, now: float) -> bool:
         """Whether ``annotator`` may label the task: it is open, they have said nothing yet, and enough of those who are
         wanted are not at it already."""
-        said = self._labels.get(task, {})
-        if task not in self._open or annotator in said:
+        if task not in self._open or self.label(task, annotator) is not None:
             return False
-        wanted = max(self._wanted(task), len(said) + 1 if len(said) >= 2 else 0)
+        said = len(self.labels(task))
+        wanted = max(self._wanted(task), said + 1 if said >= 2 else 0)
         others = (kept for name, kept in self._kept_for.items() if name != annotator and kept.task == task)
-        return wanted - len(said) > sum(now - kept.since < self.config.lease for kept in others)
+        return wanted - said > sum(now - kept.since < self.config.lease for kept in others)
 
     def _file_away(self, task: str) -> None:
         if self.outcome(task).state is not State.OPEN:

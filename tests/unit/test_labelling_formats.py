@@ -147,7 +147,10 @@ def test_a_label_studio_export_is_read_with_its_people_its_skips_and_its_pairwis
     path.write_text(json.dumps([{"id": 12, "data": data, "annotations": annotations, "predictions": [], "meta": {}}]))
     (task,), labels = read_tasks(path)
     assert task.name == "12"
-    assert [(each.annotator, each.choice, each.seconds) for each in labels] == [("3", "b", 4.2), ("x@y.org", "skip", None)]
+    assert [(each.annotator, each.choice, each.seconds) for each in labels] == [
+        ("3", "b", 4.2),
+        ("x@y.org", "skip", None),
+    ]
 
 
 def test_the_labelling_config_of_the_docs_fits_the_tasks_that_are_written(book):

@@ -157,5 +157,7 @@ def test_the_page_is_made_for_phones_the_dark_and_screen_readers(caller):
     assert not re.search(r"[{;]\s*(min-)?width:\s*\d+(px|rem)", page), "no width that a narrow window can't have"
     assert 'lang="en"' in page and 'role="status" aria-live="polite"' in page
     named = set(re.findall(r'id="([^"]+)"', page))
-    assert {each for ids in re.findall(r'aria-(?:labelledby|describedby)="([^"]+)"', page) for each in ids.split()} <= named
+    assert {
+        each for ids in re.findall(r'aria-(?:labelledby|describedby)="([^"]+)"', page) for each in ids.split()
+    } <= named
     assert {"a", "b", "t", "s", "u"} == set(re.findall(r'aria-keyshortcuts="(\w)"', page))

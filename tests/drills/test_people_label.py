@@ -1,0 +1,89 @@
+"""A loop waits for people at its desk, without Ray and without engines, is killed meanwhile, and goes on by itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from genrm_rl.labelling.book import TOKENS
+from genrm_rl.preferences.types import content_hash
+from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from tests.annotators import Person
+from tests.drills.driver import Driver
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
+
+PEOPLE = 3
+
+
+def think(annotator: str, task: dict[str, Any]) -> tuple[str, str]:
+    """Mostly that the longer answer is better, with a reason; now and then another word."""
+    roll = int(content_hash(annotator, task["id"]), 16) % 8
+    if roll < 2:
+        return ("tie", "skip")[roll], ""
+    side = "a" if len(task["a"]) >= len(task["b"]) else "b"
+    return side, f"[{side.upper()}] says more"
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, recoveries) -> None:
+    port = free_port()
+    words = ["loop", "--config", str(Path(__file__).with_name("loop_drill.yaml")), "--labels.source", "people"]
+    desk = {"annotators": PEOPLE, "overlap": 0.5, "port": port, "linger": 0.5}
+    words += [word for key, value in desk.items() for word in (f"--labels.desk.{key}", str(value))]
+    driver = Driver(tmp_path / "runs", "people", words)
+    driver.wait_until("the desk", lambda: answers(port))
+    assert not driver.below("ray") and not driver.below("VLLM") and not driver.below("raylet"), "nothing waits with it"
+    assert driver.said("give each person a link") == 1
+    tokens = read_json(driver.run / "turn1/desk" / TOKENS)
+    people = [Person(name, f"http://127.0.0.1:{port}", token, think) for name, token in tokens.items()]
+    for person in people:
+        person.work(most=2)
+    engines = driver.said("engine 0 ready")
+    driver.kill()
+
+    driver = Driver(tmp_path / "runs", "people", words)
+    recoveries.wait("driver", "labelling", "the desk", lambda: driver.wait_until("the desk", lambda: answers(port)))
+    assert driver.said("engine 0 ready") == engines, "the desk needs no engine"
+    with ThreadPoolExecutor(PEOPLE) as pool:
+        list(pool.map(Person.work, people))
+    driver.finish()
+
+    turn = driver.run / "turn1"
+    facts = read_manifest(turn / "preferences/labels")
+    rows = lines(turn / "preferences/labels/labels.jsonl")
+    assert facts["source"] == "people" and set(facts["labelled"]) == {"human"}
+    said = facts["desk"]["annotators"]
+    assert {name: row["labels"] for name, row in said.items()} == {each.name: len(each.kept) for each in people}
+    assert facts["desk"]["agreement"]["comparisons"] > 0 and facts["comparisons"] == len(rows)
+    pairs = lines(turn / "preferences/labels/pairs.jsonl")
+    reasons = {reason for pair in pairs for reason in pair["rationales"]}
+    assert reasons == {"[chosen] says more"} and facts["reasons"] == sum(len(pair["rationales"]) for pair in pairs)
+    offered = lines(turn / "preferences/desk/tasks.jsonl")
+    assert any(row["p_a"] is not None for row in offered), "the judge has said of what it is unsure"
+    assert is_complete(turn / "stages/gate") and read_json(driver.run / "loop.json")["status"] == "finished"
+    assert read_json(turn / "judge/data.json")["sizes"]["train"] == 60 + len(pairs)
+    driver.check_nothing_is_left()
+
+
+def answers(port: int) -> bool:
+    """Whether a desk is open there."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+    except httpx.TransportError:
+        return False
