@@ -39,8 +39,8 @@ class Desk:
         self.unknown = 0
         self._order = {task.id: rank for rank, task in enumerate(in_order(tasks, seed, active=config.active))}
         self._twice = labelled_twice(tasks, config.overlap, seed)
-        # By task and annotator. A label that was taken back is None, so that its successor keeps its place: who was asked
-        # first is decided before anybody disagrees.
+        # By task and annotator. A label that was taken back is None, so that its successor keeps its place: who was
+        # asked first is decided before anybody disagrees.
         self._labels: defaultdict[str, dict[str, Label | None]] = defaultdict(dict)
         self._kept_for: dict[str, Kept] = {}  # by annotator
         self._history: defaultdict[str, list[str]] = defaultdict(list)  # by annotator: tasks, as labelled
@@ -97,9 +97,7 @@ class Desk:
 
     def by(self, annotator: str) -> list[Label]:
         """All labels of a person, oldest first."""
-        return [
-            label for task in self._history.get(annotator, ()) if (label := self.label(task, annotator)) is not None
-        ]
+        return [label for task in self._history.get(annotator, ()) if (label := self.label(task, annotator))]
 
     def annotators(self) -> Mapping[str, int]:
         """Everybody who has labelled, with how many."""
