@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from genrm_rl.labelling.book import TOKENS
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
-from tests.annotators import Person
+from tests.annotators import Person, free_port, is_open
 from tests.drills.driver import Driver
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
 
 PEOPLE = 3
+POOLS = ("judge.rollout", "judge.learner", "policy.rollout", "policy.learner", "policy.judge_rollout")  # of a cluster
 
 
 def think(annotator: str, task: dict[str, Any]) -> tuple[str, str]:
@@ -35,30 +34,26 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, recoveries) -> None:
     port = free_port()
+    address = f"http://127.0.0.1:{port}"
     words = ["loop", "--config", str(Path(__file__).with_name("loop_drill.yaml")), "--labels.source", "people"]
     desk = {"annotators": PEOPLE, "overlap": 0.5, "port": port, "linger": 0.5}
     words += [word for key, value in desk.items() for word in (f"--labels.desk.{key}", str(value))]
+    words += [word for role in POOLS for word in (f"--{role}.pool", "null")]
     driver = Driver(tmp_path / "runs", "people", words)
-    driver.wait_until("the desk", lambda: answers(port))
+    driver.wait_until("the desk", lambda: is_open(address))
     assert not driver.below("ray") and not driver.below("VLLM") and not driver.below("raylet"), "nothing waits with it"
     assert driver.said("give each person a link") == 1
     tokens = read_json(driver.run / "turn1/desk" / TOKENS)
-    people = [Person(name, f"http://127.0.0.1:{port}", token, think) for name, token in tokens.items()]
+    people = [Person(name, address, token, think) for name, token in tokens.items()]
     for person in people:
         person.work(most=2)
     engines = driver.said("engine 0 ready")
     driver.kill()
 
     driver = Driver(tmp_path / "runs", "people", words)
-    recoveries.wait("driver", "labelling", "the desk", lambda: driver.wait_until("the desk", lambda: answers(port)))
+    recoveries.wait("driver", "labelling", "the desk", lambda: driver.wait_until("the desk", lambda: is_open(address)))
     assert driver.said("engine 0 ready") == engines, "the desk needs no engine"
     with ThreadPoolExecutor(PEOPLE) as pool:
         list(pool.map(Person.work, people))
@@ -79,11 +74,3 @@ def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, re
     assert is_complete(turn / "stages/gate") and read_json(driver.run / "loop.json")["status"] == "finished"
     assert read_json(turn / "judge/data.json")["sizes"]["train"] == 60 + len(pairs)
     driver.check_nothing_is_left()
-
-
-def answers(port: int) -> bool:
-    """Whether a desk is open there."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
-    except httpx.TransportError:
-        return False

@@ -4,26 +4,20 @@ agreement is that of a hand count, and the desk closes by itself."""
 from __future__ import annotations
 
 import itertools
-import json
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from genrm_rl.config.labelling import LabellingConfig
-from genrm_rl.labelling.book import TOKENS, read_desk
+from genrm_rl.labelling.book import read_desk
 from genrm_rl.labelling.desk import counted
 from genrm_rl.labelling.formats import read_tasks
 from genrm_rl.preferences.types import content_hash
-from tests.annotators import PATIENCE_SECONDS, Person
+from tests.annotators import PATIENCE_SECONDS, DeskProcess, Person
 
 COMPARISONS, PEOPLE, KILL_AT = 300, 10, 150
 SETTINGS = {"annotators": PEOPLE, "overlap": 0.2}
@@ -42,45 +36,16 @@ def think(annotator: str, task: dict[str, Any]) -> tuple[str, str]:
     return side, f"{annotator}: {thought}"
 
 
-class Desk:
-    """The command in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.folder, self.address = folder, f"http://127.0.0.1:{port}"
-        settings = [word for key, value in SETTINGS.items() for word in (f"--desk.{key}", str(value))]
-        settings += ["--desk.port", str(port), "--desk.linger", "0.5"]
-        self.command = [sys.executable, "-m", "genrm_rl.cli", "label", str(folder / "c.jsonl"), *settings]
-        self.command += ["--out", str(folder / "labels.jsonl")]
-
-    def start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        while True:
-            assert process.poll() is None, process.stdout.read()
-            try:
-                httpx.get(f"{self.address}/healthz").raise_for_status()
-                return process
-            except httpx.TransportError:
-                time.sleep(0.1)
-
-    def people(self) -> list[Person]:
-        tokens = json.loads((self.folder / "labels.jsonl.desk" / TOKENS).read_text())
-        return [Person(name, self.address, token, think) for name, token in tokens.items()]
-
-
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory):
     """The people, the rows that the desk wrote, its tasks, and its last words."""
     folder = tmp_path_factory.mktemp("ten")
-    with open(folder / "c.jsonl", "w") as handle:
-        for n in range(COMPARISONS):
-            row = {"id": f"c{n}", "prompt": f"q{n}", "answer_a": f"yes {n}", "answer_b": f"no {n}"}
-            handle.write(json.dumps(row) + "\n")
-    desk = Desk(folder)
+    rows = [
+        {"id": f"c{n}", "prompt": f"q{n}", "answer_a": f"yes {n}", "answer_b": f"no {n}"} for n in range(COMPARISONS)
+    ]
+    desk = DeskProcess(folder, rows, SETTINGS)
     process = desk.start()
-    people = desk.people()
+    people = [Person(name, desk.address, token, think) for name, token in desk.tokens().items()]
     try:
         with ThreadPoolExecutor(PEOPLE) as pool:
             working = [pool.submit(person.work) for person in people]
@@ -97,9 +62,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory):
         process.kill()
     assert process.returncode == 0, words
     assert KILL_AT <= at_kill < COMPARISONS, "it was killed in the middle"
-    out = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
-    tasks, _ = read_tasks(folder / "c.jsonl")
-    return people, out, read_desk(folder / "labels.jsonl.desk", tasks, LabellingConfig(**SETTINGS), 0), words
+    tasks, _ = read_tasks(desk.comparisons)
+    return people, desk.rows(), read_desk(desk.folder, tasks, LabellingConfig(**SETTINGS), 0), words
 
 
 def in_words(choice: str) -> str:
