@@ -36,14 +36,18 @@ def label_source(
     with place.open() as book:
         for file in take:
             console.print(f"{file}: {take_labels(book, file)} new labels", highlight=False, markup=False)
+        ended = None
         try:
             if page:
                 hold_desk(book, console, command_line())
-        finally:
-            show_counts(book.desk, console)
-            if out is not None:
-                write_atomic(out, write_text(form, book.desk))  # type: ignore[arg-type]
-                console.print(f"written: {out}", highlight=False, markup=False, soft_wrap=True)
+        except KeyboardInterrupt as interrupt:
+            ended = interrupt
+        show_counts(book.desk, console)
+        if out is not None:
+            write_atomic(out, write_text(form, book.desk))  # type: ignore[arg-type]
+            console.print(f"written: {out}", highlight=False, markup=False, soft_wrap=True)
+        if ended is not None:
+            raise ended
 
 
 def desk_of_file(path: Path, words: Sequence[str], out: Path | None) -> DeskPlace:

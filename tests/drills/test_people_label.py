@@ -18,6 +18,8 @@ from tests.drills.driver import Driver
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
 
 PEOPLE = 3
+# Of which any judge gives different ones to different answers.
+REWARD = ["--policy.reward.greedy", "false", "--policy.reward.rule", "log_odds", "--policy.reward.reference", "policy"]
 POOLS = ("judge.rollout", "judge.learner", "policy.rollout", "policy.learner", "policy.judge_rollout")  # of a cluster
 
 
@@ -41,6 +43,7 @@ def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, re
     desk = {"annotators": PEOPLE, "overlap": 0.5, "port": port, "linger": 0.5}
     words += [word for key, value in desk.items() for word in (f"--labels.desk.{key}", str(value))]
     words += [word for role in POOLS for word in (f"--{role}.pool", "null")]
+    words += REWARD
     driver = Driver(tmp_path / "runs", "people", words)
     driver.wait_until("the desk", lambda: is_open(address))
     assert not driver.below("ray") and not driver.below("VLLM") and not driver.below("raylet"), "nothing waits with it"
