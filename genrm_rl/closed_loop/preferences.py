@@ -14,7 +14,7 @@ from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers, usable_comparisons
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.closed_loop.labels import LabelledComparison, label_comparisons, label_facts
-from genrm_rl.closed_loop.people import DESK, LABEL_FILE, People, offer_at_desk, wait_for_people, what_people_said
+from genrm_rl.closed_loop.people import DESK, People, offer_at_desk, what_people_said
 from genrm_rl.closed_loop.settings import serve_settings, turn_seed
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.judging.folding import fold_all
@@ -22,7 +22,6 @@ from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import PreferencePair, as_messages
-from genrm_rl.runtime.run_directory import command_line
 from genrm_rl.runtime.storage import write_atomic
 
 PART = 256  # questions whose answers become durable together
@@ -140,25 +139,13 @@ def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[N
     return facts
 
 
-def people_have_labelled(bench: Workbench, turn: int) -> bool:
-    """False if all that can be done in a turn now is for a person to do, who is told so. With `labels.source: people`
-    it waits for them. Raises DataError as ``what_people_said`` does."""
+def people_are_wanted(bench: Workbench, turn: int) -> bool:
+    """Whether all that can be done in a turn now is for people to do. Raises DataError as ``what_people_said`` does."""
     stages, source = f"turn{turn}/preferences", bench.config.labels.source
     offered = f"{stages}/{DESK}" if source == "people" else f"{stages}/comparisons"
     if source == "ai" or not bench.run.done(offered) or bench.run.done(f"{stages}/labels"):
-        return True
-    comparisons = read_comparisons(bench, turn)
-    if what_people_said(bench, turn, comparisons) is not None:
-        return True
-    if source == "people":
-        wait_for_people(bench, turn)
-        return True
-    bench.say(
-        f"waiting for labels: fill the empty labels of {bench.root / f'turn{turn}' / LABEL_FILE} with a, b or skip "
-        f"(HOW_TO_LABEL.txt beside it says how), or label on a page with `genrm-rl label {bench.root}`; then give the "
-        f"same command again: {command_line()}"
-    )
-    return False
+        return False
+    return what_people_said(bench, turn, read_comparisons(bench, turn)) is None
 
 
 def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Judgment]:

@@ -16,11 +16,12 @@ import yaml
 from rich.console import Console
 
 from genrm_rl.closed_loop.comparisons import NewComparison
+from genrm_rl.closed_loop.job import people_have_come
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.closed_loop.label_command import label_source
 from genrm_rl.closed_loop.label_file import read_label_file
 from genrm_rl.closed_loop.people import desk_of, offer_at_desk, what_people_said
-from genrm_rl.closed_loop.preferences import COMPARISONS, label, pairs_file, people_have_labelled, read_comparisons
+from genrm_rl.closed_loop.preferences import COMPARISONS, label, pairs_file, read_comparisons
 from genrm_rl.closed_loop.settings import next_judge_settings
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config.loading import load_config
@@ -32,6 +33,7 @@ from genrm_rl.labelling.types import Label
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.storage import read_json
 from tests.annotators import Person, free_port, is_open
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "jobs/configs/quickstart.yaml"
@@ -65,7 +67,7 @@ def start(tmp_path: Path):
                 turns = [{"role": turn.role, "content": turn.content} for turn in pair.prompt]
                 rows.append({"prompt": turns, "answer_a": first, "answer_b": second, "category": "", "world": ""})
             (directory / COMPARISONS).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-            return {}
+            return {"comparisons": len(rows), "questions": len(rows), "left_out": {}}
 
         run.stage("turn1/preferences/comparisons", compute)
         return bench
@@ -102,14 +104,14 @@ def test_the_loop_waits_at_the_desk_and_goes_on_with_what_people_said(start):
     comparisons = read_comparisons(bench, 1)
     assert label(bench, 1, JUDGE, comparisons) is None, "nobody has said anything"
     people = people_come(bench, port)
-    assert people_have_labelled(bench, 1)
+    assert people_have_come(bench, 1)
     people.join()
     said = bench.console.file.getvalue()
     assert f"p1  http://127.0.0.1:{port}/#token=" in said and "the loop goes on by itself" in said
     facts = label(bench, 1, JUDGE, comparisons)
     assert facts["labelled"] == {"human": 3} and facts["unlabelled"] == {"skipped": 1} and facts["reasons"] == 3
     assert facts["desk"]["annotators"]["p1"]["labels"] == 4 and facts["judge"] is None
-    assert people_have_labelled(bench, 1), "and does not ask again"
+    assert people_have_come(bench, 1), "and does not ask again"
 
 
 def test_reasons_reach_the_next_judge_with_the_pairs_that_they_belong_to(start):
@@ -117,7 +119,7 @@ def test_reasons_reach_the_next_judge_with_the_pairs_that_they_belong_to(start):
     bench = start(*desk_words(port))
     label(bench, 1, JUDGE, read_comparisons(bench, 1))
     people = people_come(bench, port)
-    people_have_labelled(bench, 1)
+    people_have_come(bench, 1)
     people.join()
     label(bench, 1, JUDGE, read_comparisons(bench, 1))
     files = {"turn 1": pairs_file(1)}
@@ -136,11 +138,13 @@ def test_ctrl_c_while_people_label_keeps_everything_and_says_how_to_go_on(start)
     label(bench, 1, JUDGE, read_comparisons(bench, 1))
     people = people_come(bench, port, most=2)
     with pytest.raises(KeyboardInterrupt):
-        people_have_labelled(bench, 1)
+        people_have_come(bench, 1)
     people.join()
     said = bench.console.file.getvalue()
     assert "2 of 4 comparisons are settled, every label is kept; the links work again after: " in said
     assert len(desk_of(bench.root, bench.config, 1).read().by("p1")) == 2
+    assert read_json(bench.root / "loop.json")["status"] == "waiting for labels"
+    assert "People label at the desk" in (bench.root / "report.html").read_text()
 
 
 def test_a_share_of_the_comparisons_can_be_enough_and_the_judge_labels_none_of_the_others(start):
@@ -148,7 +152,7 @@ def test_a_share_of_the_comparisons_can_be_enough_and_the_judge_labels_none_of_t
     bench = start(*desk_words(port), "--labels.desk.enough", "0.5")
     label(bench, 1, JUDGE, read_comparisons(bench, 1))
     people = people_come(bench, port)
-    assert people_have_labelled(bench, 1)
+    assert people_have_come(bench, 1)
     people.join()
     facts = label(bench, 1, JUDGE, read_comparisons(bench, 1))
     assert facts["unlabelled"]["not_asked"] == 2
@@ -174,7 +178,7 @@ def test_what_the_judge_is_unsure_of_is_offered_first_and_its_opinion_is_not_sho
 def test_a_loop_that_waits_for_a_file_takes_labels_of_the_desk_too_and_the_file_wins(start, tmp_path):
     bench = start("--labels.source", "human")
     comparisons = read_comparisons(bench, 1)
-    assert not people_have_labelled(bench, 1)
+    assert not people_have_come(bench, 1)
     assert f"or label on a page with `genrm-rl label {bench.root}`" in bench.console.file.getvalue()
     with desk_of(bench.root, bench.config, 1).open() as book:
         for task in list(book.desk.tasks.values())[:3]:
