@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 
 from genrm_rl.labelling.book import TOKENS
+from genrm_rl.runtime.machine_checks import free_port
 
 PATIENCE_SECONDS = 300.0  # against a hang, not a limit on speed
 UNDONE = 17  # of so many labels, one is taken back and given again
@@ -86,13 +86,6 @@ class DeskProcess:
     def rows(self) -> list[dict[str, Any]]:
         """What it wrote when it closed."""
         return [json.loads(line) for line in self.out.read_text(encoding="utf-8").splitlines()]
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def is_open(address: str) -> bool:

@@ -13,6 +13,7 @@ from genrm_rl.config.labelling import LabelConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import ConfigError, DataError
+from genrm_rl.labelling.desk import Desk
 from genrm_rl.labelling.formats import Form, read_tasks, write_text
 from genrm_rl.labelling.job import hold_desk, show_counts, take_labels
 from genrm_rl.runtime.run_directory import command_line
@@ -33,21 +34,26 @@ def label_source(
         raise ConfigError(f"--form {form} is no form of labels; choose one of {', '.join(get_args(Form))}")
     run = next((folder for folder in (Path(source), RUNS / source) if folder.is_dir()), None)
     place = desk_of_file(Path(source), words, out) if run is None else desk_of_run(run, words, page=page)
+    if not (page or take):
+        return finish(place.read(), out, form, console)
     with place.open() as book:
         for file in take:
             console.print(f"{file}: {take_labels(book, file)} new labels", highlight=False, markup=False)
-        ended = None
         try:
             if page:
                 hold_desk(book, console, command_line())
-        except KeyboardInterrupt as interrupt:
-            ended = interrupt
-        show_counts(book.desk, console)
-        if out is not None:
-            write_atomic(out, write_text(form, book.desk))  # type: ignore[arg-type]
-            console.print(f"written: {out}", highlight=False, markup=False, soft_wrap=True)
-        if ended is not None:
-            raise ended
+        except KeyboardInterrupt:
+            finish(book.desk, out, form, console)
+            raise
+        finish(book.desk, out, form, console)
+
+
+def finish(desk: Desk, out: Path | None, form: str, console: Console) -> None:
+    """Show what came of it, and write it."""
+    show_counts(desk, console)
+    if out is not None:
+        write_atomic(out, write_text(form, desk))  # type: ignore[arg-type]
+        console.print(f"written: {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def desk_of_file(path: Path, words: Sequence[str], out: Path | None) -> DeskPlace:

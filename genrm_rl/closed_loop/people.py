@@ -50,8 +50,10 @@ class DeskPlace:
     seed: int
 
     def read(self) -> Desk:
-        """As it is now. Raises RunDirectoryError for a broken journal."""
-        return read_desk(self.folder, self.tasks, self.config, self.seed)
+        """As it is now, with what the file says. Raises RunDirectoryError for a broken journal."""
+        desk = read_desk(self.folder, self.tasks, self.config, self.seed)
+        desk.take(self.given)
+        return desk
 
     def open(self) -> Book:
         """To label at. Raises RunDirectoryError if another process has it open."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -66,6 +66,12 @@ class Desk:
             if self.kept_for(annotator) == task:
                 del self._kept_for[annotator]
         self._file_away(task)
+
+    def take(self, labels: Iterable[Label]) -> None:
+        """Count labels that are written elsewhere, unless the same person has labelled the task here."""
+        for label in labels:
+            if self.label(label.task, label.annotator) is None:
+                self.apply({"event": "label", **asdict(label)})
 
     def choose(self, annotator: str, now: float) -> Task | None:
         """What this person labels next: what is in front of them, else the first that wants them. Comparisons on which

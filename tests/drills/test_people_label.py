@@ -11,8 +11,9 @@ import pytest
 
 from genrm_rl.labelling.book import TOKENS
 from genrm_rl.preferences.types import content_hash
+from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
-from tests.annotators import Person, free_port, is_open
+from tests.annotators import Person, is_open
 from tests.drills.driver import Driver
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]

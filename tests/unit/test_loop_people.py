@@ -32,9 +32,10 @@ from genrm_rl.labelling.book import TOKENS
 from genrm_rl.labelling.types import Label
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_json
-from tests.annotators import Person, free_port, is_open
+from tests.annotators import Person, is_open
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "jobs/configs/quickstart.yaml"
 JUDGE = LoopJudge("turn1/bootstrap", None, "base", "star_dpo", "base")
