@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -157,7 +157,7 @@ class Desk:
 
 def label_of(event: Event) -> Label:
     """The label that an event of that kind carries."""
-    return Label(**{key: value for key, value in event.items() if key != "event"})
+    return Label(**{field.name: event[field.name] for field in fields(Label) if field.name in event})
 
 
 def counted(desk: Desk) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -58,10 +59,12 @@ def say_links(book: Book, listener: socket.socket, console: Console) -> None:
 
 
 def show_counts(desk: Desk, console: Console) -> None:
-    """What came of it, in three lines."""
+    """What came of it: outcomes, who labelled how much, and how far they agree."""
     found = counted(desk)
     words = ", ".join(f"{count} {word}" for word, count in found["outcomes"].items())
     console.print(f"labels of {found['comparisons']} comparisons: {words}", highlight=False)
+    if desk.unknown:
+        console.print(f"  {desk.unknown} more are of comparisons that are not here any more: kept, and not used")
     for name, row in found["annotators"].items():
         took = "" if row["median_seconds"] is None else f", usually {row['median_seconds']:g} s each"
         console.print(f"  {name}: {row['labels']}{took}", highlight=False, markup=False)
@@ -115,7 +118,7 @@ async def _close_when_enough(desk: Desk, service: DeskService, server: uvicorn.S
 
 
 @contextlib.contextmanager
-def _listener(config: LabellingConfig):
+def _listener(config: LabellingConfig) -> Iterator[socket.socket]:
     """The bound socket. Raises EnvironmentProblem if it can't be had."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as bound:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.labelling.types import CHOICES
 from genrm_rl.runtime import object_store
+from genrm_rl.runtime.storage import fsync_directory
 
 KINDS = ("shown", "label", "undo")
 
@@ -33,6 +35,7 @@ class Journal:
         self.events, whole = read_events(path)
         os.ftruncate(self._file, whole)
         os.fsync(self._file)
+        fsync_directory(path.parent)
         self._size = self._stored = whole
 
     def append(self, event: dict[str, Any], *, durable: bool = True) -> None:
@@ -84,5 +87,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line)
     except ValueError:
         return None
-    whole = isinstance(event, dict) and {"event", "task", "annotator", "at"} <= set(event)
-    return event if whole and event["event"] in KINDS else None
+    if not isinstance(event, dict) or not {"event", "task", "annotator", "at"} <= set(event):
+        return None
+    is_known = event["event"] in KINDS and (event["event"] != "label" or event.get("choice") in CHOICES)
+    return event if is_known else None
