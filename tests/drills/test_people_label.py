@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.drills.driver import Driver
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
 
 PEOPLE = 3
+# How command lines of engines and of Ray's own processes begin.
+HEAVY = ("VLLM", "ray::", str(Path(importlib.util.find_spec("ray").origin).parent))
 # Of which any judge gives different ones to different answers.
 REWARD = ["--policy.reward.greedy", "false", "--policy.reward.rule", "log_odds", "--policy.reward.reference", "policy"]
 POOLS = ("judge.rollout", "judge.learner", "policy.rollout", "policy.learner", "policy.judge_rollout")  # of a cluster
@@ -37,20 +40,25 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def guests(run: Path, turn: int, address: str) -> list[Person]:
+    """Everybody who has a link to the desk of a turn."""
+    tokens = read_json(run / f"turn{turn}/desk" / TOKENS)
+    return [Person(name, address, token, think) for name, token in tokens.items()]
+
+
 def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, recoveries) -> None:
+    """Two turns: killed at the desk of the first; at that of the second it gives Ray back and starts it again."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     words = ["loop", "--config", str(Path(__file__).with_name("loop_drill.yaml")), "--labels.source", "people"]
     desk = {"annotators": PEOPLE, "overlap": 0.5, "port": port, "linger": 0.5}
     words += [word for key, value in desk.items() for word in (f"--labels.desk.{key}", str(value))]
     words += [word for role in POOLS for word in (f"--{role}.pool", "null")]
-    words += REWARD
+    words += [*REWARD, "--turns", "2"]
     driver = Driver(tmp_path / "runs", "people", words)
     driver.wait_until("the desk", lambda: is_open(address))
-    assert not driver.below("ray") and not driver.below("VLLM") and not driver.below("raylet"), "nothing waits with it"
-    assert driver.said("give each person a link") == 1
-    tokens = read_json(driver.run / "turn1/desk" / TOKENS)
-    people = [Person(name, address, token, think) for name, token in tokens.items()]
+    driver.wait_until("a desk without Ray and engines", lambda: not any(map(driver.below, HEAVY)))
+    people = guests(driver.run, 1, address)
     for person in people:
         person.work(most=2)
     engines = driver.said("engine 0 ready")
@@ -61,20 +69,31 @@ def test_the_loop_goes_on_by_itself_when_people_have_labelled(tmp_path: Path, re
     assert driver.said("engine 0 ready") == engines, "the desk needs no engine"
     with ThreadPoolExecutor(PEOPLE) as pool:
         list(pool.map(Person.work, people))
+    driver.wait_until("the labels", lambda: is_complete(driver.run / "turn1/preferences/labels"))
+    check_labels(driver.run / "turn1", people)
+    second = driver.run / "turn2/desk" / TOKENS
+    driver.wait_until("the second desk", lambda: second.is_file() and is_open(address))
+    driver.wait_until("a desk without Ray and engines", lambda: not any(map(driver.below, HEAVY)))
+    with ThreadPoolExecutor(PEOPLE) as pool:
+        list(pool.map(Person.work, people := guests(driver.run, 2, address)))
     driver.finish()
+    check_labels(driver.run / "turn2", people)
+    assert is_complete(driver.run / "turn2/stages/gate")
+    assert read_json(driver.run / "loop.json")["status"] == "finished"
+    pairs = [lines(driver.run / f"turn{turn}/preferences/labels/pairs.jsonl") for turn in (1, 2)]
+    assert read_json(driver.run / "turn2/judge/data.json")["sizes"]["train"] == 60 + sum(map(len, pairs))
+    driver.check_nothing_is_left()
 
-    turn = driver.run / "turn1"
-    facts = read_manifest(turn / "preferences/labels")
-    rows = lines(turn / "preferences/labels/labels.jsonl")
+
+def check_labels(turn: Path, people: list[Person]) -> None:
+    """What people were told is kept is what the next judge learns from, with their reasons."""
+    stage = turn / "preferences/labels"
+    facts, pairs = read_manifest(stage), lines(stage / "pairs.jsonl")
     assert facts["source"] == "people" and set(facts["labelled"]) == {"human"}
     said = facts["desk"]["annotators"]
     assert {name: row["labels"] for name, row in said.items()} == {each.name: len(each.kept) for each in people}
-    assert facts["desk"]["agreement"]["comparisons"] > 0 and facts["comparisons"] == len(rows)
-    pairs = lines(turn / "preferences/labels/pairs.jsonl")
-    reasons = {reason for pair in pairs for reason in pair["rationales"]}
-    assert reasons == {"[chosen] says more"} and facts["reasons"] == sum(len(pair["rationales"]) for pair in pairs)
+    assert facts["desk"]["agreement"]["comparisons"] > 0 and facts["comparisons"] == len(lines(stage / "labels.jsonl"))
+    assert {reason for pair in pairs for reason in pair["rationales"]} == {"[chosen] says more"}
+    assert facts["reasons"] == sum(len(pair["rationales"]) for pair in pairs)
     offered = lines(turn / "preferences/desk/tasks.jsonl")
     assert any(row["p_a"] is not None for row in offered), "the judge has said of what it is unsure"
-    assert is_complete(turn / "stages/gate") and read_json(driver.run / "loop.json")["status"] == "finished"
-    assert read_json(turn / "judge/data.json")["sizes"]["train"] == 60 + len(pairs)
-    driver.check_nothing_is_left()
