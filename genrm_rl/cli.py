@@ -231,7 +231,7 @@ def label(
         str, typer.Option(help="of --out: jsonl (all that was said), pairs (to learn from), argilla or label_studio")
     ] = "jsonl",
     take: Annotated[
-        list[Path] | None, typer.Option(help="file of labels given elsewhere, in any of these forms")
+        list[Path] | None, typer.Option(help="file of labels given elsewhere: jsonl, argilla or label_studio")
     ] = None,
     page: Annotated[bool, typer.Option(help="open the page; --no-page only reads and writes files")] = True,
 ) -> None:

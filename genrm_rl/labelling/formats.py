@@ -73,7 +73,7 @@ def for_tasks(labels: Sequence[Label], theirs: Sequence[Task], tasks: Sequence[T
 def write_text(form: Form, desk: Desk) -> str:
     """The file of this form, with all that was said."""
     if form in ("jsonl", "pairs"):
-        rows = map(_own_row, desk.tasks.values(), [desk] * len(desk.tasks)) if form == "jsonl" else _pairs(desk)
+        rows = _pairs(desk) if form == "pairs" else (_own_row(task, desk) for task in desk.tasks.values())
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write: Callable[[Task, Desk], dict[str, Any]] = _argilla_record if form == "argilla" else _studio_task
     return json.dumps([write(task, desk) for task in desk.tasks.values()], ensure_ascii=False, indent=1) + "\n"
