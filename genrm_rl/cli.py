@@ -29,18 +29,9 @@ from genrm_rl.rewards.types import Rule
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
-RESUMABLE = (
-    "quickstart",
-    "bootstrap",
-    "evaluate",
-    "benchmark",
-    "best-of",
-    "align",
-    "loop",
-    "clone-agent",
-    "train-agent",
-    "evaluate-agent",
-)
+JOBS = ("quickstart", "bootstrap", "evaluate", "benchmark", "best-of", "align", "loop", "label")
+AGENT_JOBS = ("clone-agent", "train-agent", "evaluate-agent", "collect-episodes", "train-step-judge")
+RESUMABLE = (*JOBS, *AGENT_JOBS)
 
 app = typer.Typer(
     name="genrm-rl",
@@ -227,6 +218,32 @@ def loop(
     from genrm_rl.closed_loop.job import run_loop
 
     run_loop(settings, console, must_exist=resume, rejudge=rejudge)
+
+
+@app.command(context_settings=OVERRIDES, epilog=epilog("label"))
+def label(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="a loop that waits for labels (its directory or id), or a file of comparisons: JSONL with prompt, "
+            "answer_a and answer_b, Argilla's records, or Label Studio's tasks"
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="where the labels go; needed for a file")] = None,
+    form: Annotated[
+        str, typer.Option(help="of --out: jsonl (all that was said), pairs (to learn from), argilla or label_studio")
+    ] = "jsonl",
+    take: Annotated[
+        list[Path] | None, typer.Option(help="file of labels given elsewhere: jsonl, argilla or label_studio")
+    ] = None,
+    page: Annotated[bool, typer.Option(help="open the page; --no-page only reads and writes files")] = True,
+) -> None:
+    """People say which of two answers is better, on a page with a link for each of them. Ends by itself when enough is
+    there; the same command goes on after a kill."""
+    from genrm_rl.closed_loop.label_command import label_source
+
+    label_source(source, context.args, out, form, take or [], page, console)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.environments import EnvironmentConfig
+from genrm_rl.config.labelling import LabelConfig
 from genrm_rl.config.loading import describe
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
@@ -35,6 +36,7 @@ SETTINGS: dict[str, type[Section]] = {
     "agent-pairs": AgentConfig,
     "train-step-judge": AgentConfig,
     "plan": AlignConfig,
+    "label": LabelConfig,
     "play": EnvironmentConfig,
     "doctor": RunConfig,
     "models": RunConfig,

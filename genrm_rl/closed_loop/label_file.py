@@ -25,6 +25,7 @@ between the quotes after "label"
   skip  if neither is, or you can't tell (the comparison is then not used)
 
 Change nothing else. The order of the two answers is random. {empty}
+Or label on a page: genrm-rl label {run}
 Then continue the loop:
 
   {command}
@@ -39,9 +40,9 @@ def write_label_file(path: Path, comparisons: Sequence[NewComparison], source: s
     """The comparisons with empty labels, and ``HOW_TO_LABEL.txt`` beside them. An existing file is never touched."""
     if path.exists():
         return
-    text = INSTRUCTIONS.format(file=path.name, empty=EMPTY[source], command=command)
+    text = INSTRUCTIONS.format(file=path.name, empty=EMPTY[source], run=path.parents[1], command=command)
     write_atomic(path.with_name("HOW_TO_LABEL.txt"), text)
-    lines = (json.dumps(_row(comparison), ensure_ascii=False) for comparison in comparisons)
+    lines = (json.dumps(label_row(comparison), ensure_ascii=False) for comparison in comparisons)
     write_atomic(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -51,7 +52,7 @@ def read_label_file(path: Path, comparisons: Sequence[NewComparison]) -> dict[st
     Raises DataError with the first bad line (and how many more there are) for anything but a, b, skip and empty, for
     lines that are no comparison of this turn, come twice, or whose texts were changed.
     """
-    known = {comparison.id: _row(comparison) for comparison in comparisons}
+    known = {comparison.id: label_row(comparison) for comparison in comparisons}
     labels: dict[str, HumanLabel] = {}
     seen: dict[str, int] = {}
     problems: list[str] = []
@@ -89,7 +90,8 @@ def _problem(row: RawRow, known: Mapping[str, dict[str, Any]], seen: Mapping[str
     return None
 
 
-def _row(comparison: NewComparison) -> dict[str, Any]:
+def label_row(comparison: NewComparison) -> dict[str, Any]:
+    """A comparison as a person is shown it, without a label."""
     prompt, (answer_a, answer_b) = comparison.pair.prompt, comparison.answers
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
     return {

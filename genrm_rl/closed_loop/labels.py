@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.preferences.world.style import verify
 
 Label = Literal["a", "b"]
-HumanLabel = Literal["a", "b", "skip"]
+HumanLabel = Literal["a", "b", "tie", "skip", "disputed"]
 
 
 class Unlabelled(StrEnum):
@@ -24,25 +24,33 @@ class Unlabelled(StrEnum):
     TOO_FEW_VERDICTS = "too_few_verdicts"  # of the judge, in both orders together
     ONE_ORDER = "one_order"  # one order came to no verdict, also when it was asked once more
     ORDERS_DISAGREE = "orders_disagree"  # the judge contradicts itself when the answers change places
-    TIE = "tie"  # the votes of an order balance, or the judge is no surer of one answer than of the other
+    TIE = "tie"  # people say so; or the votes of an order balance, or the judge is no surer of one answer
     UNSURE = "unsure"  # the judge's probability is below labels.min_probability
     SKIPPED = "skipped"  # a person skipped it
-    NOT_ASKED = "not_asked"  # labels.source is human, and the person has not come to it
+    DISPUTED = "disputed"  # people disagree about it
+    NOT_ASKED = "not_asked"  # labels.source is human or people, and nobody has come to it
+
+
+NO_LABEL = {"tie": Unlabelled.TIE, "skip": Unlabelled.SKIPPED, "disputed": Unlabelled.DISPUTED}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledComparison:
-    """A comparison with its label and who gave it, or the reason why it has none. ``p_a`` is the judge's P(a wins)."""
+    """A comparison with its label and who gave it, or the reason why it has none. ``p_a`` is the judge's P(a wins),
+    ``rationales`` is what people wrote, with ``[chosen]`` and ``[rejected]`` for the answers."""
 
     comparison: NewComparison
     label: Label | None
     by: Literal["human", "ai"] | None
     reason: Unlabelled | None
     p_a: float | None = None
+    rationales: tuple[str, ...] = ()
 
     def pair(self) -> PreferencePair | None:
         """What the next judge learns from."""
-        return None if self.label is None else self.comparison.labelled(self.label, str(self.by))
+        if self.label is None:
+            return None
+        return replace(self.comparison.labelled(self.label, str(self.by)), rationales=self.rationales)
 
 
 def judge_label(judgment: Judgment, config: LabelsConfig) -> Label | Unlabelled:
@@ -65,28 +73,26 @@ def label_comparisons(
     judgments: Mapping[str, Judgment],
     human: Mapping[str, HumanLabel],
     config: LabelsConfig,
+    reasons: Mapping[str, Sequence[str]] | None = None,
 ) -> list[LabelledComparison]:
-    """One row per comparison. A person's label or skip wins; where there is none, the judge's counts, if it was asked.
+    """One row per comparison. What a person said wins; where they said nothing, the judge's label counts, if it was
+    asked for one (with ``labels.source: people`` it only says of what it is unsure).
 
-    ``judgments`` and ``human`` are keyed by comparison id.
+    ``judgments``, ``human`` and their ``reasons`` are keyed by comparison id.
     """
     rows = []
     for comparison in comparisons:
         judgment, said = judgments.get(comparison.id), human.get(comparison.id)
         p_a = judgment.p_a if judgment is not None else None
-        if said is not None:
-            skipped = said == "skip"
-            rows.append(
-                LabelledComparison(
-                    comparison,
-                    None if skipped else said,  # type: ignore[arg-type]
-                    None if skipped else "human",
-                    Unlabelled.SKIPPED if skipped else None,
-                    p_a,
-                )
-            )
+        if said in ("a", "b"):
+            why = tuple((reasons or {}).get(comparison.id, ()))
+            rows.append(LabelledComparison(comparison, said, "human", None, p_a, why))
             continue
-        found = Unlabelled.NOT_ASKED if judgment is None else judge_label(judgment, config)
+        if said is not None:
+            rows.append(LabelledComparison(comparison, None, None, NO_LABEL[said], p_a))
+            continue
+        asked = judgment is not None and config.source != "people"
+        found = judge_label(judgment, config) if asked else Unlabelled.NOT_ASKED
         unlabelled = found if isinstance(found, Unlabelled) else None
         label = None if isinstance(found, Unlabelled) else found
         rows.append(LabelledComparison(comparison, label, "ai" if label else None, unlabelled, p_a))
@@ -98,6 +104,7 @@ def label_facts(rows: Sequence[LabelledComparison]) -> dict[str, Any]:
 
     ``gold``: labels against the task world's verifier, where exactly one answer is right; no label comes from it.
     ``person_and_judge``: a person's labels against the judge's probability. None where there is nothing to compare.
+    ``reasons``: how many people wrote that can be learned from.
     """
     labelled = Counter(row.by for row in rows if row.by)
     reasons = Counter(str(row.reason) for row in rows if row.reason)
@@ -106,6 +113,7 @@ def label_facts(rows: Sequence[LabelledComparison]) -> dict[str, Any]:
         "comparisons": len(rows),
         "labelled": dict(sorted(labelled.items())),
         "unlabelled": dict(sorted(reasons.items())),
+        "reasons": sum(len(row.rationales) for row in rows),
         "gold": {by: _agreement(_against_verifier(rows, by)) for by in sorted(labelled)},
         "person_and_judge": _agreement(both),
     }

@@ -13,8 +13,8 @@ from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers, usable_comparisons
 from genrm_rl.closed_loop.judges import LoopJudge
-from genrm_rl.closed_loop.label_file import read_label_file, write_label_file
-from genrm_rl.closed_loop.labels import HumanLabel, LabelledComparison, label_comparisons, label_facts
+from genrm_rl.closed_loop.labels import LabelledComparison, label_comparisons, label_facts
+from genrm_rl.closed_loop.people import DESK, People, offer_at_desk, what_people_said
 from genrm_rl.closed_loop.settings import serve_settings, turn_seed
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.judging.folding import fold_all
@@ -22,12 +22,10 @@ from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import PreferencePair, as_messages
-from genrm_rl.runtime.run_directory import command_line
 from genrm_rl.runtime.storage import write_atomic
 
 PART = 256  # questions whose answers become durable together
 ANSWERS, COMPARISONS, LABELS, PAIRS = "answers.jsonl", "comparisons.jsonl", "labels.jsonl", "pairs.jsonl"
-LABEL_FILE = "label_me.jsonl"
 
 
 def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewComparison]:
@@ -115,19 +113,23 @@ def _ask(bench: Workbench, turn: int, pool: Any, questions: Sequence[PolicyPromp
 
 
 def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Any] | None:
-    """Label the comparisons; returns the stage's facts, or None while a person is asked and has not answered."""
-    stage, source = f"turn{turn}/preferences/labels", bench.config.labels.source
+    """Label the comparisons; returns the stage's facts, or None while people are asked and have more to say."""
+    stage, labels = f"turn{turn}/preferences/labels", bench.config.labels
     if not bench.run.done(stage):
-        human = {} if source == "ai" else asked_person(bench, turn, comparisons)
-        if human is None:
+        ask_judge = labels.source in ("ai", "both") or (labels.source == "people" and labels.desk.active)
+        if labels.source == "people" and comparisons:
+            offer_at_desk(bench, turn, comparisons, judged(bench, turn, judge, comparisons) if ask_judge else {})
+        people = People() if labels.source == "ai" else what_people_said(bench, turn, comparisons)
+        if people is None:
             return None
 
         def compute(directory: Path) -> dict[str, Any]:
-            judgments = {} if source == "human" else judged(bench, turn, judge, comparisons)
-            rows = label_comparisons(comparisons, judgments, human, bench.config.labels)
+            judgments = judged(bench, turn, judge, comparisons) if ask_judge else {}
+            rows = label_comparisons(comparisons, judgments, people.labels, labels, people.reasons)
             _write_lines(directory / LABELS, map(_label_row, rows))
             _write_lines(directory / PAIRS, (_pair_row(pair) for row in rows if (pair := row.pair())))
-            return label_facts(rows) | {"source": source, "judge": judge.as_dict() if judgments else None}
+            source = {"source": labels.source, "judge": judge.as_dict() if judgments else None}
+            return label_facts(rows) | people.facts | source
 
         bench.stage(stage, compute)
     facts = bench.run.manifest(stage)
@@ -137,30 +139,13 @@ def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[N
     return facts
 
 
-def waits_for_labels(bench: Workbench, turn: int) -> bool:
-    """Whether all that can be done in a turn now is for a person to do. Raises DataError as ``asked_person`` does."""
-    stages = f"turn{turn}/preferences"
-    asked = bench.run.done(f"{stages}/comparisons") and not bench.run.done(f"{stages}/labels")
-    if bench.config.labels.source == "ai" or not asked:
+def people_are_wanted(bench: Workbench, turn: int) -> bool:
+    """Whether all that can be done in a turn now is for people to do. Raises DataError as ``what_people_said`` does."""
+    stages, source = f"turn{turn}/preferences", bench.config.labels.source
+    offered = f"{stages}/{DESK}" if source == "people" else f"{stages}/comparisons"
+    if source == "ai" or not bench.run.done(offered) or bench.run.done(f"{stages}/labels"):
         return False
-    return asked_person(bench, turn, read_comparisons(bench, turn)) is None
-
-
-def asked_person(bench: Workbench, turn: int, comparisons: Sequence[NewComparison]) -> dict[str, HumanLabel] | None:
-    """What a person has said, or None if there is more to say. Raises DataError for a file that was filled wrongly."""
-    if not comparisons:
-        return {}
-    path, source = bench.root / f"turn{turn}" / LABEL_FILE, bench.config.labels.source
-    write_label_file(path, comparisons, source, command_line())
-    labels = read_label_file(path, comparisons)
-    open_ones = len(comparisons) - len(labels)
-    if not labels or (source == "human" and open_ones):
-        bench.say(
-            f"waiting for labels: fill the {open_ones} empty labels of {path} with a, b or skip (HOW_TO_LABEL.txt "
-            f"beside it says how), then give the same command again: {command_line()}"
-        )
-        return None
-    return labels
+    return what_people_said(bench, turn, read_comparisons(bench, turn)) is None
 
 
 def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Judgment]:
@@ -234,7 +219,7 @@ def _comparison(row: dict[str, Any]) -> NewComparison:
 
 
 def _label_row(row: LabelledComparison) -> dict[str, Any]:
-    said = {"label": row.label, "by": row.by, "reason": row.reason, "p_a": row.p_a}
+    said = {"label": row.label, "by": row.by, "reason": row.reason, "p_a": row.p_a, "rationales": row.rationales}
     return _comparison_row(row.comparison) | said
 
 
@@ -248,6 +233,7 @@ def _pair_row(pair: PreferencePair) -> dict[str, Any]:
         "label_source": pair.label_source,
         **dict.fromkeys(GUIDE_COLUMNS),
         **pair.guide.plain(),
+        "rationales": pair.rationales,
     }
 
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
-from genrm_rl.closed_loop.preferences import LABEL_FILE, LABELS
+from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
+from genrm_rl.closed_loop.preferences import LABELS
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.differences import compare
@@ -60,7 +61,8 @@ def build_loop_report(bench: Workbench) -> dict[str, Any]:
 def turn_report(bench: Workbench, turn: int) -> dict[str, Any]:
     """The stages of a turn with their facts, and what changed: the judge on test sets, the policy on questions."""
     stages = {name: facts for name in STAGES if (facts := _facts(bench, turn, name)) is not None}
-    waiting = bench.root / f"turn{turn}" / LABEL_FILE
+    people = bench.config.labels.source == "people"
+    waiting = bench.root / f"turn{turn}" / (f"preferences/{DESK}/{TASKS}" if people else LABEL_FILE)
     return {
         "turn": turn,
         "stages": stages,

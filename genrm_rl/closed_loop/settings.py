@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,17 @@ def bootstrap_settings(config: LoopConfig, root: Path, run: str) -> RunConfig:
     return config.judge.model_copy(update=_identity(config, config.judge, root, run, config.run.seed))
 
 
-def next_judge_settings(config: LoopConfig, root: Path, run: str, pairs: Mapping[str, str]) -> RunConfig:
-    """The next judge: ``method`` alone, from the base model, on the first pairs and all new ones (file by name)."""
+def next_judge_settings(
+    config: LoopConfig, root: Path, run: str, pairs: Mapping[str, str], reasons: Collection[str] = ()
+) -> RunConfig:
+    """The next judge: ``method`` alone, from the base model, on the first pairs and all new ones (file by name).
+    ``reasons``: the names of those files that have people's reasons too."""
     columns = ColumnMap(rubric="rubric", known_answer="known_answer")
-    new = [SourceConfig(name=name, path=str((root / file).resolve()), columns=columns) for name, file in pairs.items()]
+    files = {name: str((root / file).resolve()) for name, file in pairs.items()}
+    new = [
+        SourceConfig(name=name, path=file, columns=columns, rationales=file if name in reasons else None)
+        for name, file in files.items()
+    ]
     data = config.judge.data.model_copy(update={"train": (*config.judge.data.train, *new)})
     bootstrap = config.judge.bootstrap.model_copy(update={"methods": (config.method,)})
     return bootstrap_settings(config, root, run).model_copy(update={"data": data, "bootstrap": bootstrap})

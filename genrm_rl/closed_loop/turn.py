@@ -53,10 +53,10 @@ def first_judge(bench: Workbench) -> LoopJudge:
 def next_judge(bench: Workbench, turn: int) -> LoopJudge:
     """The judge that a bootstrap from the base model promotes on the union of all pairs."""
     run = f"turn{turn}/judge"
-    files = {
-        f"turn {number}": pairs_file(number) for number in range(1, turn + 1) if labels_of(bench, number)["labelled"]
-    }
-    settings = next_judge_settings(bench.config, bench.root, run, files)
+    facts = {number: labels_of(bench, number) for number in range(1, turn + 1)}
+    files = {f"turn {number}": pairs_file(number) for number, found in facts.items() if found["labelled"]}
+    reasons = [f"turn {number}" for number, found in facts.items() if found.get("reasons")]
+    settings = next_judge_settings(bench.config, bench.root, run, files, reasons)
     if not bench.run.done(record_of(run)):
         offer_traces(bench.root / FIRST, bench.root / run)
     parents = {"model": bench.config.judge.model.name, "pairs": [f"{FIRST}/data.json", *files.values()]}

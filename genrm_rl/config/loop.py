@@ -9,8 +9,9 @@ from pydantic import model_validator
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunConfig, RunSettings
+from genrm_rl.config.labelling import LabellingConfig
 
-LabelSourceChoice = Literal["ai", "human", "both"]
+LabelSourceChoice = Literal["ai", "human", "both", "people"]
 # What the loop sets in the jobs that it drives, and where it takes it from.
 SET_BY_LOOP = {
     "judge.run": "run",
@@ -35,13 +36,17 @@ class LabelsConfig(Section):
     """Who says which answer of a new comparison is better."""
 
     source: LabelSourceChoice = setting(
-        "ai", "`human`: a file that a person fills (RLHF); `ai`: the judge (RLAIF); `both`: the person's label wins"
+        "ai",
+        "`people`: at the labelling desk, for which the loop waits (RLHF); `human`: a file that a person fills; `ai`: "
+        "the judge (RLAIF); `both`: the file and the judge, the person's label wins",
     )
     votes: int = setting(4, "sampled judgments per order (ai)", unit="votes", ge=1)
     min_verdicts: int = setting(6, "judgments of both orders that must have come to a verdict (ai)", ge=2)
     min_probability: float = setting(
         0.8, "smallest P(the preferred answer wins), mean of both orders, which must agree (ai)", ge=0.5, le=1
     )
+
+    desk: LabellingConfig = setting(LabellingConfig, "the labelling desk (people, and `genrm-rl label`)")
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> LabelsConfig:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException
@@ -16,6 +12,7 @@ from pydantic import Field
 from genrm_rl.serving.contracts import StatsReply, Text, Wire
 from genrm_rl.serving.desk import OpenDesk
 from genrm_rl.serving.recent import StoredJudgment
+from genrm_rl.serving.static_page import read_page
 
 PAGE = Path(__file__).with_name("page.html")
 routes = APIRouter(tags=["operation"])
@@ -25,8 +22,8 @@ open_routes = APIRouter(tags=["operation"])  # answered without the token
 @open_routes.get("/", response_class=HTMLResponse, include_in_schema=False)
 async def page() -> HTMLResponse:
     """The web page. It holds nothing; what it asks for needs the token that is typed into it."""
-    text, policy = _page()
-    return HTMLResponse(text, headers={"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"})
+    text, headers = read_page(PAGE)
+    return HTMLResponse(text, headers=headers)
 
 
 class JudgeRequest(Wire):
@@ -84,16 +81,3 @@ async def judgment(identifier: str, desk: OpenDesk) -> StoredJudgment:
         kept = desk.settings.recent_judgments
         raise HTTPException(404, f"no judgment has this id; the service remembers the last {kept} it gave")
     return found
-
-
-@cache
-def _page() -> tuple[str, str]:
-    """The page, and a content security policy that lets its own script run and nothing else."""
-    text = PAGE.read_text(encoding="utf-8")
-    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    policy = (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return text, policy

@@ -10,7 +10,8 @@ import yaml
 
 from genrm_rl.closed_loop.comparisons import NewComparison
 from genrm_rl.closed_loop.label_file import write_label_file
-from genrm_rl.closed_loop.preferences import COMPARISONS, LABEL_FILE
+from genrm_rl.closed_loop.people import LABEL_FILE
+from genrm_rl.closed_loop.preferences import COMPARISONS
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.preferences.types import PreferencePair

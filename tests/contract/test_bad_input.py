@@ -40,6 +40,7 @@ from tests.contract.bad_input_files import (
     write_rows,
 )
 from tests.contract.bad_judge_output import ENCODER, OUTPUT_KINDS, PAIR, BadOutput
+from tests.contract.bad_labels import LABEL_KINDS
 from tests.contract.bad_loops import LOOP_KINDS
 from tests.contract.bad_models import MODEL_KINDS, RESULT_KINDS
 from tests.contract.bad_play import PLAY_KINDS
@@ -52,6 +53,7 @@ ALL_KINDS = (
     *RESULT_KINDS,
     *RUN_KINDS,
     *LOOP_KINDS,
+    *LABEL_KINDS,
     *ALIGN_KINDS,
     *PLAY_KINDS,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
@@ -12,18 +11,15 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-    *("--virtual-time-budget=60000", "--dump-dom"),
-)
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; install the package chromium")
+from tests.browser import CHROMIUM, FLAGS, in_browser
+
+DUMP = ("--virtual-time-budget=60000", "--dump-dom")
 
 
 def dom(client: httpx.Client, folder: Path, fragment: str = "", *flags: str) -> str:
     """The page's document after its scripts have run."""
-    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}", f"{client.base_url}/#{fragment}"]
+    profile = f"--user-data-dir={folder / 'profile'}"
+    command = [CHROMIUM, *FLAGS, *DUMP, *flags, profile, f"{client.base_url}/#{fragment}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -14,9 +14,13 @@ import pytest
 
 from genrm_rl.config import ModelConfig, RunConfig
 from genrm_rl.config.bootstrap import RunSettings
+from genrm_rl.config.labelling import LabellingConfig
 from genrm_rl.errors import ModelError, RunDirectoryError
+from genrm_rl.labelling.book import TOKENS, Book, read_desk
+from genrm_rl.labelling.types import Label, Task
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.models.inspection import inspect_directory
+from genrm_rl.preferences.types import Message
 from genrm_rl.runtime import lease, object_store
 from genrm_rl.runtime.object_store import fetch, light, move_tree, upload_tree, working_path
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
@@ -335,3 +339,20 @@ def test_a_model_with_a_cache_in_a_store_is_kept_there_once_and_found_by_every_n
     assert inspect_directory(there).parameters == tiny_model.parameters
     (local / "config.json").write_text((local / "config.json").read_text(encoding="utf-8") + " ")
     assert resolve_model(config).path.name != path.name, "another model under the same name"
+
+
+def test_a_label_is_in_the_store_when_it_is_kept_and_the_links_never_are(s3, root, monkeypatch, tmp_path):
+    tasks = [Task.create((Message("user", f"q{n}"),), "yes", "no") for n in range(2)]
+    with RunDirectory(run_of(root)) as run:
+        run.claim()
+        book = Book(run.path / "turn1/desk", tasks, LabellingConfig(), 0)
+        links = book.tokens()
+        for task in tasks:
+            book.say(Label(task.id, "p1", "a"))  # and this machine dies
+        book.journal.close()
+    other_machine(monkeypatch, tmp_path)
+    with RunDirectory(run_of(root)) as run:
+        folder = run.path / "turn1/desk"
+        assert len(read_desk(folder, tasks, LabellingConfig(), 0).by("p1")) == 2 and not (folder / TOKENS).exists()
+        with Book(folder, tasks, LabellingConfig(), 0) as book:
+            assert book.tokens()["p1"] != links["p1"]
