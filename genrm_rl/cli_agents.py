@@ -15,8 +15,10 @@ from genrm_rl.settings_help import epilog
 
 AGENTS = CONFIGS / "agents_tiny.yaml"
 agents = typer.Typer()
-RunsArgument = Annotated[
-    list[Path], typer.Argument(help="runs of collect-episodes or train-agent, whose training episodes are used")
+# An option: an argument that takes several words would take the overrides, too.
+EpisodesOption = Annotated[
+    list[Path],
+    typer.Option(help="a run of collect-episodes or train-agent, whose training episodes are used; given again: more"),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print what differs from the defaults, then stop")]
 All = Annotated[bool, typer.Option("--all", help="with --dry-run: every setting")]
@@ -87,7 +89,7 @@ def collect_episodes(context: typer.Context, config: ConfigOption = None) -> Non
 @agents.command("agent-pairs", context_settings=OVERRIDES, epilog=epilog("agent-pairs"))
 def agent_pairs(
     context: typer.Context,
-    runs: RunsArgument,
+    episodes: EpisodesOption,
     out: Annotated[Path, typer.Option(help="preference file to write, for `genrm-rl bootstrap`")],
     most: Annotated[int, typer.Option(help="pairs of one task in one step, at most", min=1)] = 4,
     margin: Annotated[float, typer.Option(help="least difference of success plus score")] = 0.2,
@@ -100,12 +102,12 @@ def agent_pairs(
     from genrm_rl.agents.pairs import keep_pairs
 
     settings = load_config(AgentConfig, config or AGENTS, context.args)
-    keep_pairs(settings, runs, out, most=most, margin=margin, held_out=held_out, console=console)
+    keep_pairs(settings, episodes, out, most=most, margin=margin, held_out=held_out, console=console)
 
 
 @agents.command("train-step-judge", context_settings=OVERRIDES, epilog=epilog("train-step-judge"))
-def train_step_judge(context: typer.Context, runs: RunsArgument, config: ConfigOption = None) -> None:
+def train_step_judge(context: typer.Context, episodes: EpisodesOption, config: ConfigOption = None) -> None:
     """Train a judge that marks each step of an episode as helpful, neutral or harmful, from outcomes alone."""
     from genrm_rl.agents.pairs import train_step_judge as train
 
-    train(load_config(AgentConfig, config or AGENTS, context.args), runs, console)
+    train(load_config(AgentConfig, config or AGENTS, context.args), episodes, console)
