@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.agents.demonstrations import Demonstration, demonstrate
+from genrm_rl.agents.fitting import EXAMPLES_FILE, supervised_fit
 from genrm_rl.agents.new_model import make_model
 from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
 from genrm_rl.config.agents import AgentConfig
@@ -18,9 +19,6 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.examples import SequenceExample, write_examples
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import file_hash
-
-EXAMPLES_FILE = "examples.arrow"
 
 
 def clone_agent(config: AgentConfig, console: Console) -> Path:
@@ -45,34 +43,11 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
         if base is None:
             base = run.stage("new_model", lambda folder: make_model(folder, demonstrations(), config))
         examples = run.stage("demonstrations", lambda folder: _keep(folder, demonstrations(), base, config, console))
-        return fit_clone(config, run, base, examples / EXAMPLES_FILE, console)
-
-
-def fit_clone(config: AgentConfig, run: RunDirectory, base: Path, examples: Path, console: Console) -> Path:
-    """The fit, as a stage with its own checkpoints."""
-    from genrm_rl.learners.fit import FitSpec, fit
-    from genrm_rl.runtime.session import ray_session
-
-    output = run.path / "policy"
-    with ray_session():
-        result = fit(
-            FitSpec(
-                objective="sft",
-                model_dir=base,
-                examples_path=examples,
-                output_dir=output,
-                fit=config.clone.fit,
-                learner=config.learner,
-                seed=config.run.seed,
-                parent_version="base",
-                config_hash=run.hash,
-                data_hashes={examples.name: file_hash(examples)},
-                name="cloning",
-            )
-        )
-    losses = [row["loss"] for row in result.history if "loss" in row]
-    console.print(f"policy: {output} ({len(result.history)} steps, last loss {losses[-1]:.3f})", highlight=False)
-    return output
+        result = supervised_fit(config, run, config.clone.fit, base, examples, output="policy", name="cloning")
+        losses = [row["loss"] for row in result.history if "loss" in row]
+        policy = run.path / "policy"
+        console.print(f"policy: {policy} ({len(result.history)} steps, last loss {losses[-1]:.3f})", highlight=False)
+        return policy
 
 
 def example_of(demonstration: Demonstration, chat: ChatEncoder, config: AgentConfig) -> SequenceExample:

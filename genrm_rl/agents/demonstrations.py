@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-
-from rich.console import Console
-from rich.progress import Progress
 
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec
 from genrm_rl.environments.episodes import Episode, gold, play_episode
 from genrm_rl.environments.protocol import Observation, Task
 from genrm_rl.errors import DataError
+from genrm_rl.evaluation.play import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def demonstrate(config: AgentConfig, spec: EnvironmentSpec) -> list[Demonstratio
     label = f"known solutions of {spec.name}"
     with closing(spec.make(config.environments)) as environment:
         played = (play_episode(environment, gold, task, config.run.seed, turns) for task in tasks)
-        found = [_demonstration(episode) for episode in _watched(played, len(tasks), label) if _solved(episode)]
+        found = [_demonstration(episode) for episode in watched(played, len(tasks), label) if _solved(episode)]
     if not found:
         raise DataError(f"{spec.name} knows no solution of {len(tasks)} training tasks, so there is nothing to clone")
     return found
@@ -67,8 +65,3 @@ def _demonstration(episode: Episode) -> Demonstration:
     return Demonstration(
         episode.task.task_id, tuple(ShownTurn(turn.observation, turn.action) for turn in episode.turns)
     )
-
-
-def _watched(episodes: Iterable[Episode], total: int, label: str) -> Iterator[Episode]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(episodes, total=total, description=label)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from genrm_rl.agents.episodes import AgentEpisode
+from genrm_rl.alignment.statistics import mean
 from genrm_rl.evaluation.intervals import bootstrap_interval
 
 Interval = tuple[float, float]
@@ -43,14 +44,14 @@ def figures(episodes: Sequence[AgentEpisode], *, resamples: int, seed: int) -> E
     turns = [turn for episode in episodes for turn in episode.turns]
     return EpisodeFigures(
         episodes=len(episodes),
-        success=_mean(wins),
+        success=mean(wins),
         success_interval=_interval(wins, resamples, seed),
-        score=_mean(scores),
+        score=mean(scores),
         score_interval=_interval(scores, resamples, seed),
-        format_rate=_mean([float(turn.follows) for turn in turns]),
-        turns=_mean([float(len(episode.turns)) for episode in known]),
-        tokens=_mean([float(episode.tokens) for episode in known]),
-        turns_to_success=_mean([float(len(episode.turns)) for episode in known if episode.success]),
+        format_rate=mean([float(turn.follows) for turn in turns]),
+        turns=mean([float(len(episode.turns)) for episode in known]),
+        tokens=mean([float(episode.tokens) for episode in known]),
+        turns_to_success=mean([float(len(episode.turns)) for episode in known if episode.success]),
         ends=dict(Counter(episode.end for episode in episodes)),
         masked=dict(Counter(episode.failure.partition(":")[0] for episode in episodes if episode.masked)),
     )
@@ -67,7 +68,3 @@ def by_level(episodes: Sequence[AgentEpisode], *, resamples: int, seed: int) -> 
 
 def _interval(values: Sequence[float], resamples: int, seed: int) -> Interval | None:
     return bootstrap_interval(values, [1.0] * len(values), resamples=resamples, seed=seed) if values else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

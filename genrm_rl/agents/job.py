@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,14 +136,9 @@ def judge_of(config: AgentConfig, run: RunDirectory, console: Console) -> Iterat
     if not config.parts.judge:
         yield without_judge(config)
         return
-    if config.reward.url is not None:
-        with reward_client(config, config.reward.url, console) as client:  # type: ignore[arg-type]
-            yield judged_by(client, run, config)
-        return
-    with (
-        own_service(config, console) as url,  # type: ignore[arg-type]
-        reward_client(config, url, console) as client,  # type: ignore[arg-type]
-    ):
+    with ExitStack() as stack:
+        url = config.reward.url or stack.enter_context(own_service(config, console))  # type: ignore[arg-type]
+        client = stack.enter_context(reward_client(config, url, console))  # type: ignore[arg-type]
         yield judged_by(client, run, config)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from genrm_rl.config.agents import AgentConfig
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rewards.wire import Group
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import is_complete, write_atomic
+from genrm_rl.runtime.storage import is_complete, read_json_lines, write_json_lines
 
 REWARDS_FILE, JUDGMENTS_FILE = "rewards.jsonl", "judgments.jsonl"
 
@@ -37,17 +36,12 @@ def judged_rows(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """What the judge said of each episode of a stage, with its judgments under ``shown``; empty without one."""
     if not is_complete(folder):
         return {}
-    rows, judgments = (_read(folder / name) for name in (REWARDS_FILE, JUDGMENTS_FILE))
+    rows, judgments = (read_json_lines(folder / name) for name in (REWARDS_FILE, JUDGMENTS_FILE))
     by_id = {judgment["id"]: judgment for judgment in judgments}
     return {
         (row["task_id"], row["seed"]): row | {"shown": [by_id[each] for each in row["judgments"] if each in by_id]}
         for row in rows
     }
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    with file.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def _ask(directory: Path, client: RewardClient, episodes: Sequence[AgentEpisode]) -> dict[str, Any]:
@@ -71,16 +65,12 @@ def _ask(directory: Path, client: RewardClient, episodes: Sequence[AgentEpisode]
                     "judgments": list(record.judgments),
                 }
             )
-    write_atomic(directory / REWARDS_FILE, _lines(rows))
-    write_atomic(directory / JUDGMENTS_FILE, _lines(list(judgments.values())))
+    write_json_lines(directory / REWARDS_FILE, rows)
+    write_json_lines(directory / JUDGMENTS_FILE, judgments.values())
     masked = sum(row["reward"] is None for row in rows)
     return {"judge_version": version, "episodes": len(rows), "masked": masked, "judgments": len(judgments)}
 
 
 def _earned(episode: AgentEpisode, row: dict[str, Any] | None, config: AgentConfig) -> EarnedEpisode:
     earned = plain(episode, config)
-    return earned if row is None else replace(earned, judge=row["reward"], why=row["mask"] or "")
-
-
-def _lines(rows: Sequence[dict[str, Any]]) -> str:
-    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    return earned if row is None else replace(earned, judge=row["reward"])

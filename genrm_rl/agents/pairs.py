@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.agents.collect import told_episodes
+from genrm_rl.agents.fitting import EXAMPLES_FILE, supervised_fit
 from genrm_rl.agents.step_judge import marking_examples
-from genrm_rl.agents.trajectories import trajectory_pairs, write_pairs
+from genrm_rl.agents.trajectories import trajectory_pairs
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.errors import DataError
 from genrm_rl.judging.chat import ChatEncoder
@@ -17,7 +18,7 @@ from genrm_rl.judging.requests import derive_seed
 from genrm_rl.learners.examples import write_examples
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import file_hash
+from genrm_rl.runtime.storage import write_json_lines
 
 
 def keep_pairs(
@@ -45,21 +46,18 @@ def keep_pairs(
             "score; lower --margin, or play more episodes of each task (ppo.samples_per_prompt)"
         )
     line = round(held_out * 2**31)
-    tested = [pair for pair in pairs if derive_seed(config.run.seed, "held out", pair["task"]) < line]
-    files = {out: [pair for pair in pairs if pair not in tested]}
-    if held_out:
-        files[out.with_stem(f"{out.stem}_test")] = tested
+    files: dict[Path, list[dict[str, Any]]] = {out: []} | ({out.with_stem(f"{out.stem}_test"): []} if held_out else {})
+    train, *test = files.values()
+    for pair in pairs:
+        (test[0] if derive_seed(config.run.seed, "held out", pair["task"]) < line else train).append(pair)
     for file, rows in files.items():
-        write_pairs(file, rows)
+        write_json_lines(file, rows)  # as `genrm-rl bootstrap` reads it (docs/data.md)
         console.print(f"{file}: {len(rows)} pairs of {len({row['task'] for row in rows})} tasks", highlight=False)
 
 
 def train_step_judge(config: AgentConfig, runs: list[Path], console: Console) -> Path:
     """A step judge from ``model.name``, trained on the marks that follow from the outcomes of ``runs``; returns its
     checkpoint. Raises DataError if no episode has a step that matters."""
-    from genrm_rl.learners.fit import FitSpec, fit
-    from genrm_rl.runtime.session import ray_session
-
     steps = told_episodes(runs, config)
     base = resolve_model(config.model).path
     with RunDirectory(config) as run:
@@ -74,26 +72,13 @@ def train_step_judge(config: AgentConfig, runs: list[Path], console: Console) ->
                     f"in {sum(map(len, steps))} episodes no step changed the score by more than "
                     f"{settings['threshold']}; lower step_judge.threshold, or play more episodes of each task"
                 )
-            write_examples(folder / "examples.arrow", examples)
+            write_examples(folder / EXAMPLES_FILE, examples)
             console.print(f"{len(examples)} marked episodes", highlight=False)
             return {"examples": len(examples)}
 
-        examples = run.stage("marked", keep) / "examples.arrow"
-        output = run.path / "judge"
-        with ray_session():
-            fit(
-                FitSpec(
-                    objective="sft",
-                    model_dir=base,
-                    examples_path=examples,
-                    output_dir=output,
-                    fit=config.step_judge.fit,
-                    learner=config.learner,
-                    seed=config.run.seed,
-                    config_hash=run.hash,
-                    data_hashes={examples.name: file_hash(examples)},
-                    name="step judge",
-                )
-            )
+        examples = run.stage("marked", keep)
+        fit = config.step_judge.fit
+        supervised_fit(config, run, fit, base, examples, output="judge", name="step judge")
+    output = run.path / "judge"
     console.print(f"step judge: {output}", highlight=False)
     return output

@@ -12,15 +12,13 @@ from genrm_rl.judging.requests import derive_seed
 
 @dataclass(frozen=True, slots=True)
 class EarnedEpisode:
-    """An episode with the parts of its reward (None: nobody gave it). ``marks`` are the step judge's, one a turn;
-    ``why`` says what masks the judge's part."""
+    """An episode with the parts of its reward (None: nobody gave it). ``marks`` are the step judge's, one a turn."""
 
     episode: AgentEpisode
     outcome: float | None = None
     judge: float | None = None
     format: float | None = None
     marks: tuple[float, ...] = ()
-    why: str = ""
 
     def reward(self, parts: EpisodeReward) -> float | None:
         """The weighted sum. None for an episode without outcome of its own, and where a part that the sum needs is

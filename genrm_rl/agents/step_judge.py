@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from genrm_rl.judging.requests import derive_seed
 from genrm_rl.learners.examples import SequenceExample
 from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.runtime.storage import write_json, write_json_lines
 
 if TYPE_CHECKING:
     from genrm_rl.rollout.pool import EnginePool
@@ -102,7 +101,7 @@ class StepJudge:
                     "marks": None if marks is None else [{"mark": each.mark, "reason": each.reason} for each in marks],
                 }
             )
-        write_atomic(directory / MARKS_FILE, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        write_json_lines(directory / MARKS_FILE, rows)
         return {"episodes": len(rows), "unreadable": unreadable}
 
     def _request(self, name: str, episode: AgentEpisode) -> GenerationRequest | None:

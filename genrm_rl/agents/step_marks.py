@@ -5,7 +5,6 @@ Hindsight as in MISE (arXiv 2604.11611): the marks are given after the episode, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from genrm_rl.agents.episodes import AgentEpisode
 from genrm_rl.agents.trajectories import task_text, trajectory_steps
-from genrm_rl.runtime.storage import is_complete
+from genrm_rl.runtime.storage import is_complete, read_json_lines
 
 Mark = Literal["helpful", "neutral", "harmful"]
 VALUES: dict[Mark, float] = {"helpful": 1.0, "neutral": 0.0, "harmful": -1.0}
@@ -89,8 +88,7 @@ def marked_steps(folder: Path) -> dict[Key, list[dict[str, Any]]]:
     """What a stage of the step judge holds, by episode; empty without one. An unreadable answer has no marks."""
     if not is_complete(folder):
         return {}
-    with (folder / MARKS_FILE).open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = read_json_lines(folder / MARKS_FILE)
     return {(row["task_id"], row["seed"]): row["marks"] or [] for row in rows}
 
 

@@ -13,6 +13,7 @@ from genrm_rl.agents.playing import Stage, play_stage
 from genrm_rl.agents.rewards import EarnedEpisode, outcome_part, turn_advantages
 from genrm_rl.agents.transcript import stretches
 from genrm_rl.algorithms.advantages import GROUPED, has_spread, shape_group
+from genrm_rl.alignment.statistics import mean
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.protocol import Task
 from genrm_rl.judging.requests import derive_seed
@@ -176,17 +177,17 @@ def step_figures(earned: Sequence[EarnedEpisode], config: AgentConfig) -> dict[s
     given = [reward for reward in rewards if reward is not None]
     groups = [[each.reward(config.parts) for each in group] for group in groups_of(earned)]
     return {
-        "rollout/success": _mean([float(bool(episode.success)) for episode in known]),
-        "rollout/score": _mean([float(episode.score or 0.0) for episode in known]),
-        "rollout/format": _mean([rate for episode in known if (rate := episode.format_rate) is not None]),
-        "rollout/turns": _mean([float(len(episode.turns)) for episode in known]),
-        "rollout/tokens": _mean([float(episode.tokens) for episode in known]),
-        "reward/mean": _mean(given),
+        "rollout/success": mean([float(bool(episode.success)) for episode in known]),
+        "rollout/score": mean([float(episode.score or 0.0) for episode in known]),
+        "rollout/format": mean([rate for episode in known if (rate := episode.format_rate) is not None]),
+        "rollout/turns": mean([float(len(episode.turns)) for episode in known]),
+        "rollout/tokens": mean([float(episode.tokens) for episode in known]),
+        "reward/mean": mean(given),
         "reward/masked": len(rewards) - len(given),
-        "reward/groups_with_spread": _mean([float(has_spread(group)) for group in groups]),
-        "reward/outcome": _mean([each.outcome for each in earned if each.outcome is not None]),
-        "reward/judge": _mean([each.judge for each in earned if each.judge is not None]),
-        "reward/steps": _mean([mark for each in earned for mark in each.marks]),
+        "reward/groups_with_spread": mean([float(has_spread(group)) for group in groups]),
+        "reward/outcome": mean([each.outcome for each in earned if each.outcome is not None]),
+        "reward/judge": mean([each.judge for each in earned if each.judge is not None]),
+        "reward/steps": mean([mark for each in earned for mark in each.marks]),
     }
 
 
@@ -204,10 +205,6 @@ def plain(episode: AgentEpisode, config: AgentConfig) -> EarnedEpisode:
     return EarnedEpisode(
         episode, outcome=outcome_part(episode, config.parts, config.run.seed), format=episode.format_rate
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _percent(value: float | None) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from genrm_rl.agents.episodes import AgentEpisode
 from genrm_rl.agents.turns import UNREADABLE
 from genrm_rl.judging.requests import derive_seed
-from genrm_rl.runtime.storage import write_atomic
 
 LONGEST_SEEN = 400  # characters of one observation that a judge is shown
 
@@ -65,11 +62,6 @@ def trajectory_pairs(
                 "chosen": first,
                 "rejected": second,
             }
-
-
-def write_pairs(path: Path, pairs: Sequence[Mapping[str, Any]]) -> None:
-    """A preference file as `genrm-rl bootstrap` reads it (docs/data.md)."""
-    write_atomic(path, "".join(f"{json.dumps(dict(pair), ensure_ascii=False)}\n" for pair in pairs))
 
 
 def _value(episode: AgentEpisode) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from genrm_rl.alignment.rewarding import AskedGroup, Rewarder, ask
 from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.rewards.types import Mask
-from genrm_rl.runtime.storage import write_atomic
+from genrm_rl.runtime.storage import read_json_lines, write_json_lines
 
 if TYPE_CHECKING:
     from genrm_rl.rollout.pool import EnginePool
@@ -69,17 +68,14 @@ class Rollout:
     def write(self, directory: Path) -> None:
         """Answers with rewards, and the judgments behind them with their rationales."""
         write_answers(directory / ANSWERS_FILE, self.groups)
-        lines = (json.dumps(judgment, ensure_ascii=False) for judgment in self.judgments)
-        write_atomic(directory / JUDGMENTS_FILE, "".join(f"{line}\n" for line in lines))
+        write_json_lines(directory / JUDGMENTS_FILE, self.judgments)
 
 
 def read_rollout(directory: Path, facts: dict[str, Any]) -> Rollout:
     """What :meth:`Rollout.write` wrote, with the manifest's facts."""
-    with (directory / JUDGMENTS_FILE).open(encoding="utf-8") as lines:  # a rationale may hold U+2028
-        judgments = [json.loads(line) for line in lines]
     return Rollout(
         read_answers(directory / ANSWERS_FILE),
-        judgments,
+        read_json_lines(directory / JUDGMENTS_FILE),
         facts["judge_version"],
         facts["generate_seconds"],
         facts["judge_seconds"],

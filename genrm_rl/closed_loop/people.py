@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from genrm_rl.labelling.formats import read_tasks
 from genrm_rl.labelling.reasons import reasons_for
 from genrm_rl.labelling.types import Label, State, Task
 from genrm_rl.runtime.run_directory import command_line
-from genrm_rl.runtime.storage import is_complete, write_atomic
+from genrm_rl.runtime.storage import is_complete, write_json_lines
 
 LABEL_FILE = "label_me.jsonl"
 DESK = "desk"  # below a turn: the journal and the links
@@ -105,8 +104,7 @@ def offer_at_desk(
             judgment = judgments.get(comparison.id)
             doubt = {} if judgment is None else {"p_a": judgment.p_a, "consistent": judgment.consistent}
             rows.append(label_row(comparison) | doubt)
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        write_atomic(directory / TASKS, "".join(f"{line}\n" for line in lines))
+        write_json_lines(directory / TASKS, rows)
         return {"comparisons": len(rows), "judged": len(judgments)}
 
     bench.stage(f"turn{turn}/preferences/{DESK}", compute)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
-from genrm_rl.runtime.storage import read_json, write_atomic, write_json
+from genrm_rl.runtime.storage import read_json, write_json, write_json_lines
 
 WINNERS = "winners.jsonl"
 
@@ -117,7 +116,7 @@ class Choice:
                 outcomes[number][match] = outcome_of(self.rule, found[shown.pair_id])
             rounds += 1
         rows = [self._row(*each) for each in zip(self.groups, places, outcomes, strict=True)]
-        write_atomic(directory / WINNERS, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        write_json_lines(directory / WINNERS, rows)
         margins = [row["margin"] for row in rows if row["margin"] is not None]
         return {
             "judge_version": self.judge.version,

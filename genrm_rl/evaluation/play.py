@@ -124,14 +124,14 @@ def play_tasks(
         with closing(spec.make(config)) as environment:
             begun = time.monotonic()
             here = (play_episode(environment, policy, task, seed, turns) for task in tasks)
-            return summarise(list(_watched(here, len(tasks), spec.name)), time.monotonic() - begun, seed)
+            return summarise(list(watched(here, len(tasks), spec.name)), time.monotonic() - begun, seed)
     from genrm_rl.rollout.environment_host import environment_hosts, play_many
     from genrm_rl.runtime.session import ray_session
 
     count = min(config.host.hosts, len(tasks))
     with ray_session(), environment_hosts(name, config, count) as hosts:
         begun = time.monotonic()
-        found = list(_watched(play_many(hosts, policy, [(task, seed) for task in tasks], turns), len(tasks), spec.name))
+        found = list(watched(play_many(hosts, policy, [(task, seed) for task in tasks], turns), len(tasks), spec.name))
         return summarise(found, time.monotonic() - begun, seed)
 
 
@@ -229,7 +229,8 @@ def share(value: float | None, interval: tuple[float, float] | None) -> str:
     return f"{100 * value:.1f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
-def _watched(episodes: Iterable[Episode], total: int, label: str) -> Iterator[Episode]:
+def watched(episodes: Iterable[Episode], total: int, label: str) -> Iterator[Episode]:
+    """``episodes`` as they come, with a progress bar."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         yield from progress.track(episodes, total=total, description=label)
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,6 +67,17 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 def write_json(path: str | Path, value: Any) -> Path:
     """Write ``value`` as indented JSON, atomically. NaN is refused: a failure never becomes a number."""
     return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=False, allow_nan=False) + "\n")
+
+
+def write_json_lines(path: str | Path, rows: Iterable[Any]) -> Path:
+    """Write one JSON text a line, atomically."""
+    return write_atomic(path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+
+
+def read_json_lines(path: str | Path) -> list[Any]:
+    """What :func:`write_json_lines` wrote; a text may hold U+2028, which ends no line here."""
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def read_json(path: str | Path) -> Any:
