@@ -39,6 +39,8 @@ def hold_desk(book: Book, console: Console, again: str) -> None:
         say_links(book, listener, console)
         try:
             asyncio.run(_serve(book, listener, console))
+            if not desk.enough:  # the signal went nowhere: whoever started this process lets it ignore Ctrl-C
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             console.print(
                 f"the desk is closed: {desk.settled_count} of {desk.needed} comparisons are settled, every label is "

@@ -54,7 +54,7 @@ def job_of(file: Path) -> type[Section]:
     keys = set(yaml.safe_load(file.read_text(encoding="utf-8")))
     if "turns" in keys:
         return LoopConfig
-    if file.stem.startswith("agents"):
+    if "tasks" in keys:
         return AgentConfig
     if file.stem.startswith("align") or file in PRESETS:
         return AlignConfig
@@ -84,6 +84,9 @@ def copies(tmp_path_factory) -> Path:
             file.parent.mkdir(exist_ok=True)
             with gzip.open(file, "wt", encoding="utf-8") as handle:
                 handle.writelines(json.dumps(plain_row(f"{name} {count}")) + "\n" for count in numbers(number))
+    for number, name in enumerate(("pairs", "pairs_test")):
+        rows = (json.dumps(plain_row(f"{name} {count}")) + "\n" for count in numbers(number))
+        (root / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
     return root
 
 
@@ -152,6 +155,7 @@ def test_a_shipped_configuration_reads_its_first_prompt_and_pair(file, copies):
     files = files_of(file)
     config = load_config(job_of(files[0]), files)
     if isinstance(config, ServeConfig):
+        assert config.serving.host == "127.0.0.1"
         assert JudgeEncoder.from_config(tokenizer_of(config.model), config.judge, config.model.max_context)
     if isinstance(config, LoopConfig):
         first_pairs(config.judge, copies)
