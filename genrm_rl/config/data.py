@@ -130,9 +130,10 @@ class DataConfig(Section):
     null_negatives: float = setting(
         0.0,
         "further training pairs whose rejected side is a null answer (empty, a lone opener, another prompt's answer, "
-        "an imitated verdict, the answer with flattery or an instruction, ...), as a share of the training pairs",
+        "an imitated verdict, the answer with flattery or an instruction, ...), as a share of the training pairs; "
+        "above 1 every pair gets several of different kinds",
         unit="share",
         ge=0,
-        le=1,
+        le=8,
     )
     world: WorldConfig = setting(WorldConfig, "settings of the controlled task world")

@@ -11,6 +11,7 @@ a judge that is not moved by form finds it no better.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -114,12 +115,19 @@ def null_pairs(
 
 
 def null_negatives(train: Sequence[PreferencePair], share: float, seed: int) -> list[PreferencePair]:
-    """Further training pairs: ``share`` times as many as there are, their prompts drawn by the seed, kinds in turn."""
-    count = round(share * len(train))
+    """Further training pairs: ``share`` times as many as there are, their prompts drawn by the seed, kinds in turn.
+
+    Above 1 every pair gets several, each of another kind.
+    """
     drawn = sorted((pair for pair in train if not pair.tie), key=lambda pair: content_hash(seed, SOURCE, pair.id))
+    wanted, kinds = round(share * len(train)), tuple(NULLS)
+    found: dict[str, PreferencePair] = {}
+    for turn in range(math.ceil(wanted / max(1, len(drawn)))):
+        left = wanted - turn * len(drawn)
+        made = null_pairs(drawn[:left], (*kinds[turn:], *kinds[:turn]), seed, cycle=True)
+        found |= {pair.id: pair for pair in made}
     known = {pair.id for pair in train}
-    found = null_pairs(drawn[:count], tuple(NULLS), seed, cycle=True)
-    return hash_order([pair for pair in found if pair.id not in known], seed)
+    return hash_order([pair for pair in found.values() if pair.id not in known], seed)
 
 
 def _null_pair(pair: PreferencePair, other: PreferencePair, kind: str, seed: int) -> PreferencePair | None:

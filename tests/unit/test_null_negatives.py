@@ -44,6 +44,14 @@ def test_the_seed_draws_them_and_kinds_take_turns():
     assert min(count for kind, count in counts.items() if kind != "null_polite") >= 3  # most answers are polite already
 
 
+def test_above_one_every_pair_gets_several_of_different_kinds():
+    train = read(0.0).train
+    once, more = null_negatives(train, 1.0, 0), null_negatives(train, 2.5, 0)
+    assert {pair.id for pair in once} < {pair.id for pair in more} and len({pair.id for pair in more}) == len(more)
+    assert 125 <= len(more) <= 150  # a pass may find a null that is there already
+    assert len({(pair.prompt, pair.meta[KIND]) for pair in more}) == len(more)
+
+
 def test_the_better_side_is_the_pairs_own_chosen_answer():
     train = read(0.0).train
     chosen = {pair.prompt: pair.chosen for pair in train}
