@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from genrm_rl import __version__
+from genrm_rl.choices import Rule
 from genrm_rl.cli_agents import agents
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
 from genrm_rl.cli_tools import tools
@@ -25,7 +26,6 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.dry_run import preview
 from genrm_rl.errors import ConfigError, GenRMError
 from genrm_rl.judging.types import Asked
-from genrm_rl.rewards.types import Rule
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended

@@ -41,7 +41,7 @@ def plan(
 @tools.command(context_settings=OVERRIDES, epilog=epilog("doctor"))
 def doctor(context: typer.Context, config: ConfigOption = None) -> None:
     """Check versions, devices, memory, imports, models and data; exits with 1 if something needed is missing."""
-    from genrm_rl.runtime.doctor import print_report, run_doctor
+    from genrm_rl.selftest.doctor import print_report, run_doctor
 
     found = run_doctor(config_from(context, config))
     print_report(found, console)

@@ -23,8 +23,8 @@ from genrm_rl.evaluation.folds import FoldFigures, first_votes, fold_figures, le
 from genrm_rl.evaluation.records import RECORDS, read_records
 from genrm_rl.judging.folding import Aggregate, fold_all
 from genrm_rl.preferences.types import Slot
+from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.storage import write_json
-from genrm_rl.runtime.trace_store import read_traces
 
 COLUMNS = (
     "votes",

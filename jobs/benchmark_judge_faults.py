@@ -26,6 +26,7 @@ from rich.table import Table
 from genrm_rl.alignment.audit import Audit, audit_run
 from genrm_rl.alignment.hosts import own_service, serve_config
 from genrm_rl.alignment.job import check_judge, reserved_cpus, run_alignment
+from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.config.loading import load_config
@@ -34,7 +35,6 @@ from genrm_rl.preferences.types import Comparison
 from genrm_rl.preferences.world.style import SUFFIX, strip_style
 from genrm_rl.rewards.faults import FAULTS, FaultyProxy, Truth
 from genrm_rl.rewards.rules import canonical_order, next_matches, score
-from genrm_rl.rewards.types import Rule
 from genrm_rl.runtime.run_directory import machine
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json

@@ -29,12 +29,13 @@ from rich.console import Console
 from genrm_rl.alignment.hosts import own_service
 from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import pool_runs
+from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.noisy import JUDGES
 from genrm_rl.rewards.noisy_service import NoisyService
-from genrm_rl.rewards.types import RULES, Rule
+from genrm_rl.rewards.types import RULES
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json

@@ -24,6 +24,7 @@ from rich.table import Table
 from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import both_orders, judge_requests
@@ -32,7 +33,6 @@ from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.bare_engine import BareEngine
 from genrm_rl.rollout.settings import engine_settings
-from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json

@@ -10,9 +10,9 @@ from genrm_rl.agents.turns import UNREADABLE, ParsedTurn, first_message, parse_t
 from genrm_rl.config.agents import ActingConfig
 from genrm_rl.environments.episodes import MakePolicy, Policy
 from genrm_rl.environments.protocol import Environment, Observation, Task
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.requests import derive_seed
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 Generate = Callable[[GenerationRequest], GenerationResult]
 

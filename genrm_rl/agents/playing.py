@@ -16,9 +16,9 @@ from genrm_rl.agents.player import Player
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec
 from genrm_rl.environments.protocol import Task
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.rollout.environment_host import HostedEnvironment, environment_hosts, play_many
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.runtime.run_directory import RunDirectory
 
 if TYPE_CHECKING:

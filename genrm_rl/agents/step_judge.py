@@ -24,10 +24,10 @@ from genrm_rl.agents.step_marks import (
 )
 from genrm_rl.agents.trajectories import by_task
 from genrm_rl.errors import JudgeFailure
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.learners.examples import SequenceExample
-from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_json, write_json_lines
 

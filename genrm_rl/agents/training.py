@@ -12,8 +12,9 @@ from genrm_rl.agents.episodes import AgentEpisode
 from genrm_rl.agents.playing import Stage, play_stage
 from genrm_rl.agents.rewards import EarnedEpisode, outcome_part, turn_advantages
 from genrm_rl.agents.transcript import stretches
-from genrm_rl.algorithms.advantages import GROUPED, has_spread, shape_group
+from genrm_rl.algorithms.advantages import has_spread, shape_group
 from genrm_rl.alignment.statistics import mean
+from genrm_rl.choices import GROUPED
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.protocol import Task
 from genrm_rl.judging.requests import derive_seed

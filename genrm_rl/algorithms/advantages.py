@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
-Estimator = Literal["gae", "group_norm", "dr_grpo", "rloo", "reinforce", "reinforce_baseline"]
-GROUPED: tuple[Estimator, ...] = ("group_norm", "dr_grpo", "rloo", "reinforce_baseline")
+from genrm_rl.choices import GROUPED, Estimator
+
 WHITENED: tuple[Estimator, ...] = ("gae", "reinforce", "reinforce_baseline")
 EPSILON = 1e-9
 SAME_REWARD = 1e-6  # rewards are folded from float32 numbers

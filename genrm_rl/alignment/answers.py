@@ -9,11 +9,11 @@ from typing import Any
 
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config.alignment import SamplingConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.rewards.types import Mask, RewardRecord
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 
 @dataclass(frozen=True, slots=True)

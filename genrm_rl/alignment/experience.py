@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrm_rl.algorithms.advantages import GROUPED, shape_group
+from genrm_rl.algorithms.advantages import shape_group
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.choices import GROUPED
 from genrm_rl.config.alignment import PPOConfig, SamplingConfig
 from genrm_rl.learners.experience import SampledAnswer
 from genrm_rl.rewards.types import Mask

@@ -18,12 +18,12 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.skips import Skips
 from genrm_rl.models import load_tokenizer, resolve_model
-from genrm_rl.runtime.room import check_plan, on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import open_sinks
 from placement.roles import learner_models
+from placement.room import check_plan, on_this_machine
 
 
 def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:

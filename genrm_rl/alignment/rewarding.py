@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.choices import AGAINST_REFERENCE
 from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.rewards.client import GroupReward, RewardClient
 from genrm_rl.rewards.shaping import shape
-from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, RewardRecord
+from genrm_rl.rewards.types import Mask, RewardRecord
 
 
 class Rewarder(Protocol):

@@ -25,10 +25,10 @@ from genrm_rl.judging.judge import Judge
 from genrm_rl.learners.probe_record import ProbeRecord, write_record
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rollout.judge_engine import JudgeEngine
-from genrm_rl.runtime.room import on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.tracking import open_sinks
+from placement.room import on_this_machine
 
 
 def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from genrm_rl.config import ITERATED, LearnerConfig, RolloutConfig, RunConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem
 from genrm_rl.preferences.sources import DataSplits, check_test_sets
-from genrm_rl.runtime.room import check_plan, check_room, on_a_cluster
 from genrm_rl.runtime.tracking import check_sinks
 from placement.roles import bootstrap_models
+from placement.room import check_plan, check_room, on_a_cluster
 
 
 def check_settings(config: RunConfig) -> None:

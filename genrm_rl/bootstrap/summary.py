@@ -38,8 +38,8 @@ from genrm_rl.learners.probe_record import ProbeRecord
 from genrm_rl.preferences.sources import DataReport
 from genrm_rl.preferences.splits import EQUAL, NEAR
 from genrm_rl.preferences.types import content_hash
+from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.storage import MARKER, is_complete, read_json, read_manifest
-from genrm_rl.runtime.trace_store import read_traces
 
 KINDS = {"bradley_terry": "scalar", "pairrm": "pair_classifier", "points": "scalar"}
 LABELS = {

@@ -17,10 +17,10 @@ from genrm_rl.closed_loop.turn import run_turn
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.models import resolve_model
-from genrm_rl.runtime.room import check_plan, on_this_machine
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists, command_line
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.tracking import check_sinks
+from placement.room import check_plan, on_this_machine
 
 
 def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from genrm_rl.algorithms.advantages import GROUPED
+from genrm_rl.choices import GROUPED
 from genrm_rl.config.alignment import PPOConfig, RewardConfig
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig

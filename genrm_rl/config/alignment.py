@@ -6,13 +6,12 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from genrm_rl.algorithms.advantages import GROUPED, Estimator
+from genrm_rl.choices import AGAINST_REFERENCE, GROUPED, Estimator, Rule
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.config.sharing import Placement, placement_setting, sharing_problem
-from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 
 
 class PromptSource(Section):

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from genrm_rl.choices import Rule
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.model import JudgeConfig, ModelConfig, RolloutConfig
-from genrm_rl.rewards.types import Rule
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

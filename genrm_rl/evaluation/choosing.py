@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.config import RunConfig
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.job import judge_of
@@ -29,12 +30,12 @@ from genrm_rl.preferences.rejects import RejectLog
 from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rewards.best_of import best_of
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, outcome_of, score, spread
-from genrm_rl.rewards.types import AGAINST_REFERENCE, Mask, Match, Rule
+from genrm_rl.rewards.types import Mask, Match
 from genrm_rl.rollout.judge_engine import JudgeEngine
-from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json, write_json_lines
+from placement.room import check_room
 
 WINNERS = "winners.jsonl"
 

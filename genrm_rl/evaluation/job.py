@@ -32,10 +32,10 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
-from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
+from placement.room import check_room
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from genrm_rl.errors import DataError
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Orders
 from genrm_rl.judging.probability import likelier_letter, log_odds_of, sigmoid, verdict_log_odds
 from genrm_rl.judging.types import Form, Trace, Verdict
 from genrm_rl.judging.verdicts import ParsedVerdict, contradicts, is_thinking, parse_verdict
 from genrm_rl.preferences.types import Comparison, Slot
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 FORCED = "forced"  # finish reason of a trace whose verdict line was begun for the judge
 AGAIN = "again"  # what the id of a second asking ends in

@@ -241,7 +241,7 @@ def _wait_for_nodes(learner: LearnerConfig) -> None:
 
     Ray Train makes a group of its own at once after; the nodes stay for at least their idle time-out.
     """
-    from genrm_rl.runtime.room import on_a_cluster
+    from placement.room import on_a_cluster
 
     if not on_a_cluster():
         return

@@ -163,9 +163,9 @@ class LearnerRoom:
     """
 
     def __init__(self, config: LearnerConfig, models: int, say: Callable[[str], None]) -> None:
-        from genrm_rl.runtime.room import on_a_cluster
         from placement.acquire import Request, acquire
         from placement.roles import learner_bundle
+        from placement.room import on_a_cluster
 
         self._options = _own_options(config) | {"num_gpus": config.gpus_per_worker / models}
         bundle = learner_bundle(config, models)

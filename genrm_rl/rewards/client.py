@@ -20,11 +20,12 @@ from typing import Any
 
 import aiohttp
 
+from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.circuit_breaker import CircuitBreaker
 from genrm_rl.rewards.replies import UnreadableReply, read_rewards
-from genrm_rl.rewards.types import Mask, RewardRecord, Rule
+from genrm_rl.rewards.types import Mask, RewardRecord
 from genrm_rl.rewards.wire import (
     ABSENT_HEADER,
     BUSY_STATUS,

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from genrm_rl.choices import Rule
 from genrm_rl.preferences.types import as_messages, content_hash
 from genrm_rl.rewards.loopback import LoopbackServer
 from genrm_rl.rewards.noisy import NoisyJudge
 from genrm_rl.rewards.rules import canonical_order, next_matches, score, spread
-from genrm_rl.rewards.types import REFERENCE, Mask, Rule
+from genrm_rl.rewards.types import REFERENCE, Mask
 
 VERSION = "noisy-verifier"
 

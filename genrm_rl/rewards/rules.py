@@ -34,9 +34,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.types import content_hash
-from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Mask, Match, Rule
+from genrm_rl.rewards.types import REFERENCE, Mask, Match
 
 Outcomes = Mapping[Match, float | None]
 Score = float | Mask

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import get_args
 
-Rule = Literal[
-    "log_odds", "reference", "round_robin", "bradley_terry", "pivot", "circular", "chunked", "knockout", "points"
-]  # fmt: skip
+from genrm_rl.choices import Rule
+
 RULES: tuple[Rule, ...] = tuple(rule for rule in get_args(Rule) if rule != "points")  # that are made of comparisons
 NO_SHARES: tuple[Rule, ...] = ("log_odds", "bradley_terry", "points")  # their rewards are not within 0 and 1
-AGAINST_REFERENCE: tuple[Rule, ...] = ("log_odds", "reference")
 REFERENCE = -1  # index of the reference answer in a match
 Match = tuple[int, int]  # two responses of a group by index, or a response and REFERENCE
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.rollout.errors import EngineLostError
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
-from genrm_rl.rollout.types import GenerationRequest
 
 START_SECONDS = 900.0
 

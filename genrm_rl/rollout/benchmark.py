@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.rollout.bare_engine import BareEngine
 from genrm_rl.rollout.pool import EnginePool
-from genrm_rl.rollout.types import GenerationRequest, SyncReceipt
+from genrm_rl.rollout.types import SyncReceipt
 
 
 @dataclass(frozen=True, slots=True)

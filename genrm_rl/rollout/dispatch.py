@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.generation import GenerationRequest, GenerationResult
 
 
 class Generation:

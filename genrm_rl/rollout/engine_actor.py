@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import ray
 
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.rollout.segments import new_segment, remove_segment
 from genrm_rl.rollout.settings import EngineSettings, SleepLevel, engine_environment
-from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.rollout.types import EngineReport
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.stalls import stand_by_for_stacks
 

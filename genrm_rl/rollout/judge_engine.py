@@ -15,9 +15,9 @@ from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import JudgeRequest, collect_traces, requests_again
 from genrm_rl.judging.types import Trace, Verdict
+from genrm_rl.rollout.trace_store import TraceJournal, read_traces, write_traces
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import remove_tree
-from genrm_rl.runtime.trace_store import TraceJournal, read_traces, write_traces
 
 if TYPE_CHECKING:
     from genrm_rl.learners.group import LearnerGroup

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import ray
 from ray.actor import ActorHandle
 
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.rollout.dispatch import Dispatcher, Generation
 from genrm_rl.rollout.engine_group import EngineGroup
 from genrm_rl.rollout.errors import PublicationError
@@ -19,7 +20,7 @@ from genrm_rl.rollout.progress import GenerationProgress
 from genrm_rl.rollout.publication import PublishedWeights, WeightPublisher
 from genrm_rl.rollout.settings import SleepLevel
 from genrm_rl.rollout.sync_client import ENGINE_GONE, RPC_SECONDS, WeightHolder, last_line
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult, SyncReceipt
+from genrm_rl.rollout.types import SyncReceipt
 from genrm_rl.rollout.watch import EngineWatch
 from genrm_rl.runtime.stalls import keep_stacks
 

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from genrm_rl.config import RolloutConfig
 from genrm_rl.rollout.settings import Device
-from genrm_rl.runtime.room import on_a_cluster
 from placement.acquire import Request, acquire, wait_for
 from placement.roles import engine_bundle
+from placement.room import on_a_cluster
 
 
 def choose_device(rollout: RolloutConfig) -> Device:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 
-from genrm_rl.rollout.types import GenerationResult
+from genrm_rl.generation import GenerationResult
 
 # Results that finish within this time travel together: a reply costs about as much as sampling a short answer. The
 # engine does not wait meanwhile, because as many requests again as it decodes stand in its queue.

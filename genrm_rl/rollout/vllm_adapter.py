@@ -26,12 +26,13 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from genrm_rl.errors import ModelError
+from genrm_rl.generation import FinishReason, GenerationRequest, GenerationResult
 from genrm_rl.rollout.engine_output import start_failure
 from genrm_rl.rollout.errors import EngineLostError, EngineProcessDied
 from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings, SleepLevel
 from genrm_rl.rollout.spans import VersionSpans
-from genrm_rl.rollout.types import EngineReport, FinishReason, GenerationRequest, GenerationResult
+from genrm_rl.rollout.types import EngineReport
 from genrm_rl.rollout.vllm_adapter_arguments import engine_arguments, sampling_params
 from genrm_rl.rollout.vllm_adapter_process import end_children, process_tree
 from genrm_rl.runtime.object_store import fetch

@@ -11,8 +11,8 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.rollout.settings import EngineSettings, cache_bytes
-from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.rollout.vllm_adapter_process import WORKER_BACKENDS, WORKER_EXTENSION, executor_class
 from placement.memory import GIB
 

@@ -11,11 +11,11 @@ import numpy as np
 from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.model import LearnerConfig, RolloutConfig
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.learners.packing import Segment
 from genrm_rl.rollout.benchmark import engine_ratio
 from genrm_rl.rollout.parity import ProbeReference, compare, parity_limit, probe_prompts
 from genrm_rl.rollout.settings import model_config_json
-from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.runtime.storage import read_json
 from genrm_rl.selftest.checks import CheckFailed, Figures
 from genrm_rl.selftest.room import TINY_MODEL, Room

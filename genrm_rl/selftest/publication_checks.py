@@ -10,11 +10,11 @@ import torch
 
 from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.config.model import LearnerConfig
+from genrm_rl.generation import GenerationRequest
 from genrm_rl.learners.benchmark import random_examples
 from genrm_rl.learners.objectives import SupervisedTokens
 from genrm_rl.rollout.parity import probe_prompts
 from genrm_rl.rollout.pool import EnginePool
-from genrm_rl.rollout.types import GenerationRequest
 from genrm_rl.selftest.checks import CheckFailed, Figures
 from genrm_rl.selftest.room import TINY_MODEL, Room
 from placement.memory import GIB

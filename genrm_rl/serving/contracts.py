@@ -10,13 +10,14 @@ from typing import Annotated, Any, TypeVar
 from fastapi.exceptions import ValidationException
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from genrm_rl.choices import Rule
 from genrm_rl.config.rubric import Rubric, read_rubric
 from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Comparison, Role, as_messages, content_hash, guide_parts
-from genrm_rl.rewards.types import Mask, Rule
+from genrm_rl.rewards.types import Mask
 
 JsonT = TypeVar("JsonT")
 

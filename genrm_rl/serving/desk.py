@@ -13,10 +13,10 @@ from typing import Annotated, Protocol, TypeVar
 from fastapi import Depends, HTTPException
 from ray import serve
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.config.serving import ServingConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
-from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, RewardsRequest, Turn
 from genrm_rl.serving.gym_cohorts import GymCohorts

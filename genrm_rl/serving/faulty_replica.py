@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from genrm_rl.choices import Rule
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.judging.types import Judgment
 from genrm_rl.rewards.rules import Score, score
-from genrm_rl.rewards.types import Mask, Match, Rule
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.rewards.types import Mask, Match
 from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
 
 VOTE_FAULTS = ("failed", "late", "cut", "silent", "no_letter", "no_numbers")

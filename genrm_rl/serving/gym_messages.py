@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from genrm_rl.choices import Rule
 from genrm_rl.config.rubric import Criterion
 from genrm_rl.errors import DataError
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Role
-from genrm_rl.rewards.types import NO_SHARES, Rule
+from genrm_rl.rewards.types import NO_SHARES
 from genrm_rl.serving.contracts import JudgmentOut, Turn, compare
 
 ROLES = {role: role for role in get_args(Role)} | {"developer": "system"}

@@ -21,14 +21,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from ray import serve
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.judge import ORDER_FREE
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.guide import NO_GUIDE, Guide, guide_texts
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, outcome_of
-from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, Rule
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
+from genrm_rl.rewards.types import REFERENCE
 from genrm_rl.serving import (
     best_of_contract,
     docs_page,

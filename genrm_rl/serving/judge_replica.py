@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from genrm_rl.config import JudgeConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold, no_answer, tie_of_equals
 from genrm_rl.judging.judge import JudgeKind
@@ -31,7 +32,7 @@ from genrm_rl.judging.types import Form, Trace
 from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.types import Comparison, content_hash
 from genrm_rl.rollout.settings import EngineSettings, engine_environment
-from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.rollout.types import EngineReport
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.serving.contracts import Cost, Judged
 from genrm_rl.serving.replica_port import close_replica_port

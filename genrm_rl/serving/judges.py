@@ -25,11 +25,11 @@ from ray.serve.exceptions import RayServeException
 
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.errors import DataError, GenRMError, ModelError
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.learners.probe_record import probe_words
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.errors import EngineProcessDied
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Judged
 from genrm_rl.serving.judge_apps import (
     BATCH,

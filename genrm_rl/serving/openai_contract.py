@@ -19,11 +19,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, mo
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.judging.thoughts import thought_and_answer
 from genrm_rl.preferences.types import Role, content_hash
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from genrm_rl.serving.contracts import Text, one_sentence
 from genrm_rl.serving.desk import OpenDesk
 from genrm_rl.serving.judges import RunningJudge

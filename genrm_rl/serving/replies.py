@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import Response
 
+from genrm_rl.choices import Rule
 from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.judging.types import Verdict
 from genrm_rl.rewards.rules import score, spread
-from genrm_rl.rewards.types import Mask, Rule
+from genrm_rl.rewards.types import Mask
 from genrm_rl.serving.contracts import GroupIn, JudgmentOut, RewardOut, Wire
 
 

@@ -13,8 +13,9 @@ import ray
 from rich.console import Console
 
 from genrm_rl.config import ModelConfig, RolloutConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.rollout.pool import EnginePool
-from genrm_rl.rollout.types import EngineReport, GenerationRequest, GenerationResult
+from genrm_rl.rollout.types import EngineReport
 from genrm_rl.simulation.workload import Workload
 
 LETTERS = 1 << 16

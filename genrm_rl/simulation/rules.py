@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from rich.progress import track
 
+from genrm_rl.choices import Rule
 from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
 from genrm_rl.rewards.rules import comparisons, next_matches, score
-from genrm_rl.rewards.types import RULES, Mask, Rule
+from genrm_rl.rewards.types import RULES, Mask
 
 SIZES = (4, 6, 8, 16)
 WORLDS = ("graded", "right or wrong")  # qualities: standard normal; or 0 and SCALE

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from genrm_rl.generation import FinishReason, GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.requests import JudgeRequest, judge_requests
 from genrm_rl.judging.types import Verdict
 from genrm_rl.models import load_tokenizer
 from genrm_rl.models.resolve import TINY
 from genrm_rl.preferences.types import Message, PreferencePair
-from genrm_rl.rollout.types import FinishReason, GenerationResult
 
 ENCODER = JudgeEncoder(load_tokenizer(TINY), "compact", max_context=320, max_rationale=96)
 PAIR = PreferencePair.create((Message("user", "add 1 2"),), "3", "4", source="test")

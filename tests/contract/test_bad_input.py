@@ -26,8 +26,8 @@ from genrm_rl.judging.folding import fold
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import trace_from_result
 from genrm_rl.models.resolve import TINY
+from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.trace_store import read_traces
 from tests.contract.bad_align import ALIGN_KINDS
 from tests.contract.bad_config import CONFIG_KINDS
 from tests.contract.bad_data import DATA_KINDS

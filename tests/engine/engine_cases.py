@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from genrm_rl.config import ModelConfig, RolloutConfig
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.preferences.world.vocabulary import build_tokenizer
 from genrm_rl.rollout.pool import EnginePool
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 CONTEXT = 256
 MODEL = ModelConfig(max_context=CONTEXT, dtype="float32")

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.rollout.errors import PublicationError
 from genrm_rl.rollout.parity import ProbeReference, probe_prompts, reference_logprobs
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.rollout.shared_weights import SharedWeights
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 from tests.engine.engine_cases import TinyModels, request, sample
 
 pytestmark = pytest.mark.engine

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrm_rl.algorithms.advantages import (
-    GROUPED,
-    generalized_advantages,
-    returns,
-    shape_group,
-    token_rewards,
-    whiten,
-)
+from genrm_rl.algorithms.advantages import generalized_advantages, returns, shape_group, token_rewards, whiten
+from genrm_rl.choices import GROUPED
 
 REWARDS = st.lists(st.one_of(st.none(), st.floats(-3, 3)), min_size=1, max_size=8)
 

@@ -13,10 +13,10 @@ from genrm_rl.agents.transcript import TurnTokens, stretches
 from genrm_rl.agents.turns import UNREADABLE, first_message, parse_turn, shown, written_turn
 from genrm_rl.config.agents import ActingConfig, AgentConfig
 from genrm_rl.environments.protocol import Admissible, Observation, Task
+from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.packing import collate
 from genrm_rl.models.resolve import TINY
-from genrm_rl.rollout.types import GenerationResult
 
 TASK = Task("shop", "train", "all", 0)
 SEEN = [Observation(text, "get it", None) for text in ("a hall.", "a door.", "the end.")]

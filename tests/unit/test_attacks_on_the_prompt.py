@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.prompts import JudgePrompt
 from genrm_rl.judging.requests import judge_requests, trace_from_result
 from genrm_rl.judging.types import Verdict
 from genrm_rl.judging.verdicts import parse_verdict
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rollout.types import GenerationResult
 from tests.attacks import ATTACKS, Attack
 from tests.unit.judging_cases import CASES, HARMLESS, IDS, comparison, tiny_tokenizer
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.rollout.dispatch import Dispatcher, Generation
-from genrm_rl.rollout.types import GenerationRequest, GenerationResult
 
 
 def make_request(number: int) -> GenerationRequest:

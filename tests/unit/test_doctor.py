@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from genrm_rl.config import RunConfig
-from genrm_rl.runtime.doctor import check_data, check_models, check_versions, print_report, run_doctor
 from genrm_rl.runtime.import_probe import cure_for, probe_imports
 from genrm_rl.runtime.machine_checks import check_compiler, check_disk, check_shared_memory
+from genrm_rl.selftest.doctor import check_data, check_models, check_versions, print_report, run_doctor
 
 
 @pytest.fixture

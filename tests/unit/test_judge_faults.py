@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.rewards.rules import score
-from genrm_rl.rollout.types import GenerationResult
 from genrm_rl.serving.faulty_replica import (
     ORDER_LOST,
     VOTE_FAULTS,

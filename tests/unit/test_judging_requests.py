@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from genrm_rl.errors import DataError
+from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.requests import (
     FORCED,
@@ -23,7 +24,6 @@ from genrm_rl.judging.requests import (
     trace_from_result,
 )
 from genrm_rl.judging.types import Verdict
-from genrm_rl.rollout.types import GenerationResult
 from tests.unit.judging_cases import comparison, smollm2_tokenizer, tiny_tokenizer
 
 ENCODER = JudgeEncoder(tiny_tokenizer(), "compact", max_context=256, max_rationale=40)

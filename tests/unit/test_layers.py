@@ -7,6 +7,8 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,27 @@ HOMES = {
     "deepspeed": "genrm_rl/learners/deepspeed_adapter",
     "openrlhf": "genrm_rl/algorithms/openrlhf_adapter",
 }
-LONGEST_FILE = 400
+# The one order, highest first: a package imports from rows below its own alone, also inside of functions. Packages of
+# one row know nothing of each other. docs/architecture.md shows the same rows.
+ORDER = [
+    ("jobs",),
+    ("cli",),  # and what only it uses, see CLI
+    ("closed_loop", "agents", "simulation", "selftest"),
+    ("bootstrap", "alignment", "labelling"),
+    ("serving", "evaluation"),
+    ("learners",),
+    ("rollout",),
+    ("models",),
+    ("placement", "environments"),
+    ("rewards",),
+    ("judging", "algorithms"),
+    ("preferences",),
+    ("runtime",),
+    ("config",),
+    ("errors", "choices", "generation"),
+]
+CLI = re.compile(r"cli(_\w+)?|dry_run|settings_help")
+LONGEST_FILE, LONGEST_FUNCTION = 400, 72  # lines
 
 
 def relative(path: Path) -> str:
@@ -34,6 +56,39 @@ def module_name(path: Path) -> str:
 
 def modules_of(package: str) -> list[str]:
     return [module_name(path) for path in SOURCES if relative(path).startswith(f"genrm_rl/{package}/")]
+
+
+def package_of(module: str) -> str:
+    """The row's word for a module: ``genrm_rl.serving.app`` is of serving, ``jobs.close_loop`` of jobs."""
+    first, _, rest = module.partition(".")
+    package = (rest if first == "genrm_rl" else first).partition(".")[0]
+    return "cli" if CLI.fullmatch(package) else package
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """The project's modules that each of them imports, at its top or in a function; for type checkers alone: no."""
+    files = {module_name(path): path for path in SOURCES}
+    found = {}
+    for module, path in files.items():
+        found[module] = set()
+        for node in running(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found[module] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{relative(path)}: import by the whole name"
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[module] |= {name if name in files else str(node.module) for name in names}
+        found[module] = {name for name in found[module] if name in files and name != module}
+    return found
+
+
+def running(tree: ast.AST):
+    """All nodes below ``tree`` but those under ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from running(node)
 
 
 def imported_roots(path: Path) -> set[str]:
@@ -107,15 +162,27 @@ def test_each_foreign_engine_has_one_home(package):
     assert all(importer.startswith(HOMES[package]) for importer in importers), importers
 
 
-@pytest.mark.parametrize("package", ["preferences", "judging", "algorithms", "config", "rewards", "environments"])
-def test_pure_packages_know_of_hosts_only_their_types(package):
-    hosts = {"rollout", "learners", "bootstrap", "evaluation", "models", "runtime", "serving"}
-    allowed = {"genrm_rl.rollout.types", "genrm_rl.runtime.storage"}
-    for path in (path for path in SOURCES if relative(path).startswith(f"genrm_rl/{package}/")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("genrm_rl."):
-                part = node.module.split(".")[1]
-                assert part not in hosts or node.module in allowed, f"{relative(path)}: {node.module}"
+def test_arrows_between_packages_run_down_the_one_order():
+    row = {package: number for number, packages in enumerate(ORDER) for package in packages}
+    known = {module for module in imports() if module != "genrm_rl"}
+    assert {package_of(module) for module in known} == set(row), "a package without a place in ORDER, or the reverse"
+    assert [
+        f"{module} imports {other}"
+        for module in known
+        for other in imports()[module] & known
+        if package_of(module) != package_of(other) and row[package_of(module)] >= row[package_of(other)]
+    ] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    TopologicalSorter(imports()).prepare()  # CycleError names the circle
+
+
+def test_the_map_shows_the_one_order():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("\n## Layers\n")[2].split("```")[1]
+    shown = [tuple(line.partition("  ")[0].split(", ")) for line in block.strip().splitlines()]
+    assert shown == ORDER
 
 
 def test_no_file_runs_code_of_a_model_repository():
@@ -123,6 +190,14 @@ def test_no_file_runs_code_of_a_model_repository():
     assert [relative(path) for path in SOURCES if pattern.search(path.read_text(encoding="utf-8"))] == []
 
 
-def test_files_stay_short():
-    lines = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
-    assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
+def test_files_and_functions_stay_short():
+    too_long = {}
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        lengths = {relative(path): (len(text.splitlines()), LONGEST_FILE)}
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{relative(path)}:{node.lineno} {node.name}"
+                lengths[name] = (node.end_lineno - node.lineno + 1, LONGEST_FUNCTION)
+        too_long |= {name: lines for name, (lines, most) in lengths.items() if lines > most}
+    assert too_long == {}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import RewardConfig
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
 from genrm_rl.rewards.noisy_service import NoisyService
 from genrm_rl.rewards.rules import comparisons
-from genrm_rl.rewards.types import RULES, Rule
+from genrm_rl.rewards.types import RULES
 from genrm_rl.simulation.rules import Table, learn, play
 
 ONE, ZERO = np.ones(4000), np.zeros(4000)

@@ -303,7 +303,7 @@ def test_a_learner_on_spot_nodes_is_a_warning():
 
 
 def test_a_job_that_its_cluster_file_can_never_hold_ends_before_anything_starts(tmp_path):
-    from genrm_rl.runtime.room import check_plan
+    from placement.room import check_plan
 
     words = ["--run.cluster", str(AWS), "--rollout.tensor-parallel", "16"]
     with pytest.raises(EnvironmentProblem, match=r"policy engines need 16 GPU on one node"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from genrm_rl.generation import GenerationResult
 from genrm_rl.rollout.session import RequestSession
-from genrm_rl.rollout.types import GenerationResult
 
 
 async def answer(number: int, after: float = 0.0) -> GenerationResult:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, score, spread
-from genrm_rl.rewards.types import AGAINST_REFERENCE, REFERENCE, RULES, Mask, RewardRecord, Rule
+from genrm_rl.rewards.types import REFERENCE, RULES, Mask, RewardRecord
 
 COMMON_OPPONENTS = ("log_odds", "reference", "round_robin", "bradley_terry", "pivot")
 probabilities = st.floats(0, 1)

@@ -11,6 +11,7 @@ from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.config import JudgeConfig
 from genrm_rl.config.alignment import SamplingConfig
 from genrm_rl.errors import ModelError
+from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold
@@ -25,7 +26,6 @@ from genrm_rl.judging.requests import (
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.types import Mask
-from genrm_rl.rollout.types import GenerationResult
 from genrm_rl.serving.openai_contract import _choice
 from genrm_rl.serving.policy_format import PolicyFormat
 from tests.unit.judging_cases import comparison

@@ -139,7 +139,7 @@ def test_updates_are_those_of_an_alignment_with_the_same_settings() -> None:
 
 
 def test_log_probabilities_of_traces_survive_the_disk(tmp_path) -> None:
-    from genrm_rl.runtime.trace_store import read_traces, write_traces
+    from genrm_rl.rollout.trace_store import read_traces, write_traces
 
     kept = [trace(False, 0, Verdict.PREFERS_A), replace(trace(True, 1, Verdict.PREFERS_B), logprobs_T=())]
     assert read_traces(write_traces(tmp_path / "traces.parquet", kept)) == kept

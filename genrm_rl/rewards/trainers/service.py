@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from genrm_rl.choices import Rule
 from genrm_rl.errors import JudgeFailure
 from genrm_rl.rewards.replies import Records, UnreadableReply, read_rewards
-from genrm_rl.rewards.types import Rule
 from genrm_rl.rewards.wire import BUSY_STATUS, Group, Prompt, asked_pause, authorisation, sentence_of
 
 TOKEN_VARIABLE = "GENRM_RL_TOKEN"

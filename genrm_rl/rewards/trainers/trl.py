@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.rewards.trainers.service import JudgeService
-from genrm_rl.rewards.types import AGAINST_REFERENCE, RewardRecord, Rule
+from genrm_rl.rewards.types import RewardRecord
 from genrm_rl.rewards.wire import Group, Prompt
 
 Completion = str | Sequence[Mapping[str, Any]]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.rewards.trainers.service import JudgeService, MaskedReward
-from genrm_rl.rewards.types import AGAINST_REFERENCE, Rule
 from genrm_rl.rewards.wire import Group, Prompt
 
 URL = "http://127.0.0.1:8000"
