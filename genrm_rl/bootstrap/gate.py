@@ -2,9 +2,9 @@
 more than chance.
 
 Both are asked about the same pairs, so what is judged is their *paired* difference: a round without any change has a
-difference around zero and passes in (1 - ``gate_confidence``) / 2 of all cases (``jobs/benchmark_gate.py`` measures
-it). The default metric is the folded accuracy: the judgment that rewards are made of, in which a judge that always
-names the first answer is worth one half.
+difference around zero and passes in (1 - ``gate_confidence``) / 2 of all cases, as
+``jobs/benchmarks/benchmark_gate.py`` measures. The default metric is the folded accuracy: the judgment that rewards are
+made of, in which a judge that always names the first answer is worth one half.
 """
 
 from __future__ import annotations

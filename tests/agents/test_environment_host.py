@@ -100,7 +100,7 @@ def test_an_environment_that_can_not_be_made_is_told_and_not_masked(ray_cluster)
 @pytest.mark.drill
 @needs_java
 def test_twenty_killed_and_stopped_environments_lose_no_episode(tmp_path):
-    command = [sys.executable, "jobs/benchmark_environments.py", "--parts", "faults", "--out", str(tmp_path)]
+    command = [sys.executable, "jobs/benchmarks/benchmark_environments.py", "--parts", "faults", "--out", str(tmp_path)]
     done = subprocess.run(
         [*command, "--environments", "shop", "textworld-express"], cwd=ROOT, capture_output=True, text=True
     )

@@ -1,6 +1,6 @@
 """The paper's comparison in the controlled world and two methods beside it: 3 seeds, with and without a style cue.
 
-    python jobs/benchmark_paper_table.py --root runs/paper_table
+    python jobs/benchmarks/benchmark_paper_table.py --root runs/paper_table
 
 Every (cue, seed) is an ordinary bootstrap run that continues where it was; the tables are made from what is on disk.
 Writes paper_table.json and paper_table.md into ``--root``, next to the paper's own pattern.
@@ -22,7 +22,7 @@ from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "paper_table.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "paper_table.yaml"
 BASELINE = "llm_judge"
 PAPER = (
     "The paper (Llama-3.1-8B, arXiv 2410.12832) compares at maj@32. In distribution STaR-SFT has no gain over "

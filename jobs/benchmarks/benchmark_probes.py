@@ -1,7 +1,7 @@
 """What null negatives do to a judge: the probe gate and the accuracy with and without them, seed by seed.
 
-    python jobs/benchmark_probes.py --root runs/probes
-    python jobs/benchmark_probes.py --root runs/probes_smollm2 --model smollm2 --data.root /path/to/preferences
+    python jobs/benchmarks/benchmark_probes.py --root runs/probes
+    python jobs/benchmarks/benchmark_probes.py --root runs/probes_smollm2 --model smollm2 --data.root FOLDER
 
 Every (share of null negatives, seed) is an ordinary bootstrap run that continues where it was; the tables are made from
 what is on disk. Writes probes.json and probes.md into ``--root``.
@@ -58,7 +58,7 @@ def configure(root: Path, file: str, share: float, seed: int, overrides: Sequenc
         "data.null-negatives": share,
     }
     words = [word for name, value in cell.items() for word in (f"--{name}", str(value))]
-    return load_config(RunConfig, Path(__file__).parent / "configs" / file, [*overrides, *words])
+    return load_config(RunConfig, Path(__file__).parents[1] / "configs" / file, [*overrides, *words])
 
 
 def write_tables(root: Path, arms: Mapping[float, Sequence[Path]], seeds: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """What the longer answer and a lexical model reach on preference files: the figures that a judge has to beat.
 
-    python jobs/benchmark_baselines.py /path/to/preferences
-    python jobs/benchmark_baselines.py /path/to/preferences --sets truthfulqa hh_harmless
+    python jobs/benchmarks/benchmark_baselines.py /path/to/preferences
+    python jobs/benchmarks/benchmark_baselines.py /path/to/preferences --sets truthfulqa hh_harmless
 
 Every folder with ``train.jsonl.gz`` and ``test.jsonl.gz`` is a set, trained on by itself. No model and no Ray: seconds.
 """

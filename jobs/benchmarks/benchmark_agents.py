@@ -1,7 +1,7 @@
 """Agents from cloning to judged reinforcement learning: what each reward brings, seed by seed.
 
-    python jobs/benchmark_agents.py --root runs/agents
-    python jobs/benchmark_agents.py --root runs/agents --name shop --config jobs/configs/agents_tiny.yaml \\
+    python jobs/benchmarks/benchmark_agents.py --root runs/agents
+    python jobs/benchmarks/benchmark_agents.py --root runs/agents --name shop --config jobs/configs/agents_tiny.yaml \\
         --config jobs/configs/agents_shop.yaml
 
 Per environment one policy is cloned. Per seed it plays training tasks; from the outcomes of these episodes a trajectory
@@ -41,7 +41,7 @@ from genrm_rl.evaluation.intervals import over_seeds, paired_difference
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 SPARSE = 0.1
 ARMS = {
     "outcome": {"parts.outcome": 1.0},

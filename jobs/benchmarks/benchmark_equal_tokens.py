@@ -1,7 +1,7 @@
 """What is a token spent on votes of an untrained judge worth, against one spent by a trained judge?
 
-    python jobs/benchmark_ablation.py --root runs/ablation --seeds 0 1 --arms main                  # trains the judges
-    python jobs/benchmark_equal_tokens.py --root runs/equal_tokens --judges runs/ablation --seeds 0 1
+    python jobs/benchmarks/benchmark_ablation.py --root runs/ablation --seeds 0 1 --arms main  # trains the judges
+    python jobs/benchmarks/benchmark_equal_tokens.py --root runs/equal_tokens --judges runs/ablation --seeds 0 1
 
 The untrained judge and those of STaR-SFT, STaR-DPO and verdict RL give ``--votes`` sampled judgments per order of the
 same held-out pairs; accuracy of the majority of k of them stands beside the tokens that k judgments cost. Every
@@ -31,7 +31,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "ablation.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
 BASE = "llm_judge"
 TRAINED = ("star_sft", "star_dpo", "verdict_rl")
 

@@ -1,6 +1,6 @@
 """Ratios against what anyone would write by hand, in one run: medians of alternating repeats.
 
-    python jobs/benchmark_throughput.py --lengths-from /path/to/preferences/hh_helpful/train.jsonl.gz
+    python jobs/benchmarks/benchmark_throughput.py --lengths-from /path/to/preferences/hh_helpful/train.jsonl.gz
 
 Engine pool against bare vLLM, learner against a plain PyTorch loop, packed against padded batches, prompts that are
 computed once for all their answers against once for each, and the seconds that a publication of SmolLM2's weights

@@ -1,6 +1,6 @@
 """How many labels does a judge need, and what of it is left where the style, the length or the task is another?
 
-    python jobs/benchmark_label_efficiency.py --root runs/labels --sizes 100 1000 10000 --seeds 0 1 2
+    python jobs/benchmarks/benchmark_label_efficiency.py --root runs/labels --sizes 100 1000 10000 --seeds 0 1 2
 
 Every (number of labelled pairs, seed) is an ordinary bootstrap run that continues where it was. Writes labels.json and
 labels.md into ``--root``: accuracy by number of labels, in distribution and under each shift of the controlled world.
@@ -23,7 +23,7 @@ from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "label_efficiency.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "label_efficiency.yaml"
 BASELINE = "bradley_terry"
 
 

@@ -1,6 +1,6 @@
 """Does the closed loop improve the judge? The next judge with the new pairs, against the same training without them.
 
-    python jobs/benchmark_loop.py --root runs/loop --seeds 0 1 2
+    python jobs/benchmarks/benchmark_loop.py --root runs/loop --seeds 0 1 2
 
 Of every seed there are one turn of the closed loop (``jobs/configs/quickstart.yaml``) and two controls, all of which
 continue where they were: the first judge, which the loop trained on the first pairs, and a *longer* judge, trained on
@@ -29,7 +29,7 @@ from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import is_complete, read_manifest, write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 FIRST, NEXT, LONGER = "turn1/bootstrap", "turn1/judge", "longer"
 TITLES = {FIRST: "the first judge", LONGER: "as many steps on the first pairs alone"}
 TRACES = "traces/base-part1"

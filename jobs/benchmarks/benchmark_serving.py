@@ -1,6 +1,6 @@
 """The service against the bare engine on the same comparisons, in one run: medians of alternating repeats.
 
-    python jobs/benchmark_serving.py
+    python jobs/benchmarks/benchmark_serving.py
 
 Every comparison is judged once in both orders. Bare vLLM gets all requests at once in its own process; the service gets
 them over HTTP in calls of ``--per-call`` comparisons. Also: what happens at ``--overload`` times the admitted load.
@@ -39,7 +39,7 @@ from genrm_rl.runtime.storage import write_json
 from genrm_rl.serving.app import running_service
 from genrm_rl.serving.judge_apps import judge_to_serve
 
-CONFIG = Path(__file__).parent / "configs" / "serve_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "serve_tiny.yaml"
 
 
 def main() -> None:

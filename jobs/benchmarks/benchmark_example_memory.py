@@ -1,6 +1,6 @@
 """Memory of the processes of a fit on a large file of examples: who writes it, who checks it, a worker that reads it.
 
-    python jobs/benchmark_example_memory.py --pairs 60000 --tokens 4000
+    python jobs/benchmarks/benchmark_example_memory.py --pairs 60000 --tokens 4000
 
 The pairs are random tokens, ``--tokens`` in each of both sequences. Every process is a new one; what it holds is its
 anonymous memory at the worst moment (RssAnon of Linux). Mapped pages of the file belong to the page cache, which all

@@ -1,7 +1,7 @@
 """Seconds per step of our policy-gradient loop and of TRL's GRPOTrainer: same policy, questions, judge and step size.
 
     pip install trl==1.16.0          # not in the locks
-    python jobs/benchmark_trl.py --serving.checkpoint runs/ID/methods/star_dpo/round1/checkpoint
+    python jobs/benchmarks/benchmark_trl.py --serving.checkpoint runs/ID/methods/star_dpo/round1/checkpoint
 
 Both sides ask one served judge (without its verdict cache) and take turns; medians over all steps but the first of each
 turn. TRL generates with transformers here: its vLLM mode needs a GPU. Other options are settings of ``align``.
@@ -33,7 +33,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 FIXED = [
     *("--serving.cache-entries", "0"),
     *("--evaluation.prompts", "1"),

@@ -1,7 +1,7 @@
 """Policies aligned with the judge's reward, with a Bradley-Terry reward, and with the verifier (the ceiling).
 
-    python jobs/benchmark_paper_table.py --root runs/paper_table --cues 0.75          # trains the judges
-    python jobs/benchmark_alignment.py --root runs/alignment --judges runs/paper_table
+    python jobs/benchmarks/benchmark_paper_table.py --root runs/paper_table --cues 0.75          # trains the judges
+    python jobs/benchmarks/benchmark_alignment.py --root runs/alignment --judges runs/paper_table
 
 Every (method, reward, seed) is an ordinary alignment run that continues where it was; the judge of a seed is served
 once for all methods. Writes alignment.json and alignment.md into ``--root``. Other options are overrides of every run.
@@ -29,7 +29,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 METHODS = {
     "ppo": ["--method", "ppo", "--ppo.advantage", "gae"],
     "grpo": ["--method", "ppo", "--ppo.advantage", "dr_grpo"],

@@ -1,6 +1,6 @@
 """A policy aligned with a judge that fails at 30 % of the calls, in every way that a judge can fail.
 
-    python jobs/benchmark_judge_faults.py --serving.checkpoint runs/ID/methods/star_dpo/round1/checkpoint
+    python jobs/benchmarks/benchmark_judge_faults.py --serving.checkpoint runs/ID/methods/star_dpo/round1/checkpoint
 
 First the judge itself fails: a replica whose engine loses votes and whole orders, half judgments and late ones among
 them, judges groups of answers, and every judgment and reward is compared with what both orders said. Then the calls
@@ -43,7 +43,7 @@ from genrm_rl.serving.faulty_replica import FaultAudit, FaultyReplica, audit_jud
 from genrm_rl.serving.judge_apps import judge_to_serve, served_judge
 from genrm_rl.serving.judge_replica import Votes
 
-CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 PATIENCE = [
     *("--reward.deadline", "5"),
     *("--reward.attempts", "3"),

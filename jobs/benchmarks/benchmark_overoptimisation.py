@@ -1,7 +1,7 @@
 """Does a policy that pleases its judge stay right? Gold against KL over many steps, for four judges of one world.
 
-    python jobs/benchmark_probes.py --root runs/probes --share 1.0 --bootstrap.dpo.epochs 3     # trains the judges
-    python jobs/benchmark_overoptimisation.py --root runs/overoptimisation --judges runs/probes
+    python jobs/benchmarks/benchmark_probes.py --root runs/probes --share 1.0 --bootstrap.dpo.epochs 3  # trains them
+    python jobs/benchmarks/benchmark_overoptimisation.py --root runs/overoptimisation --judges runs/probes
 
 A judge that writes (STaR-DPO) and a Bradley-Terry model, each trained without and with null negatives; the second
 Bradley-Terry model also on pairs whose style says nothing (``data.world.cue`` 0.5). Every (judge, seed) is an ordinary
@@ -32,7 +32,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 BALANCED = "balanced_seed{}"  # runs of this script below --root
 # Run below --judges (or --root) and method within it.
 JUDGES = {

@@ -1,6 +1,6 @@
 """What makes STaR-DPO work, and what else would: an ablation in the controlled world, at like numbers of tokens.
 
-    python jobs/benchmark_ablation.py --root runs/ablation --seeds 0 1 2
+    python jobs/benchmarks/benchmark_ablation.py --root runs/ablation --seeds 0 1 2
 
 Of every seed there are three ordinary bootstrap runs, which continue where they were:
 
@@ -34,7 +34,7 @@ from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import read_manifest, write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "ablation.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
 BASELINE = "star_dpo"
 TRACES = "traces/base-part1"
 ARMS = {

@@ -1,6 +1,6 @@
 """What a small real model learns from real people: SmolLM2-135M, one run per set of human pairs, method and seed.
 
-    python jobs/benchmark_real_judges.py --data /path/to/preferences --root runs/real_judges
+    python jobs/benchmarks/benchmark_real_judges.py --data /path/to/preferences --root runs/real_judges
 
 Every (set, method, seed) is an ordinary bootstrap run that continues where it was; the table is made from what is on
 disk. Writes real_judges.json and real_judges.md into ``--root``. Two cores need about 100 minutes for the default
@@ -35,7 +35,7 @@ from genrm_rl.learners.fit import load_result
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "real_judges.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "real_judges.yaml"
 METHODS: dict[str, list[str]] = {
     "untrained": [],
     "folded": ["--bootstrap.methods", "[genrm_direct]"],

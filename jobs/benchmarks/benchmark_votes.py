@@ -1,7 +1,8 @@
 """Votes saved by early stopping, at what accuracy, and the hit rate of the prefix cache.
 
-    python jobs/benchmark_votes.py --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
-    python jobs/benchmark_votes.py --pairs FILE --model.name smollm2 --model.max-context 2048 --judge.template mt_bench
+    python jobs/benchmarks/benchmark_votes.py --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
+    python jobs/benchmarks/benchmark_votes.py --pairs FILE \\
+        --model.name smollm2 --model.max-context 2048 --judge.template mt_bench
 
 Labelled comparisons of the controlled world are judged by the running service with ``--votes`` votes per order: once
 with all of them, then with every error rate of ``--errors``. Votes are sampled with the same seeds each time, so the
@@ -32,7 +33,7 @@ from genrm_rl.runtime.storage import write_json
 from genrm_rl.serving.app import running_service
 from genrm_rl.serving.judge_apps import judge_to_serve
 
-CONFIG = Path(__file__).parent / "configs" / "serve_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "serve_tiny.yaml"
 COUNTED = ("votes_asked", "votes_saved", "generated_tokens", "prompt_tokens", "cached_prompt_tokens")
 
 

@@ -1,6 +1,6 @@
 """What it brings on CPU to generate while the policy learns: answers a second and gold accuracy, against taking turns.
 
-    python jobs/benchmark_overlap.py --root runs/overlap
+    python jobs/benchmarks/benchmark_overlap.py --root runs/overlap
 
 Every seed aligns the tiny policy twice with two engines and the verifier's reward: with ppo.staleness 0, and with
 ``--staleness``. Answers a second are those of all steps over the seconds of all steps, from the first question on;
@@ -28,7 +28,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
 
-CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 ENGINES = 2
 
 

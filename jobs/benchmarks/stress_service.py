@@ -1,6 +1,6 @@
 """A service of its own under malformed, oversized, slow and too many calls, and its end while calls are under way.
 
-    python jobs/stress_service.py
+    python jobs/benchmarks/stress_service.py
 
 Starts `genrm-rl serve` with the tiny judge on a free port of this machine, and prints what became of every kind of
 call: how many were answered with 500, the longest that `GET /healthz` took meanwhile (asked by a process of its own),

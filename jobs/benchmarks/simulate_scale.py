@@ -1,7 +1,7 @@
 """What one driver adds to a PPO step as engines grow from 1 to 512: the real loop over engines that only sleep.
 
-    python jobs/simulate_scale.py --root runs/scale
-    python jobs/simulate_scale.py --root runs/scale --overlap 2    # steps that generate, then learn, against overlapped
+    python jobs/benchmarks/simulate_scale.py --root runs/scale
+    python jobs/benchmarks/simulate_scale.py --root runs/scale --overlap 2    # in turns, against overlapped
 
 Every engine has 32 answers a step, or 8 x --groups (weak scaling). Seconds of generating, judging, training and
 publishing are those of the time model for an 8B policy and judge on H100s (jobs/configs/align_llama8b.yaml with
@@ -32,7 +32,7 @@ from genrm_rl.simulation.scale import StepCost, check_records, simulate
 from genrm_rl.simulation.tables import curve, overlap_table, table
 from genrm_rl.simulation.workload import UNIT_ENGINES, Workload, long_tailed, workload_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLANNED = (ROOT / "jobs/configs/align_llama8b.yaml", ROOT / "placement/presets/four_nodes_llama8b.yaml")
 SAMPLES = 8  # of a group
 # Of the runs with a tail, which would sleep for hours otherwise: questions of 384 tokens, answers of 128 on average.

@@ -1,8 +1,8 @@
 """Rules that turn judgments into rewards: how many pairs of a group they order right, what they pay for it, and what a
 policy gains with them.
 
-    python jobs/benchmark_rules.py --root runs/rules                          # simulation, then the alignments
-    python jobs/benchmark_rules.py --root runs/rules --judge runs/ID/methods/star_dpo/round1/checkpoint
+    python jobs/benchmarks/benchmark_rules.py --root runs/rules    # simulation, then the alignments
+    python jobs/benchmarks/benchmark_rules.py --root runs/rules --judge runs/ID/.../checkpoint
 
 Simulation: groups of answers whose qualities are known, and judges whose noise is known (genrm_rl/rewards/noisy.py);
 and a policy that is a table of logits over the answers to each question, learning from such groups (GRPO's advantages).
@@ -41,7 +41,7 @@ from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 from genrm_rl.simulation.rules import SCALE, SIZES, TABLE, WORLDS, Cell, Learned, learn_all, one_comparison, simulate
 
-CONFIG = Path(__file__).parent / "configs" / "align_tiny.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 NOISE = "medium noise"  # the judge of the alignments
 SMALL = [
     *("--ppo.steps", "8", "--ppo.prompts-per-step", "40", "--ppo.samples-per-prompt", "6"),

@@ -1,8 +1,8 @@
 """Environments for agents, measured: do the known solutions solve the tasks, how fast and how large are many
 environments at once, and what becomes of episodes whose environment is killed or hangs.
 
-    python jobs/benchmark_environments.py                                    # everything, into runs/environments
-    python jobs/benchmark_environments.py --parts faults --environments shop # some of it
+    python jobs/benchmarks/benchmark_environments.py                    # everything, into runs/environments
+    python jobs/benchmarks/benchmark_environments.py --parts faults     # some of it
 
 ``gold``: the known solutions of ``--tasks`` test tasks of each environment (of ScienceWorld one of each kind), beside
 random actions. ``speed``: ``--at-once`` environments of each kind play random actions. ``faults``: ``--faults``

@@ -2,7 +2,7 @@
 
     genrm-rl evaluate llm_judge --config jobs/configs/bootstrap_tiny.yaml --run.id base_gate \\
         --data.test '[{world: gate, limit: 300}]' --judge.votes 8 --evaluation.decoding '[sampled]'
-    python jobs/benchmark_folds.py runs/base_gate
+    python jobs/benchmarks/benchmark_folds.py runs/base_gate
 
 Reads the traces that runs have kept, of an evaluation or of a gate, and judges nothing again. Use gate pairs: the
 default of ``judge.aggregate`` is a choice, and test sets are not for choices.

@@ -1,6 +1,6 @@
 """How often the gate promotes a judge that is no better, and how often one that is.
 
-    python jobs/benchmark_gate.py
+    python jobs/benchmarks/benchmark_gate.py
 
 Draws the gate judgments of a parent and a candidate from stated accuracies, both orders of every pair, and asks the
 gate itself. A pair has a difficulty that both judges share; each judge's two orders are drawn independently given it.
