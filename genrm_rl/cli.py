@@ -76,7 +76,7 @@ def quickstart(context: typer.Context, dry_run: DryRun = False, every: All = Fal
     settings = load_config(LoopConfig, CONFIGS / "quickstart.yaml", context.args)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.closed_loop.job import run_loop
+    from genrm_rl.stories.close_loop import run_loop
 
     run_loop(settings, console)
 
@@ -93,7 +93,7 @@ def bootstrap(
     settings = config_from(context, config)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.bootstrap.loop import run_bootstrap
+    from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
     run_bootstrap(settings, console, must_exist=resume)
 
@@ -111,7 +111,7 @@ def evaluate(
     settings, asked = config_from(context, config), known_form(form)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.evaluation.job import evaluate_judge
+    from genrm_rl.stories.evaluate_genrm import evaluate_judge
 
     evaluate_judge(settings, judge, asked, console)
 
@@ -178,7 +178,7 @@ def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun =
     settings = load_config(ServeConfig, config or CONFIGS / "serve_tiny.yaml", context.args)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.serving.job import serve_judge
+    from genrm_rl.stories.serve_genrm import serve_judge
 
     serve_judge(settings, console)
 
@@ -196,7 +196,7 @@ def align(
     settings = load_config(AlignConfig, config or CONFIGS / "align_tiny.yaml", context.args)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.alignment.job import run_alignment
+    from genrm_rl.stories.align_policy import run_alignment
 
     run_alignment(settings, console, must_exist=resume, rejudge=rejudge)
 
@@ -215,7 +215,7 @@ def loop(
     settings = load_config(LoopConfig, config or CONFIGS / "loop_tiny.yaml", context.args)
     if dry_run:
         return preview(settings, console, every=every)
-    from genrm_rl.closed_loop.job import run_loop
+    from genrm_rl.stories.close_loop import run_loop
 
     run_loop(settings, console, must_exist=resume, rejudge=rejudge)
 

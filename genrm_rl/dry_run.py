@@ -37,7 +37,7 @@ def paper_table(config: RunConfig) -> Table:
 
 def print_plan(config: RunConfig, console: Console) -> None:
     """Where the config leaves the paper, the data found, and the derived batch table."""
-    from genrm_rl.bootstrap.loop import misfit
+    from genrm_rl.bootstrap.run_data import misfit
     from genrm_rl.config.plan import plan_rounds
     from genrm_rl.judging.encoding import JudgeEncoder
     from genrm_rl.models import load_tokenizer, resolve_model

@@ -3,7 +3,8 @@
     python jobs/align_dpo.py --config jobs/configs/align_tiny.yaml --serving.checkpoint runs/ID/methods/.../checkpoint
     ray job submit --working-dir . -- python jobs/align_dpo.py --config jobs/configs/align_tiny.yaml
 
-The same as ``genrm-rl align --method dpo``. The loop is genrm_rl/alignment/dpo.py.
+The same as ``genrm-rl align --method dpo``. What it does, top to bottom: genrm_rl/stories/align_policy.py, and its loop
+align_dpo.py beside it.
 """
 
 import sys

@@ -3,7 +3,8 @@
     python jobs/align_ppo.py --config jobs/configs/align_tiny.yaml --serving.checkpoint runs/ID/methods/.../checkpoint
     ray job submit --working-dir . -- python jobs/align_ppo.py --config jobs/configs/align_tiny.yaml
 
-The same as ``genrm-rl align --method ppo``. The loop is genrm_rl/alignment/ppo.py.
+The same as ``genrm-rl align --method ppo``. What it does, top to bottom: genrm_rl/stories/align_policy.py, and its loop
+align_ppo.py beside it.
 """
 
 import sys

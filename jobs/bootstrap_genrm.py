@@ -1,10 +1,10 @@
-"""Bootstrap a generative reward model. The same job as ``genrm-rl bootstrap``, for ``ray job submit``:
+"""Bootstrap a generative reward model: sample judgments, select them by the labels, learn, gate, repeat; then measure.
 
-    ray job submit --working-dir . -- \\
-        python jobs/bootstrap_genrm.py --config jobs/configs/bootstrap_tiny.yaml --run.id demo
+    python jobs/bootstrap_genrm.py --config jobs/configs/bootstrap_tiny.yaml --run.id demo
+    ray job submit --working-dir . -- python jobs/bootstrap_genrm.py --config jobs/configs/bootstrap_tiny.yaml
 
-Submitted again with the same run id it continues. What it does, step by step, reads top to bottom in
-``genrm_rl/bootstrap/loop.py``.
+The same as ``genrm-rl bootstrap``; with the same run id it continues. What it does, top to bottom:
+genrm_rl/stories/bootstrap_genrm.py.
 """
 
 import sys

@@ -3,7 +3,7 @@
     python jobs/close_loop.py --config jobs/configs/loop_tiny.yaml
     ray job submit --working-dir . -- python jobs/close_loop.py --config jobs/configs/loop_tiny.yaml
 
-The same as ``genrm-rl loop``. One turn, stage by stage, is genrm_rl/closed_loop/turn.py.
+The same as ``genrm-rl loop``. What it does, top to bottom: genrm_rl/stories/close_loop.py.
 """
 
 import sys

@@ -1,7 +1,9 @@
-"""Score one judge on the test sets of a config. The same job as ``genrm-rl evaluate``, for ``ray job submit``:
+"""Score one judge on the test sets of a config, beside the baselines that it has to beat.
 
-    ray job submit --working-dir . -- python jobs/evaluate_genrm.py runs/demo/methods/star_dpo/round1/checkpoint \\
-        --config jobs/configs/bootstrap_tiny.yaml --output evaluation
+    python jobs/evaluate_genrm.py runs/demo/methods/star_dpo/round1/checkpoint
+    ray job submit --working-dir . -- python jobs/evaluate_genrm.py CHECKPOINT --config jobs/configs/bootstrap_tiny.yaml
+
+The same as ``genrm-rl evaluate``. What it does, top to bottom: genrm_rl/stories/evaluate_genrm.py.
 """
 
 import sys

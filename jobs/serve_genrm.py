@@ -1,9 +1,9 @@
-"""Serve a judge. The same job as ``genrm-rl serve``, for ``ray job submit``:
+"""Serve a judge: judgments of comparisons and rewards of groups over HTTP, until it is told to stop.
 
-    ray job submit --working-dir . -- python jobs/serve_genrm.py \
-        --config jobs/configs/serve_tiny.yaml --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
+    python jobs/serve_genrm.py --serving.checkpoint runs/demo/methods/star_dpo/round1/checkpoint
+    ray job submit --working-dir . -- python jobs/serve_genrm.py --config jobs/configs/serve_tiny.yaml
 
-What it does reads in ``genrm_rl/serving/job.py`` and ``genrm_rl/serving/app.py``.
+The same as ``genrm-rl serve``. What it does, top to bottom: genrm_rl/stories/serve_genrm.py.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""The DPO loop: sample, judge, choose pairs by margin, fit, publish, measure, repeat; or one fit on a pair file."""
+"""Rounds of DPO: judged pairs chosen by margin, or those of a file, and fits on them; the order of a round is in
+``stories/align_policy.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
-from genrm_rl.alignment.checkpoints import keep_state, restore_state
+from genrm_rl.alignment.checkpoints import restore_state
 from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.ppo import version_of
 from genrm_rl.alignment.prompts import PolicyPrompt
@@ -41,30 +42,28 @@ class OnlineDPO:
         """The loop's settings."""
         return self.hosts.config.dpo
 
-    def run(self, measure: Any) -> None:
-        """All rounds from the last checkpoint on. ``measure(round)`` is called after each publication."""
+    @property
+    def rounds(self) -> int:
+        """How many there are; a pair file is one."""
+        return 1 if self.config.pairs else self.config.rounds
+
+    def restore(self) -> int:
+        """Weights and optimizer of the last checkpoint, the weights published. Returns the number of finished
+        rounds."""
         found = restore_state(self.hosts)
         first = found["step"] if found is not None else 0
         if first:
             self.hosts.publish(version_of(first))
-        measure(first)
-        for number in range(first, 1 if self.config.pairs else self.config.rounds):
-            began = time.perf_counter()
-            row, pairs = self.pairs(number)
-            if not pairs:
-                self.hosts.say(f"round {number + 1}: no pair with margin {self.config.min_margin}; nothing is learned")
-            self.hosts.turns.learn()
-            metrics = self.fit(number, pairs) if pairs else {}
-            published = self.hosts.publish(version_of(number + 1))
-            row |= {f"train/{name}": value for name, value in metrics.items()}
-            row |= {"dpo/pairs": float(len(pairs)), "seconds/publish": round(published, 3)}
-            row["seconds/step"] = round(time.perf_counter() - began, 3)
-            write_json(self.hosts.run.path / "steps" / f"{number:05d}" / "metrics.json", {"step": number, **row})
-            self.hosts.sink.log(row, number)
-            shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics)
-            self.hosts.say(f"round {number + 1}: {len(pairs)} pairs, {shown}, {row['seconds/step']:.1f} s")
-            keep_state(self.hosts, number + 1, {})
-            measure(number + 1)
+        return first
+
+    def report(self, number: int, row: dict[str, Any], pairs: int, metrics: dict[str, float], seconds: float) -> None:
+        """The round's row in ``steps/``, the metric sinks, and one line."""
+        row |= {f"train/{name}": value for name, value in metrics.items()}
+        row |= {"dpo/pairs": float(pairs), "seconds/step": round(seconds, 3)}
+        write_json(self.hosts.run.path / "steps" / f"{number:05d}" / "metrics.json", {"step": number, **row})
+        self.hosts.sink.log(row, number)
+        shown = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("loss", "accuracy") if name in metrics)
+        self.hosts.say(f"round {number + 1}: {pairs} pairs, {shown}, {row['seconds/step']:.1f} s")
 
     def pairs(self, number: int) -> tuple[dict[str, Any], list[PairExample]]:
         """The round's metrics so far, and its pairs: judged now, or from the file."""

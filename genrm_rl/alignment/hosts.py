@@ -23,7 +23,7 @@ from genrm_rl.rewards.rules import comparisons
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.tracking import MetricSink
+from genrm_rl.runtime.tracking import MetricSink, open_sinks
 from placement.roles import learner_models
 
 
@@ -76,6 +76,26 @@ class Hosts:
         self.turns.generate()
         keep_receipt(self.run.path, receipt)
         return receipt.seconds
+
+
+@contextmanager
+def opened_hosts(
+    config: AlignConfig, run: RunDirectory, console: Console, chat: ChatEncoder, prompts: PromptSets, model_path: Path
+) -> Iterator[Hosts]:
+    """Everything alive, in the connected Ray. Engines start before the judge, which is waited for: both start at the
+    same time."""
+    from genrm_rl.rollout.shared_pool import engine_pool
+
+    rank = config.learner.lora_rank
+    with (
+        open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
+        learners_of(config, model_path, console) as learners,
+        engine_pool(
+            model_path, config.rollout, config.model, console=console, logprobs_of="sampling", lora_rank=rank
+        ) as pool,
+        rewarder_of(config, console) as rewarder,
+    ):
+        yield Hosts(config, run, console, sink, chat, prompts, model_path, pool, *learners, rewarder)
 
 
 @contextmanager

@@ -1,12 +1,11 @@
-"""The policy-gradient loop (PPO, GRPO, RLOO, REINFORCE++): roll out, judge, learn, publish, measure."""
+"""Steps of the policy-gradient loop (PPO, GRPO, RLOO, REINFORCE++); their order is in ``stories/align_policy.py``."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,35 +34,6 @@ class PPO:
         """The loop's settings."""
         return self.hosts.config.ppo
 
-    def run(self, measure: Any) -> None:
-        """All steps from the last checkpoint on. ``measure(step)`` is called after each publication.
-
-        The answers of a step are begun ``staleness`` updates before it learns, never earlier: so no token is older than
-        that, and a long answer has as many updates' time to end. It goes on across the publications between.
-        """
-        first, last = self.restore(), self.config.steps
-        if first:
-            self.hosts.publish(version_of(first))
-        measure(first)
-        with ThreadPoolExecutor(self.config.staleness + 1, thread_name_prefix="rollout") as rollouts:
-            begun: deque[Future[tuple[Rollout, bool]]] = deque()
-            for step in range(first, last):
-                began = time.perf_counter()
-                for ahead in range(step + len(begun), min(step + self.config.staleness + 1, last)):
-                    begun.append(rollouts.submit(self.rollout, ahead))
-                rollout, judged_now = begun.popleft().result()
-                self.seconds = self.waited(rollout, time.perf_counter() - began)
-                if judged_now:
-                    self.hosts.losses.see(step, rollout.groups)
-                if not begun:
-                    self.hosts.turns.learn()
-                metrics = self.learn(step, rollout)
-                self.seconds["publish"] = self.hosts.publish(version_of(step + 1))
-                self.report(step, rollout, metrics, time.perf_counter() - began)
-                if (step + 1) % self.hosts.config.checkpoint_every == 0 or step + 1 == last:
-                    keep_state(self.hosts, step + 1, {"kl_coefficient": float(self.updates.controller.value)})
-                measure(step + 1)
-
     def waited(self, rollout: Rollout, seconds: float) -> dict[str, float]:
         """What a step's answers cost it: all of their seconds, or those that nothing else was done in."""
         if self.config.staleness:
@@ -71,13 +41,21 @@ class PPO:
         return {"generate": rollout.generate_seconds, "judge": rollout.judge_seconds}
 
     def restore(self) -> int:
-        """Weights, optimizers and controller of the last checkpoint. Returns the number of finished steps."""
+        """Weights, optimizers and controller of the last checkpoint, the weights published. Returns the number of
+        finished steps."""
         facts = restore_state(self.hosts)
         if facts is None:
             return 0
         self.updates.controller.value = facts["kl_coefficient"]
         self.hosts.say(f"continuing after step {facts['step']}")
+        if facts["step"]:
+            self.hosts.publish(version_of(facts["step"]))
         return facts["step"]
+
+    def keep(self, step: int) -> None:
+        """A checkpoint after ``step`` steps, if one is due."""
+        if step % self.hosts.config.checkpoint_every == 0 or step == self.config.steps:
+            keep_state(self.hosts, step, {"kl_coefficient": float(self.updates.controller.value)})
 
     def rollout(self, step: int) -> tuple[Rollout, bool]:
         """Judged answers of a step, as a stage of the run: on disk before anything is learned from them. Also whether

@@ -1,4 +1,4 @@
-"""From a method's name to a trained judge: STaR variants, direct GenRM, and the two reward-model baselines."""
+"""Judges of the methods without STaR rounds: the untrained base, on-policy ones, direct GenRM, and reward models."""
 
 from __future__ import annotations
 
@@ -7,39 +7,19 @@ from dataclasses import replace
 
 from genrm_rl.bootstrap.examples import bradley_terry_examples, direct_examples, pairrm_examples, points_examples
 from genrm_rl.bootstrap.self_distilled import run_self_distilled
-from genrm_rl.bootstrap.star import NothingToLearn, run_star
+from genrm_rl.bootstrap.star import NothingToLearn
 from genrm_rl.bootstrap.verdict_rl import run_verdict_rl
 from genrm_rl.bootstrap.workshop import Workshop
-from genrm_rl.config import ITERATED, Method
+from genrm_rl.config import Method
 from genrm_rl.judging.judge import Judge
 
 
-def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
-    """The judges of all methods, and a note for each method that had nothing to learn from.
-
-    Such a method has no judge and no number; the others go on. Raises NothingToLearn if no judge is left.
-    """
-    judges: list[Judge] = []
-    notes: list[str] = []
-    for method in workshop.config.bootstrap.methods:
-        try:
-            judges += train_judge(method, workshop, judges)
-        except NothingToLearn as problem:
-            notes.append(str(problem))
-            workshop.say(f"{problem}; the run goes on without it")
-    if not judges:
-        raise NothingToLearn("; ".join(notes))
-    return judges, notes
-
-
-def train_judge(method: Method, workshop: Workshop, before: Sequence[Judge] = ()) -> list[Judge]:
+def train_other(method: Method, workshop: Workshop, before: Sequence[Judge] = ()) -> list[Judge]:
     """The judges that a method adds to the comparison (the untrained base adds two: with and without reasoning).
     ``before`` are those of the methods before it, from which it may start."""
     if method == "llm_judge":
         base = workshop.base
         return [base, Judge("llm_judge_direct", "generative", base.path, base.version, "direct")]
-    if method in ITERATED:
-        return [run_star(method, workshop)]
     if method == "verdict_rl":
         return [run_verdict_rl(workshop, judge_to_start(method, workshop, before))]
     if method == "self_distilled":

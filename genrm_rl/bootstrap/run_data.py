@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from genrm_rl.bootstrap.preflight import check_rounds
+from genrm_rl.config import RunConfig
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.evaluation.scoring import check_scoring, whole_items
+from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.preferences.sources import DataSplits, Misfit, load_sources
+from genrm_rl.preferences.splits import Pairs
 from genrm_rl.preferences.types import fingerprint
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_json, write_json
 
 DATA_FILE, REJECTS_FILE = "data.json", "rejects.jsonl"
+
+
+def checked_data(run: RunDirectory, encoder: JudgeEncoder) -> tuple[DataSplits, dict[str, Pairs]]:
+    """The run's pairs, and what of each test set is measured. Raises GenRMError for data that its settings can't
+    use."""
+    config = run.config
+    splits = load_run_data(run, misfit(config, encoder))
+    check_rounds(config, splits)
+    tests = {name: whole_items(pairs, config.evaluation.pairs) for name, pairs in splits.test.items()}
+    for name, pairs in tests.items():
+        check_scoring(name, pairs, config.evaluation.scoring)
+    return splits, tests
 
 
 def load_run_data(run: RunDirectory, misfit: Misfit) -> DataSplits:
@@ -40,3 +57,12 @@ def load_run_data(run: RunDirectory, misfit: Misfit) -> DataSplits:
         )
     splits.report.rejects_file = recorded["rejects_file"]
     return splits
+
+
+def misfit(config: RunConfig, encoder: JudgeEncoder) -> Misfit:
+    """The check that names rows which do not fit the model's context, for every prompt form that this run uses."""
+    forms = ["cot", "direct"]
+    told = [method for method in config.bootstrap.methods if "rationalizer" in method or method == "self_distilled"]
+    if told or (config.bootstrap.selection.on_all_wrong == "rationalize"):
+        forms.append("rationalize")
+    return lambda pair: encoder.misfit(pair, tuple(forms))

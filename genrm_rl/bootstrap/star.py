@@ -1,4 +1,5 @@
-"""STaR on preference pairs: sample, select, learn, gate, repeat (arXiv 2410.12832, sections 4.1-4.3, appendix A.3)."""
+"""Steps of a STaR round on preference pairs (arXiv 2410.12832, sections 4.1-4.3, appendix A.3); their order is in
+``stories/bootstrap_genrm.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ from typing import Any
 
 from genrm_rl.bootstrap.examples import dpo_examples, sft_examples, written_examples
 from genrm_rl.bootstrap.gate import decide
-from genrm_rl.bootstrap.parts import cut_parts
 from genrm_rl.bootstrap.select import (
     TraceSelection,
     count_reasons,
@@ -52,39 +52,6 @@ def warm_started(workshop: Workshop) -> Judge:
     return Judge("warm_start", "generative", checkpoint, "warm_start-1")
 
 
-def run_star(method: Method, workshop: Workshop) -> Judge:
-    """All rounds of one method. Returns the last promoted judge, or the last candidate (marked so) if none was
-    promoted. A later round without examples leaves the judge as it is; if it is the first, NothingToLearn is raised."""
-    base = warm_started(workshop) if workshop.config.bootstrap.warm_start else workshop.base
-    current = candidate = base
-    pairs = [*workshop.splits.train, *workshop.splits.tied]
-    for index, part in enumerate(cut_parts(pairs, workshop.config.bootstrap.iterations, workshop.seed)):
-        try:
-            candidate = run_round(method, index + 1, part, current, base, workshop)
-        except NothingToLearn as problem:
-            if candidate is base:
-                raise
-            workshop.say(f"{problem}; the judge of the round before stays")
-            continue
-        if candidate.promoted:
-            current = candidate
-    return replace(current if current.iteration else candidate, name=method)
-
-
-def run_round(
-    method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, base: Judge, workshop: Workshop
-) -> Judge:
-    """One round: returns the new judge, ``promoted`` as the gate decided."""
-    folder = f"methods/{method}/round{iteration}"
-    traces = sample_round(method, iteration, part, judge, workshop)
-    examples = learn_from(method, folder, traces, workshop)
-    start = judge if workshop.config.bootstrap.start_from == "latest" else base
-    objective = "dpo" if method.endswith("dpo") else "sft"
-    checkpoint = workshop.fit_stage(f"{folder}/checkpoint", method, objective, examples, start)
-    candidate = Judge(method, "generative", checkpoint, f"{method}-{iteration}", "cot", iteration)
-    return pass_gate(folder, judge, candidate, workshop)
-
-
 def sample_round(
     method: Method, iteration: int, part: Sequence[PreferencePair], judge: Judge, workshop: Workshop
 ) -> list[Trace]:
@@ -104,6 +71,11 @@ def sample_round(
         again = [comparison for comparison in comparisons if (comparison.pair_id, comparison.swapped) in hard]
         return traces + _rationalize(f"{where}-hard-rationalized", again, judge, workshop)
     return traces
+
+
+def objective_of(method: Method) -> str:
+    """What a round's examples are fitted by."""
+    return "dpo" if method.endswith("dpo") else "sft"
 
 
 def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: Workshop) -> Path:

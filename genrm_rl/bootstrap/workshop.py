@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.runtime.run_directory import RunDirectory
-from genrm_rl.runtime.tracking import MetricSink
+from genrm_rl.runtime.session import ray_session
+from genrm_rl.runtime.tracking import MetricSink, open_sinks
 
 EXAMPLES_FILE = "examples.arrow"
 
@@ -115,3 +117,17 @@ class Workshop:
             for row in result.history:
                 self.sink.log({f"{name}/{key}": value for key, value in row.items() if key != "step"}, int(row["step"]))
         return output
+
+
+@contextmanager
+def opened_workshop(
+    config: RunConfig, run: RunDirectory, console: Console, splits: DataSplits, encoder: JudgeEncoder, base: Judge
+) -> Iterator[Workshop]:
+    """Ray, metric sinks and the judge's engine; engines and learners start when a stage needs them."""
+    with (
+        ray_session(),
+        open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
+        JudgeEngine(config, run, encoder, base, console) as engine,
+    ):
+        measurement = Measurement(config, run, encoder, engine)
+        yield Workshop(config, run, console, sink, splits, encoder, engine, measurement, base)

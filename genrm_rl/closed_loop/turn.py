@@ -1,56 +1,36 @@
-"""One turn of the loop, stage by stage. Each stage is a run or a stage on disk with links to what it was made from."""
+"""The stages of a turn, in the order of ``stories/close_loop.py``: each is a run or a stage on disk, with links to what
+it was made from."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.alignment.job import run_alignment
-from genrm_rl.bootstrap.loop import run_bootstrap
+from rich.console import Console
+
 from genrm_rl.closed_loop.judges import LoopJudge, judge_of_run, pass_gate
-from genrm_rl.closed_loop.preferences import label, new_comparisons, pairs_file
+from genrm_rl.closed_loop.preferences import pairs_file
 from genrm_rl.closed_loop.settings import align_settings, bootstrap_settings, next_judge_settings
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config import RunConfig
 from genrm_rl.learners.checkpoint import weights_hash
-from genrm_rl.rollout.shared_pool import shared_engines
 from genrm_rl.runtime.storage import read_manifest, write_json
 
 FIRST = "turn1/bootstrap"  # the run of the first judges
+Bootstrap = Callable[[RunConfig, Console], Path]  # runs or continues a job, returns its directory
+Alignment = Callable[..., Path]  # the same; `rejudge` asks again for lost rewards
 
 
-def run_turn(bench: Workbench, turn: int) -> bool:
-    """Go through a turn, or on with it. False if it waits for a person."""
-    judge = first_judge(bench) if turn == 1 else served_after(bench, turn - 1)
-    with shared_engines():  # of the policy
-        say_stage(bench, turn, f"align the policy with judge {judge.version}")
-        policy = align(bench, turn, judge, aligned_in(bench, turn - 1))
-        say_stage(bench, turn, "new comparisons from the aligned policy")
-        comparisons = new_comparisons(bench, turn, policy)
-    with shared_engines():  # of the judges
-        say_stage(bench, turn, f"label them ({bench.config.labels.source})")
-        labelled = label(bench, turn, judge, comparisons)
-        if labelled is None:
-            return False
-        candidate = None
-        if labelled["labelled"]:
-            say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
-            candidate = next_judge(bench, turn)
-        else:
-            bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
-    gate(bench, turn, judge, candidate)
-    return True
-
-
-def first_judge(bench: Workbench) -> LoopJudge:
+def first_judge(bench: Workbench, bootstrap: Bootstrap) -> LoopJudge:
     """The judge that the first bootstrap promoted."""
     say_stage(bench, 1, "bootstrap a judge")
     settings = bootstrap_settings(bench.config, bench.root, FIRST)
-    return _trained_judge(bench, FIRST, settings, {"model": bench.config.judge.model.name})
+    return _trained_judge(bench, FIRST, settings, bootstrap, {"model": bench.config.judge.model.name})
 
 
-def next_judge(bench: Workbench, turn: int) -> LoopJudge:
+def next_judge(bench: Workbench, turn: int, bootstrap: Bootstrap) -> LoopJudge:
     """The judge that a bootstrap from the base model promotes on the union of all pairs."""
     run = f"turn{turn}/judge"
     facts = {number: labels_of(bench, number) for number in range(1, turn + 1)}
@@ -60,12 +40,14 @@ def next_judge(bench: Workbench, turn: int) -> LoopJudge:
     if not bench.run.done(record_of(run)):
         offer_traces(bench.root / FIRST, bench.root / run)
     parents = {"model": bench.config.judge.model.name, "pairs": [f"{FIRST}/data.json", *files.values()]}
-    return _trained_judge(bench, run, settings, parents)
+    return _trained_judge(bench, run, settings, bootstrap, parents)
 
 
-def _trained_judge(bench: Workbench, run: str, settings: RunConfig, parents: dict[str, Any]) -> LoopJudge:
+def _trained_judge(
+    bench: Workbench, run: str, settings: RunConfig, bootstrap: Bootstrap, parents: dict[str, Any]
+) -> LoopJudge:
     def compute(directory: Path) -> dict[str, Any]:
-        run_bootstrap(settings, bench.console)
+        bootstrap(settings, bench.console)
         judge = judge_of_run(bench.root, run, bench.config.method)
         return {"run": run, "judge": judge.as_dict(), "weights": _weights(bench, judge.checkpoint), "parents": parents}
 
@@ -82,14 +64,14 @@ def offer_traces(source: Path, run: Path) -> None:
             shutil.copyfile(file, folder / "part-offered.parquet")
 
 
-def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None) -> str:
+def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None, alignment: Alignment) -> str:
     """Align from the policy of the turn before (None: the starting policy); returns the new policy's directory."""
     run = f"turn{turn}/align"
     settings = align_settings(bench.config, bench.root, run, turn, judge, start)
 
     def compute(directory: Path) -> dict[str, Any]:
         begun = (bench.root / run / "steps").is_dir()
-        run_alignment(settings, bench.console, rejudge=bench.rejudge and begun)
+        alignment(settings, bench.console, rejudge=bench.rejudge and begun)
         policy = f"{run}/policy"
         parents = {"judge": judge.as_dict(), "policy": start or bench.config.policy.model.name}
         version = read_manifest(bench.root / policy)["version"]

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.alignment.prompts import PromptSets, load_prompts
-from genrm_rl.bootstrap.loop import misfit
+from genrm_rl.bootstrap.run_data import misfit
 from genrm_rl.closed_loop.settings import turn_seed
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.judging.chat import ChatEncoder

@@ -27,7 +27,7 @@ from genrm_rl.judging.judge import Judge, untrained_judge
 from genrm_rl.judging.types import Asked, Form
 from genrm_rl.learners.checkpoint import judge_hash
 from genrm_rl.learners.judge_checkpoint import judge_in
-from genrm_rl.learners.probe_record import NOT_MEASURED, ProbeRecord, write_record
+from genrm_rl.learners.probe_record import ProbeRecord, write_record
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
@@ -51,25 +51,6 @@ class Measured:
     differences: list[DifferenceRow]
     notes: list[str]
     probes: ProbeRecord | None = None
-
-
-def evaluate_judge(config: RunConfig, judge_name: str, form: Asked, console: Console) -> Path:
-    """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
-    one judgment is a verdict."""
-    found = measure_judge(config, judge_name, form, console, probe=True)
-    console.print(result_table([*found.rows, *found.baselines]))
-    for note in found.notes:
-        console.print(note, highlight=False, markup=False)
-    for sentence in unbeaten_baselines(found):
-        console.print(sentence, style="red", highlight=False, markup=False)
-    style = "red" if found.probes is not None and not found.probes.passed else None
-    words = NOT_MEASURED if found.probes is None else found.probes.sentence()
-    console.print(words, style=style, highlight=False, markup=False)
-    if any(row.benchmark for row in found.rows):
-        console.print(benchmark_table(found.rows))
-    console.print(f"judgments and results: {found.folder}", highlight=False)
-    refuse_silence(found.judge.name, found.rows, found.folder)
-    return found.run
 
 
 def measure_judge(

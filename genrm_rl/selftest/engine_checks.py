@@ -8,7 +8,6 @@ from statistics import median
 
 import numpy as np
 
-from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.model import LearnerConfig, RolloutConfig
 from genrm_rl.generation import GenerationRequest
@@ -19,6 +18,7 @@ from genrm_rl.rollout.settings import model_config_json
 from genrm_rl.runtime.storage import read_json
 from genrm_rl.selftest.checks import CheckFailed, Figures
 from genrm_rl.selftest.room import TINY_MODEL, Room
+from genrm_rl.stories.align_policy import run_alignment
 from placement.shapes import TINY
 
 ANSWERS = 16  # to each probe prompt

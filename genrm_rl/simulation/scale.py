@@ -30,6 +30,7 @@ from genrm_rl.simulation.engines import SimulatedPool
 from genrm_rl.simulation.judge import SimulatedJudge
 from genrm_rl.simulation.learners import SimulatedLearners
 from genrm_rl.simulation.workload import Workload
+from genrm_rl.stories.align_ppo import by_policy_gradient
 
 ENGINES_PER_HOST = 128
 
@@ -87,7 +88,7 @@ def simulate(config: AlignConfig, workload: Workload, console: Console) -> list[
         )  # fmt: skip
         loop = new_ppo(made)
         clock = Clock(loop, console)
-        loop.run(clock.measure)
+        by_policy_gradient(loop, clock.measure)
         return [cost_of(made, loop, workload, step, cpu) for step, cpu in enumerate(clock.cpu)]
 
 

@@ -23,7 +23,6 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.bootstrap.summary import LABELS
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
@@ -33,6 +32,7 @@ from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import read_manifest, write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
 BASELINE = "star_dpo"

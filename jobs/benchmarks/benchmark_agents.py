@@ -32,7 +32,6 @@ from genrm_rl.agents.episodes import read_episodes
 from genrm_rl.agents.job import train_agent
 from genrm_rl.agents.pairs import keep_pairs, train_step_judge
 from genrm_rl.agents.playing import EPISODES_FILE
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.loading import load_config
@@ -40,6 +39,7 @@ from genrm_rl.evaluation import view
 from genrm_rl.evaluation.intervals import over_seeds, paired_difference
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SPARSE = 0.1

@@ -20,14 +20,15 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.alignment.hosts import own_service
-from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import Change, PooledSet, pool_runs, read_report
+from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 METHODS = {

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from genrm_rl.alignment.audit import Audit, audit_run
 from genrm_rl.alignment.hosts import own_service, serve_config
-from genrm_rl.alignment.job import check_judge, reserved_cpus, run_alignment
+from genrm_rl.alignment.preflight import check_judge, reserved_cpus
 from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.data import DataConfig, SourceConfig
@@ -42,6 +42,7 @@ from genrm_rl.serving.contracts import compare
 from genrm_rl.serving.faulty_replica import FaultAudit, FaultyReplica, audit_judgments, audit_rewards
 from genrm_rl.serving.judge_apps import judge_to_serve, served_judge
 from genrm_rl.serving.judge_replica import Votes
+from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 PATIENCE = [

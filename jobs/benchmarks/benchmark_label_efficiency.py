@@ -15,13 +15,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.bootstrap.summary import LABELS
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIG = Path(__file__).parents[1] / "configs" / "label_efficiency.yaml"
 BASELINE = "bradley_terry"

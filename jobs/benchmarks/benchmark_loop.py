@@ -19,8 +19,6 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
-from genrm_rl.closed_loop.job import run_loop
 from genrm_rl.closed_loop.settings import next_judge_settings
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
@@ -28,6 +26,8 @@ from genrm_rl.config.loop import LoopConfig
 from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import is_complete, read_manifest, write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
+from genrm_rl.stories.close_loop import run_loop
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 FIRST, NEXT, LONGER = "turn1/bootstrap", "turn1/judge", "longer"

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import Change, compare_arms, read_report
+from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation import view
@@ -27,6 +27,7 @@ from genrm_rl.evaluation.intervals import over_seeds
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 ENGINES = 2

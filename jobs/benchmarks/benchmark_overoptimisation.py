@@ -21,16 +21,17 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import pool_runs, read_report
+from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.alignment.statistics import mean
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
+from genrm_rl.stories.align_policy import run_alignment
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BALANCED = "balanced_seed{}"  # runs of this script below --root

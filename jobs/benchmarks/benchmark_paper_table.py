@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.bootstrap.summary import LABELS
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
@@ -21,6 +20,7 @@ from genrm_rl.evaluation.costs import mean_cost
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIG = Path(__file__).parents[1] / "configs" / "paper_table.yaml"
 BASELINE = "llm_judge"

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
@@ -24,6 +23,7 @@ from genrm_rl.evaluation.report import load_report
 from genrm_rl.evaluation.schema import ProbeRow
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIGS = {"tiny": "probes.yaml", "smollm2": "probes_smollm2.yaml"}
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation.baselines import LEXICAL, LONGER
@@ -34,6 +33,7 @@ from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.learners.fit import load_result
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 CONFIG = Path(__file__).parents[1] / "configs" / "real_judges.yaml"
 METHODS: dict[str, list[str]] = {

@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from genrm_rl.alignment.hosts import own_service
-from genrm_rl.alignment.job import reserved_cpus, run_alignment
 from genrm_rl.alignment.pooled import pool_runs
+from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.choices import Rule
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -40,6 +40,7 @@ from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 from genrm_rl.simulation.rules import SCALE, SIZES, TABLE, WORLDS, Cell, Learned, learn_all, one_comparison, simulate
+from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 NOISE = "medium noise"  # the judge of the alignments

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.alignment.hosts import own_service
-from genrm_rl.alignment.job import check_judge, reserved_cpus, run_alignment
+from genrm_rl.alignment.preflight import check_judge, reserved_cpus
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -32,6 +32,7 @@ from genrm_rl.rewards.trainers.trl import GenRMReward
 from genrm_rl.runtime.run_directory import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
+from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"
 FIXED = [

@@ -6,8 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from genrm_rl.bootstrap.loop import misfit
-from genrm_rl.bootstrap.run_data import load_run_data
+from genrm_rl.bootstrap.run_data import load_run_data, misfit
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.judging.encoding import JudgeEncoder

@@ -12,8 +12,7 @@ import pytest
 from rich.console import Console
 
 from genrm_rl import cli, cli_options
-from genrm_rl.bootstrap.loop import misfit
-from genrm_rl.bootstrap.run_data import load_run_data
+from genrm_rl.bootstrap.run_data import load_run_data, misfit
 from genrm_rl.bootstrap.star import learn_from
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig

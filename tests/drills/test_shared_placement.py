@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.alignment.job import run_alignment
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.runtime.storage import read_json
+from genrm_rl.stories.align_policy import run_alignment
 
 STEPS = 2
 ENGINE = {"device": "cpu", "kv_cache_gib": 0.25, "max_in_flight": 64, "startup_deadline": 900.0}

@@ -17,9 +17,9 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.benchmark import benchmark_config, run_benchmark
 from genrm_rl.evaluation.choosing import best_of_config, choose_best
-from genrm_rl.evaluation.job import evaluate_judge
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.runtime.storage import MARKER, publish_directory, read_json
+from genrm_rl.stories.evaluate_genrm import evaluate_judge
 
 YAML = """
 run: {id: same}

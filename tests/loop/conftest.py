@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from genrm_rl.bootstrap.loop import run_bootstrap
-from genrm_rl.closed_loop.job import run_loop
 from genrm_rl.closed_loop.label_file import ALLOWED
 from genrm_rl.closed_loop.settings import bootstrap_settings
 from genrm_rl.closed_loop.turn import FIRST
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
+from genrm_rl.stories.close_loop import run_loop
 
 YAML = """
 judge:

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from genrm_rl.algorithms.advantages import has_spread
 from genrm_rl.alignment.answers import read_answers
 from genrm_rl.alignment.hosts import own_service
-from genrm_rl.alignment.job import run_alignment
 from genrm_rl.alignment.lost import RewardsLostError
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.alignment.report import render
@@ -24,6 +23,7 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rollout.parity import DEFAULT_LIMIT_NATS
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from genrm_rl.stories.align_policy import run_alignment
 from tests.loop.conftest import YAML
 
 LOG_ODDS = ("--reward.rule", "log_odds", "--reward.reference", "policy")

@@ -11,12 +11,12 @@ from datasets import load_dataset
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from genrm_rl.bootstrap.loop import run_bootstrap
 from genrm_rl.evaluation.schema import Report
 from genrm_rl.learners.examples import read_examples
 from genrm_rl.learners.probe_record import read_record
 from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.storage import read_json, read_manifest
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 
 pytestmark = pytest.mark.loop
 

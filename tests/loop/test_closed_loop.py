@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from genrm_rl.closed_loop.job import run_loop
 from genrm_rl.errors import DataError
 from genrm_rl.preferences.dedup import prompt_key
 from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import as_messages
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
+from genrm_rl.stories.close_loop import run_loop
 from tests.loop.conftest import finished
 
 

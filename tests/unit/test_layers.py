@@ -28,7 +28,9 @@ HOMES = {
 ORDER = [
     ("jobs",),
     ("cli",),  # and what only it uses, see CLI
-    ("closed_loop", "agents", "simulation", "selftest"),
+    ("selftest", "simulation"),
+    ("stories",),
+    ("closed_loop", "agents"),
     ("bootstrap", "alignment", "labelling"),
     ("serving", "evaluation"),
     ("learners",),
@@ -43,7 +45,7 @@ ORDER = [
     ("errors", "choices", "generation"),
 ]
 CLI = re.compile(r"cli(_\w+)?|dry_run|settings_help")
-LONGEST_FILE, LONGEST_FUNCTION = 400, 72  # lines
+LONGEST_FILE, LONGEST_STORY, LONGEST_FUNCTION = 400, 100, 72  # lines
 
 
 def relative(path: Path) -> str:
@@ -194,7 +196,8 @@ def test_files_and_functions_stay_short():
     too_long = {}
     for path in SOURCES:
         text = path.read_text(encoding="utf-8")
-        lengths = {relative(path): (len(text.splitlines()), LONGEST_FILE)}
+        longest = LONGEST_STORY if "stories" in path.parts else LONGEST_FILE
+        lengths = {relative(path): (len(text.splitlines()), longest)}
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 name = f"{relative(path)}:{node.lineno} {node.name}"

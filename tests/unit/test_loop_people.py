@@ -15,8 +15,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from genrm_rl.closed_loop.before import people_have_come
 from genrm_rl.closed_loop.comparisons import NewComparison
-from genrm_rl.closed_loop.job import people_have_come
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.closed_loop.label_command import label_source
 from genrm_rl.closed_loop.label_file import read_label_file

@@ -21,7 +21,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from genrm_rl.alignment.prompts import load_prompts
-from genrm_rl.bootstrap.loop import misfit
+from genrm_rl.bootstrap.run_data import misfit
 from genrm_rl.config import ModelConfig, RunConfig, SourceConfig
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig

@@ -1,0 +1,89 @@
+"""The closed loop: bootstrap a judge, align a policy with it, label the policy's answers, improve the judge, repeat.
+
+``genrm-rl loop``, ``genrm-rl quickstart`` and ``jobs/close_loop.py``. Each step of a turn is a run or a stage on disk,
+so a loop that was cut off goes on where it was. One level down: ``genrm_rl/closed_loop/``, above all ``turn.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from genrm_rl.alignment.preflight import reserved_cpus
+from genrm_rl.closed_loop.before import check_loop, people_have_come
+from genrm_rl.closed_loop.preferences import label, new_comparisons
+from genrm_rl.closed_loop.report import write_loop_report
+from genrm_rl.closed_loop.turn import align, aligned_in, first_judge, gate, next_judge, say_stage, served_after
+from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.rollout.shared_pool import shared_engines
+from genrm_rl.runtime.run_directory import RunDirectory, check_exists
+from genrm_rl.runtime.session import logical_cpus, ray_session
+from genrm_rl.stories.align_policy import run_alignment
+from genrm_rl.stories.bootstrap_genrm import run_bootstrap
+from placement.room import check_plan, on_this_machine
+
+
+def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:
+    """Run or continue the loop until its turns are done or a person is asked for labels; returns its directory.
+    ``rejudge`` asks again for rewards that its alignment lost.
+
+    Raises GenRMError before anything expensive if input is bad.
+    """
+    if must_exist or rejudge:
+        check_exists(config.run)
+    check_plan(config)
+    config = on_this_machine(config, console)
+    with RunDirectory(config) as run:
+        bench = Workbench(config, run, console, rejudge)
+        finished = [turn for turn in range(1, config.turns + 1) if run.done(f"turn{turn}/stages/gate")]
+        if len(finished) < config.turns:
+            check_loop(bench)
+            run.claim()
+            bench.say(f"loop {run.path}{' (continued)' if run.resumed else ''}: {config.turns} turn(s)")
+            turn = len(finished) + 1
+            while turn <= config.turns and people_have_come(bench, turn):
+                turn = go_on(bench, turn)
+        page = write_loop_report(bench)
+    bench.say(f"report: {page}")
+    return run.path
+
+
+def go_on(bench: Workbench, turn: int) -> int:
+    """Turn after turn from ``turn`` on, in one Ray: each job uses the session that it finds. Returns the turn in which
+    people are wanted, for whom neither Ray nor an engine waits, or the one after the last."""
+    config = bench.config
+    with ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config.policy)))):  # allocate, start
+        while turn <= config.turns and run_turn(bench, turn):
+            turn += 1
+    shutil.rmtree(bench.root / "work", ignore_errors=True)
+    return turn
+
+
+def run_turn(bench: Workbench, turn: int) -> bool:
+    """Go through a turn, or on with it. False if it waits for a person."""
+    judge = first_judge(bench, run_bootstrap) if turn == 1 else served_after(bench, turn - 1)
+
+    with shared_engines():  # of the policy
+        say_stage(bench, turn, f"align the policy with judge {judge.version}")
+        policy = align(bench, turn, judge, aligned_in(bench, turn - 1), run_alignment)  # sample, judge, learn, publish
+        say_stage(bench, turn, "new comparisons from the aligned policy")
+        comparisons = new_comparisons(bench, turn, policy)  # sample
+
+    with shared_engines():  # of the judges
+        say_stage(bench, turn, f"label them ({bench.config.labels.source})")
+        labelled = label(bench, turn, judge, comparisons)  # judge: the judge itself, or people
+        if labelled is None:
+            return False
+        candidate = None
+        if labelled["labelled"]:
+            say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
+            candidate = next_judge(bench, turn, run_bootstrap)  # learn
+        else:
+            bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
+
+    gate(bench, turn, judge, candidate)  # measure: who is served from now on?
+    return True
