@@ -41,8 +41,8 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
     with RunDirectory(config) as run:
         splits, tests = checked_data(run, encoder)
         run.claim()
-        continued = " (continued)" if run.resumed else ""
-        console.print(f"run {run.path}{continued}: {splits.report.describe()}", highlight=False)
+        where = f"run {run.path}{' (continued)' if run.resumed else ''}"
+        console.print(f"{where}: {splits.report.describe()}", highlight=False)
         base = Judge("llm_judge", "generative", model.path, "base")
         with opened_workshop(config, run, console, splits, encoder, base) as workshop:  # start
             judges, notes = train_judges(workshop)
@@ -57,10 +57,8 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
 
 
 def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
-    """The judges of all methods, and a note for each method that had nothing to learn from.
-
-    Such a method has no judge and no number; the others go on. Raises NothingToLearn if no judge is left.
-    """
+    """The judges of all methods, and a note for each method that had nothing to learn from: it has no judge and no
+    number, the others go on. Raises NothingToLearn if no judge is left."""
     judges, notes = list[Judge](), list[str]()
     for method in workshop.config.bootstrap.methods:
         try:
@@ -77,8 +75,8 @@ def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
 
 
 def run_star(method: Method, workshop: Workshop) -> Judge:
-    """All rounds of one method: the last promoted judge, or the last candidate (marked so) if none was promoted. A later
-    round without examples leaves the judge as it is; if it is the first, NothingToLearn is raised."""
+    """All rounds of one method: the last promoted judge, or the last candidate (marked so) if none was promoted. Without
+    examples a later round leaves the judge as it is, the first raises NothingToLearn."""
     config = workshop.config.bootstrap
     current = candidate = base = warm_started(workshop) if config.warm_start else workshop.base
     pairs = [*workshop.splits.train, *workshop.splits.tied]
