@@ -24,7 +24,7 @@ from genrm_rl.config import DataConfig, SourceConfig
 from genrm_rl.config.alignment import DPOConfig, SamplingConfig
 from genrm_rl.errors import DataError
 from genrm_rl.learners.examples import PairExample
-from genrm_rl.learners.objectives import DirectPreference, PairLogprobs, ReferencedPairs
+from genrm_rl.learners.pair_objectives import DirectPreference, PairLogprobs, ReferencedPairs
 from genrm_rl.learners.skips import Skips
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.runtime.storage import write_json

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.alignment.answers import JudgedAnswer
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.types import NOT_LOST
 from genrm_rl.runtime.run_directory import RunDirectory

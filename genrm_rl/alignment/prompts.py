@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.config import SourceConfig
-from genrm_rl.config.alignment import PromptsConfig, PromptSource
+from genrm_rl.config.prompts import PromptsConfig, PromptSource
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.thoughts import without_thoughts

@@ -16,7 +16,7 @@ from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.lost import RewardsLostError, finished_rollouts, is_lost, lost_share
 from genrm_rl.alignment.rewarding import AskedGroup, ask
 from genrm_rl.alignment.rollouts import Rollout, read_rollout
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.learners.run_state import step_folders
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_manifest, remove_tree

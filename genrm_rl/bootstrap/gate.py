@@ -17,7 +17,8 @@ from genrm_rl.errors import DataError
 from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow
+from genrm_rl.evaluation.schema_results import ResultRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from genrm_rl.closed_loop.preferences import people_are_wanted
 from genrm_rl.closed_loop.report import write_loop_report
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.models import resolve_model
-from genrm_rl.runtime.run_directory import command_line
+from genrm_rl.runtime.provenance import command_line
 from genrm_rl.runtime.tracking import check_sinks
 
 

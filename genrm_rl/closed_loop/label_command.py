@@ -16,7 +16,7 @@ from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.labelling.desk import Desk
 from genrm_rl.labelling.formats import Form, read_tasks, write_text
 from genrm_rl.labelling.job import hold_desk, show_counts, take_labels
-from genrm_rl.runtime.run_directory import command_line
+from genrm_rl.runtime.provenance import command_line
 from genrm_rl.runtime.storage import is_complete, write_atomic
 
 RUNS = Path("runs")  # where an id is looked for

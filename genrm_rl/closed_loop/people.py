@@ -20,7 +20,7 @@ from genrm_rl.labelling.desk import Desk, counted
 from genrm_rl.labelling.formats import read_tasks
 from genrm_rl.labelling.reasons import reasons_for
 from genrm_rl.labelling.types import Label, State, Task
-from genrm_rl.runtime.run_directory import command_line
+from genrm_rl.runtime.provenance import command_line
 from genrm_rl.runtime.storage import is_complete, write_json_lines
 
 LABEL_FILE = "label_me.jsonl"

@@ -7,11 +7,12 @@ from typing import Literal
 from pydantic import model_validator
 
 from genrm_rl.choices import GROUPED
-from genrm_rl.config.alignment import PPOConfig, RewardConfig
+from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.config.model import FitConfig, JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.config.serving import ServingConfig
 
 PARTS = ("outcome", "judge", "steps", "format")  # of an episode's reward

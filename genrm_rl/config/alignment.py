@@ -6,145 +6,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from genrm_rl.choices import AGAINST_REFERENCE, GROUPED, Estimator, Rule
+from genrm_rl.choices import AGAINST_REFERENCE, GROUPED, Estimator
 from genrm_rl.config.base import Section, setting
 from genrm_rl.config.bootstrap import RunSettings, TrackingConfig
 from genrm_rl.config.model import JudgeConfig, LearnerConfig, ModelConfig, RolloutConfig
+from genrm_rl.config.prompts import PromptsConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.config.sharing import Placement, placement_setting, sharing_problem
-
-
-class PromptSource(Section):
-    """Prompts from the task world, or from files or a data set (docs/data.md)."""
-
-    world: Literal["train", "gate", "test"] | None = setting(None, "partition of the controlled task world")
-    length: Literal["short", "long"] = setting("short", "question length (task world)")
-    families: tuple[str, ...] = setting((), "task families (task world); empty: all")
-    path: str | None = setting(
-        None, "files, a folder or a hub id, as in `data` (docs/data.md); relative paths are below `prompts.root`"
-    )
-    split: str | None = setting(None, "split of a dataset")
-    config_name: str | None = setting(None, "configuration of a data set that has several")
-    column: str = setting("prompt", "column of the prompt: a string, or messages that end with a user turn")
-    reference: str | None = setting(
-        None, "column of reference answers (`reward.reference: column`): a text, or a conversation that ends with it"
-    )
-    rubric: str | None = setting(None, "column of the question's own criteria: a text, or a list (`judge.rubric`)")
-    known_answer: str | None = setting(
-        None,
-        "column of known answers: a verifier compares with them (`reward.verifier_weight`, or source verifier), and "
-        "the judge sees them with `judge.show_reference`",
-    )
-    name: str | None = setting(None, "name in the report; None takes the partition or the file name")
-    limit: int | None = setting(None, "at most so many prompts", unit="prompts", ge=1)
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> PromptSource:
-        if (self.world is None) == (self.path is None):
-            raise ValueError("a prompt source has either `world` or `path`; set one of them")
-        named = [name for name in ("reference", "rubric", "known_answer") if getattr(self, name)]
-        if self.world and named:
-            raise ValueError(f"the task world has no columns; leave `{named[0]}` out")
-        return self
-
-    @property
-    def verifiable(self) -> bool:
-        """Whether an answer can be checked without a judge."""
-        return self.world is not None or self.known_answer is not None
-
-    @property
-    def title(self) -> str:
-        """What the report calls it."""
-        origin = self.path.rsplit("/", 1)[-1].partition(".")[0] if self.path else f"{self.world}_{self.length}"
-        return self.name or origin
-
-
-class PromptsConfig(Section):
-    """Which questions the policy learns on, and which it is measured on."""
-
-    root: str = setting(".", "folder of relative paths")
-    train: tuple[PromptSource, ...] = setting(lambda: (PromptSource(world="train"),), "questions to learn on")
-    test: tuple[PromptSource, ...] = setting(
-        lambda: (PromptSource(world="test"), PromptSource(world="test", length="long")), "held-out questions"
-    )
-    on_bad_row: Literal["fail", "skip"] = setting(
-        "fail", "`fail` names the first rows without a usable prompt and stops; `skip` leaves them out and counts them"
-    )
-    on_long: Literal["fail", "skip"] = setting(
-        "fail", "the same for prompts that do not fit beside sampling.max_tokens in model.max_context"
-    )
-    world_size: int = setting(20_000, "questions drawn from the task world without a limit", unit="prompts", ge=1)
-
-
-class RewardConfig(Section):
-    """Who gives the reward, and what happens when it does not answer."""
-
-    source: Literal["service", "verifier"] = setting(
-        "service",
-        "`service`: the served judge; `verifier`: the task world's own checker or known answers, as an upper control",
-    )
-    verifier_weight: float = setting(
-        0.0,
-        "share of a verifier in the judge's reward (1 right, 0 wrong): the task world's checker, or the final result "
-        "(last number, \\boxed) against the column `prompts.train.*.known_answer`",
-        ge=0,
-        lt=1,
-    )
-    length_penalty: float = setting(
-        0.0,
-        "largest difference of reward by length within a group: the shortest answer gains, the longest loses, zero in "
-        "the mean (as in NeMo Gym)",
-        ge=0,
-    )
-    url: str | None = setting(
-        None, "address of a running reward service; None serves `serving.checkpoint` in this job", free=True
-    )
-    rule: Rule = setting("circular", "how judgments of a group become rewards (docs/serving.md)")
-    reference: Literal["column", "policy"] | None = setting(
-        None,
-        "reference answers of the rules reference and log_odds: `column` reads them beside the prompts "
-        "(prompts.train.*.reference), `policy` takes the starting policy's greedy answers",
-    )
-    votes: int = setting(1, "sampled judgments per order", unit="votes", ge=1)
-    greedy: bool = setting(False, "one judgment per order at temperature 0 instead of samples")
-    max_in_flight: int = setting(
-        16,
-        "groups at the judge at once, for each replica of a judge that this job serves; generation waits beyond",
-        unit="groups",
-        free=True,
-        ge=1,
-    )
-    deadline: float = setting(
-        60.0, "longest time for one call; what is judged by then counts", unit="seconds", free=True, gt=0
-    )
-    attempts: int = setting(
-        6, "calls for one group before it is masked (busy or other version)", unit="calls", free=True, ge=1
-    )
-    backoff: float = setting(
-        0.5, "first pause before a call is made again; doubles, with jitter", unit="seconds", free=True, gt=0
-    )
-    max_backoff: float = setting(20.0, "longest pause", unit="seconds", free=True, gt=0)
-    breaker_failures: int = setting(
-        3, "lost connections in a row after which only one call probes the judge", free=True, ge=1
-    )
-    max_unscored: float = setting(
-        0.5, "a run that loses more than this share of its rewards stops and can be resumed", free=True, ge=0, le=1
-    )
-    unscored_steps: int = setting(3, "in so many steps (rounds) in a row", unit="steps", free=True, ge=1)
-    start_deadline: float = setting(
-        900.0,
-        "how long a judge at `url` that is not up yet is waited for before anything starts",
-        unit="seconds",
-        free=True,
-        gt=0,
-    )
-    give_up_after: float = setting(
-        1800.0,
-        "how long a dead judge is waited for before the run stops (it can be resumed)",
-        unit="seconds",
-        free=True,
-        gt=0,
-    )
 
 
 class PPOConfig(Section):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from genrm_rl.config.base import Section
+from genrm_rl.config.explain import KeyPath, check_known, check_shapes, dotted, explain, place_of
 from genrm_rl.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
-KeyPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,20 +41,20 @@ def load_config(
     where = ", ".join(map(str, paths)) or "defaults"
     values, places = _read_files(paths)
     for keys in _walk(values):
-        _check_known(model, keys, where=_place(where, keys, places))
-    _check_shapes(model, values, where, places)
+        check_known(model, keys, where=place_of(where, keys, places))
+    check_shapes(model, values, where, places)
     for keys, value in parse_overrides(overrides):
-        _check_known(model, keys, where="command line")
+        check_known(model, keys, where="command line")
         _assign(values, keys, value)
         places = {place: where for place, where in places.items() if place[: len(keys)] != keys}
         places[keys] = "command line"
         for inner in _walk(value, keys):
-            _check_known(model, inner, where="command line")
-    _check_shapes(model, values, where, places)
+            check_known(model, inner, where="command line")
+    check_shapes(model, values, where, places)
     try:
         return model.model_validate(_over_defaults(model().model_dump(), values))
     except ValidationError as problem:
-        raise ConfigError(_explain(problem, where, places)) from None
+        raise ConfigError(explain(problem, where, places)) from None
 
 
 def _read_files(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
@@ -179,7 +176,7 @@ def _collect_places(node: yaml.Node, prefix: KeyPath, places: dict[KeyPath, str]
             here = (*prefix, key.value)
             place = f"{path}:{key.start_mark.line + 1}"
             if here in places:
-                raise ConfigError(f"{place} sets {_dotted(here)} a second time (first at {places[here]})")
+                raise ConfigError(f"{place} sets {dotted(here)} a second time (first at {places[here]})")
             places[here] = place
             _collect_places(value, here, places, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -192,15 +189,15 @@ def _assign(values: dict[str, Any], keys: KeyPath, value: Any) -> None:
     target: Any = values
     for depth, key in enumerate(keys):
         if isinstance(target, list) and not isinstance(key, int):
-            example = _dotted((*keys[:depth], 0, *keys[depth:]))
-            raise ConfigError(f"--{_dotted(keys)}: {_dotted(keys[:depth])} is a list; name an entry, e.g. --{example}")
+            example = dotted((*keys[:depth], 0, *keys[depth:]))
+            raise ConfigError(f"--{dotted(keys)}: {dotted(keys[:depth])} is a list; name an entry, e.g. --{example}")
         found = isinstance(target, dict) or (isinstance(key, int) and isinstance(target, list) and key < len(target))
         target = (target.get(key) if isinstance(target, dict) else target[key]) if found else None
     target = values
     for key, following in zip(keys[:-1], keys[1:], strict=True):
         if isinstance(key, int):
             if not isinstance(target, list) or key >= len(target):
-                raise ConfigError(f"--{_dotted(keys)}: there is no entry {key}; the config file must list it first")
+                raise ConfigError(f"--{dotted(keys)}: there is no entry {key}; the config file must list it first")
             target = target[key]
         else:
             if target.get(key) is None:
@@ -208,7 +205,7 @@ def _assign(values: dict[str, Any], keys: KeyPath, value: Any) -> None:
             target = target[key]
     last = keys[-1]
     if isinstance(last, int) and (not isinstance(target, list) or last >= len(target)):
-        raise ConfigError(f"--{_dotted(keys)}: there is no entry {last}; the config file must list it first")
+        raise ConfigError(f"--{dotted(keys)}: there is no entry {last}; the config file must list it first")
     target[last] = value
 
 
@@ -219,105 +216,3 @@ def _walk(value: Any, prefix: KeyPath = ()) -> list[KeyPath]:
         here = (*prefix, key)
         found += [here, *_walk(inner, here)]
     return found
-
-
-def _check_known(model: type[BaseModel], keys: KeyPath, *, where: str) -> None:
-    current: type[BaseModel] | None = model
-    for depth, key in enumerate(keys):
-        if isinstance(key, int):
-            continue
-        if current is None:
-            raise ConfigError(f"{where}: {_dotted(keys[:depth])} is a single value and has no key {key!r}")
-        if key not in current.model_fields:
-            parent = _dotted(keys[:depth])
-            full = _dotted((*keys[:depth], str(key)))
-            near = difflib.get_close_matches(str(key), list(current.model_fields), n=1, cutoff=0.5) or _elsewhere(
-                model, str(key)
-            )
-            hint = (
-                f"did you mean {_dotted((*keys[:depth], near[0])) if '.' not in near[0] else near[0]}?"
-                if near
-                else (f"known keys{' of ' + parent if parent else ''}: {', '.join(current.model_fields)}")
-            )
-            raise ConfigError(f"{where}: unknown key {full}; {hint}")
-        annotation = current.model_fields[key].annotation
-        if any(typing.get_origin(kind) is dict for kind in (annotation, *typing.get_args(annotation))):
-            return  # its keys are the user's
-        current = _section_of(annotation)
-
-
-def _check_shapes(
-    model: type[BaseModel], values: dict[str, Any], where: str, places: dict[KeyPath, str], prefix: KeyPath = ()
-) -> None:
-    """A section must hold keys, and a list of sections entries with keys; everything else is checked by pydantic."""
-    for key, value in values.items():
-        field = model.model_fields.get(key)
-        section = None if field is None or value is None else _section_of(field.annotation)
-        if section is None:
-            continue
-        here = (*prefix, key)
-        entries: list[tuple[KeyPath, Any]] = [(here, value)]
-        if typing.get_origin(field.annotation) is tuple:
-            if not isinstance(value, list):
-                raise ConfigError(
-                    f"{_place(where, here, places)}: {_dotted(here)} is a list and can't be {value!r}; "
-                    "write one line `- {...}` for each entry"
-                )
-            entries = [((*here, index), entry) for index, entry in enumerate(value)]
-        for keys, entry in entries:
-            if not isinstance(entry, dict):
-                example = _dotted((*keys, next(iter(section.model_fields))))
-                raise ConfigError(
-                    f"{_place(where, keys, places)}: {_dotted(keys)} is a section and can't be {entry!r}; "
-                    f"set its keys, e.g. {example}"
-                )
-            _check_shapes(section, entry, where, places, keys)
-
-
-def _elsewhere(model: type[BaseModel], key: str, prefix: str = "") -> list[str]:
-    """Dotted paths at which a key of this very name exists, for somebody who forgot the section."""
-    found: list[str] = []
-    for name, field in model.model_fields.items():
-        inner = _section_of(field.annotation)
-        if name == key and prefix:
-            found.append(prefix + name)
-        if inner is not None and typing.get_origin(field.annotation) is not tuple:
-            found += _elsewhere(inner, key, f"{prefix}{name}.")
-    return found
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (tuple, typing.Union, types.UnionType):
-        for inner in typing.get_args(annotation):
-            section = _section_of(inner)
-            if section is not None:
-                return section
-    return None
-
-
-def _explain(problem: ValidationError, where: str, places: dict[KeyPath, str]) -> str:
-    first, *others = problem.errors(include_url=False)
-    keys = tuple(first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    shown = (
-        ""
-        if first["type"] == "value_error" or isinstance(first["input"], dict | BaseModel)
-        else f", not {first['input']!r}"
-    )
-    more = f" (and {len(others)} more)" if others else ""
-    name = f"{_dotted(keys)}: " if keys else ""
-    return f"{_place(where, keys, places)}: {name}{message[:1].lower() + message[1:]}{shown}{more}"
-
-
-def _place(where: str, keys: KeyPath, places: dict[KeyPath, str]) -> str:
-    """Where the nearest enclosing key was written."""
-    for length in range(len(keys), 0, -1):
-        if keys[:length] in places:
-            return places[keys[:length]]
-    return where
-
-
-def _dotted(keys: Sequence[str | int]) -> str:
-    return ".".join(map(str, keys))

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.counts import folded_points
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import BenchmarkScore
+from genrm_rl.evaluation.schema_results import BenchmarkScore
 
 TIES = "ties"
 SUREST = 1e-12  # probabilities nearer than this to 0 or 1 count as this far, so that margins are finite

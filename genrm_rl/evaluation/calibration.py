@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from genrm_rl.evaluation.schema import CalibrationBin
+from genrm_rl.evaluation.schema_results import CalibrationBin
 
 Array = NDArray[np.float64]
 BINS = 10

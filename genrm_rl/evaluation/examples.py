@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
-from genrm_rl.evaluation.schema import Decoding, ExampleTrace, Outcome
+from genrm_rl.evaluation.schema import ExampleTrace, Outcome
+from genrm_rl.evaluation.schema_results import Decoding
 from genrm_rl.judging.types import Trace
 from genrm_rl.preferences.types import PreferencePair
 

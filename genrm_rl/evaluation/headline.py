@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from genrm_rl.evaluation.schema import DifferenceRow, Report, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow, Report
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.evaluation.view import (
     COLUMNS,
     NBSP,

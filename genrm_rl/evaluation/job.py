@@ -20,7 +20,8 @@ from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.probe_gate import probe_gate, probe_rows, probes_for
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge, untrained_judge

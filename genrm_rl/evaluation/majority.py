@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genrm_rl.evaluation.counts import prompts_of
 from genrm_rl.evaluation.intervals import bootstrap_interval
 from genrm_rl.evaluation.records import JudgmentRecord, Vote
-from genrm_rl.evaluation.schema import MajorityPoint
+from genrm_rl.evaluation.schema_results import MajorityPoint
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from genrm_rl.evaluation.records import (
     record_from_probability,
     write_records,
 )
-from genrm_rl.evaluation.schema import Decoding
+from genrm_rl.evaluation.schema_results import Decoding
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Aggregate, fold_all
 from genrm_rl.judging.judge import Judge

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from genrm_rl.evaluation.counts import PairCounts, check_one_suite, count_pairs,
 from genrm_rl.evaluation.intervals import bootstrap_interval
 from genrm_rl.evaluation.majority import majority_curve
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import CategoryRow, LengthBias, Metric, ResultRow
+from genrm_rl.evaluation.schema import Metric
+from genrm_rl.evaluation.schema_results import CategoryRow, LengthBias, ResultRow
 from genrm_rl.evaluation.scoring import Scoring, score_benchmark
 from genrm_rl.judging.types import Verdict
 from genrm_rl.preferences.types import Slot
@@ -58,20 +60,12 @@ def summarise(
     strict_interval = interval("accuracy_strict")
     if strict_interval is None:
         raise DataError(f"judge {first.judge} on {first.test_set}: no judgments to measure")
-    probabilities = [(r.p_a, r.label == "A") for r in records if r.p_a is not None and r.label is not None]
-    p_M = np.asarray([p for p, _ in probabilities], dtype=np.float64)
-    is_a_M = np.asarray([is_a for _, is_a in probabilities], dtype=np.float64)
-    tokens = [r.completion_tokens for r in records if r.completion_tokens is not None]
-    read = [r.prompt_tokens for r in records if r.prompt_tokens is not None]
-    missing = _non_verdicts(orders)
-    unjudged = Counter((r.verdict or Verdict.UNPARSEABLE).value for r in records if r.p_a is None)
     return ResultRow(
         judge=first.judge,
         test_set=first.test_set,
         decoding=first.decoding,
         n=len(records),
         prompts=len(by_prompt.pairs_N),
-        judgments=len(orders),
         votes=max([1, *(max(len(r.votes_ab), len(r.votes_ba)) for r in records)]),
         accuracy_strict=_required(counts, "accuracy_strict"),
         ci95=strict_interval,
@@ -81,27 +75,41 @@ def summarise(
         accuracy_folded_ci95=interval("accuracy_folded"),
         tie_rate=_required(counts, "tie_rate"),
         unjudged_rate=_required(counts, "unjudged_rate"),
-        unjudged={kind: count / len(records) for kind, count in sorted(unjudged.items())},
+        unjudged=_unjudged(records),
         right_in_both=counts.value("right_in_both"),
         right_in_both_ci95=interval("right_in_both"),
         consistent=counts.value("consistent"),
         flip_rate=_flip_rate(records),
         first_position_rate=None if order_free else _first_position_rate(orders),
-        non_verdict_rate=sum(missing.values()) / len(orders),
-        non_verdicts={kind: count / len(orders) for kind, count in sorted(missing.items())},
-        n_with_probability=len(probabilities),
-        ece=expected_calibration_error(p_M, is_a_M),
-        brier=brier_score(p_M, is_a_M),
-        calibration=calibration_bins(p_M, is_a_M) if probabilities else (),
+        **_verdicts(orders),
+        **_calibration(records),
         length=_length_bias(records, counts),
-        completion_tokens=sum(tokens) if tokens else None,
-        prompt_tokens=sum(read) if read else None,
+        completion_tokens=_total([r.completion_tokens for r in records]),
+        prompt_tokens=_total([r.prompt_tokens for r in records]),
         by_category=_by_category(records, resamples, seed) if by_category else (),
         majority_curve=majority_curve(
             records if majority_records is None else majority_records, resamples=resamples, seed=seed
         ),
         benchmark=None if scoring == "pairs" else score_benchmark(records, scoring, seed=seed),
     )
+
+
+def _calibration(records: Sequence[JudgmentRecord]) -> dict[str, Any]:
+    """How far P(A) can be believed, by the fields of a row; of pairs with a P(A) and a label."""
+    stated = [(r.p_a, r.label == "A") for r in records if r.p_a is not None and r.label is not None]
+    p_M = np.asarray([p for p, _ in stated], dtype=np.float64)
+    is_a_M = np.asarray([is_a for _, is_a in stated], dtype=np.float64)
+    return {
+        "n_with_probability": len(stated),
+        "ece": expected_calibration_error(p_M, is_a_M),
+        "brier": brier_score(p_M, is_a_M),
+        "calibration": calibration_bins(p_M, is_a_M) if stated else (),
+    }
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +145,19 @@ def _first_position_rate(orders: Sequence[_Order]) -> float | None:
     return sum(order.verdict.slot == order.shown_first for order in decided) / len(decided) if decided else None
 
 
-def _non_verdicts(orders: Sequence[_Order]) -> Counter[str]:
-    return Counter("tie" if order.tie else order.verdict.value for order in orders if order.verdict.slot is None)
+def _verdicts(orders: Sequence[_Order]) -> dict[str, Any]:
+    """How many judgments there are and which have no verdict, by the fields of a row."""
+    missing = Counter("tie" if order.tie else order.verdict.value for order in orders if order.verdict.slot is None)
+    return {
+        "judgments": len(orders),
+        "non_verdict_rate": missing.total() / len(orders),
+        "non_verdicts": {kind: count / len(orders) for kind, count in sorted(missing.items())},
+    }
+
+
+def _unjudged(records: Sequence[JudgmentRecord]) -> dict[str, float]:
+    kinds = Counter((r.verdict or Verdict.UNPARSEABLE).value for r in records if r.p_a is None)
+    return {kind: count / len(records) for kind, count in sorted(kinds.items())}
 
 
 def _length_bias(records: Sequence[JudgmentRecord], counts: PairCounts) -> LengthBias | None:

@@ -17,7 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from genrm_rl.evaluation.schema import FitCurve, Report, ResultRow
+from genrm_rl.evaluation.schema import FitCurve, Report
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.evaluation.view import ComparisonBlock, judge_label
 
 SENTINELS = {

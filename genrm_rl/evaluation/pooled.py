@@ -15,7 +15,8 @@ from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.intervals import over_seeds
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
-from genrm_rl.evaluation.schema import DifferenceRow, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow
+from genrm_rl.evaluation.schema_results import ResultRow
 
 Suite = tuple[str, str, str]  # judge, test set, decoding (or "majority")
 

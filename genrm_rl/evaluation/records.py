@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.errors import DataError
-from genrm_rl.evaluation.schema import Decoding
+from genrm_rl.evaluation.schema_results import Decoding
 from genrm_rl.judging.folding import Aggregate
 from genrm_rl.judging.scalar import fold_probabilities, verdict_of
 from genrm_rl.judging.types import Judgment, Trace, Verdict

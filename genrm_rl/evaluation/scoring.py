@@ -32,7 +32,7 @@ from genrm_rl.errors import DataError
 from genrm_rl.evaluation.best_of import item_of, score_rewardbench2, score_rmb
 from genrm_rl.evaluation.counts import folded_points
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import BenchmarkScore
+from genrm_rl.evaluation.schema_results import BenchmarkScore
 from genrm_rl.evaluation.three_way import chosen_is_first, score_auto_j, score_pandalm
 from genrm_rl.judging.types import Verdict
 from genrm_rl.preferences.types import PreferencePair, content_hash

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from genrm_rl.config.bootstrap import Scoring
-from genrm_rl.evaluation.schema import BenchmarkScore, ResultRow
+from genrm_rl.evaluation.schema_results import BenchmarkScore, ResultRow
 from genrm_rl.judging.judge import Judge
 
 Figures = dict[str, float]

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from genrm_rl.evaluation.schema import DifferenceRow, Report, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow, Report
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.evaluation.view import (
     COLUMNS,
     ComparisonLine,

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.counts import orders_right
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.evaluation.schema import BenchmarkScore
+from genrm_rl.evaluation.schema_results import BenchmarkScore
 
 CLASSES = ("first", "second", "tie")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from genrm_rl.evaluation.schema import Decoding, DifferenceRow, Report, ResultRow
+from genrm_rl.evaluation.schema import DifferenceRow, Report
+from genrm_rl.evaluation.schema_results import Decoding, ResultRow
 
 MINUS, NBSP = "\u2212", "\u00a0"
 LABELS = {

@@ -3,27 +3,18 @@
 The template is rendered once per sequence of roles with a placeholder for each content and cut at the placeholders. The
 template's own pieces are tokenised with control tokens on, the contents with control tokens off. Text such as
 ``<|im_end|>`` in an answer therefore stays text, and what the judge reads has exactly the turns that it was given.
-
-A template's clock (``strftime_now``) stands still at :data:`CLOCK`: what a model is asked must not depend on the day.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jinja2.exceptions import TemplateError
-
 from genrm_rl.errors import ModelError
+from genrm_rl.judging.chat_template import ChatTemplate
 from genrm_rl.judging.thoughts import never_answers, thought_and_answer, without_thoughts
 from genrm_rl.judging.verdicts import CLOSERS, END_OF_THINKING, THINK
-from genrm_rl.preferences.types import content_hash
-
-CLOCK = datetime(2024, 7, 26)  # the day that Llama's templates show where they are given no clock
-CHANCE = re.compile(r"\|\s*random\b")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,14 +28,7 @@ class ChatEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None = None) -> None:
         self.tokenizer = tokenizer
-        self._arguments = dict(arguments or {})
-        if not tokenizer.chat_template:
-            raise ModelError(
-                f"The tokenizer of {tokenizer.name_or_path or 'the model'} has no chat template; use a chat "
-                "(instruct) model, "
-                "or add chat_template.jinja to its folder."
-            )
-        self._check_source()
+        self._template = ChatTemplate(tokenizer, arguments)
         added = tokenizer.added_tokens_decoder
         marks = (THINK, END_OF_THINKING)  # some tokenizers call them control tokens; here they are part of the text
         special = {index: token.content for index, token in added.items() if token.special}
@@ -57,8 +41,7 @@ class ChatEncoder:
     @cached_property
     def identity(self) -> str:
         """Hash of the template with its arguments and its clock: of all that it puts around a text."""
-        marks = [str(getattr(self.tokenizer, name)) for name in ("bos_token", "eos_token")]
-        return content_hash(self.tokenizer.chat_template, self._arguments, CLOCK.isoformat(), marks)
+        return self._template.identity
 
     def check_template(self) -> None:
         """Raise ModelError if the template can't render the simplest conversation, or nothing says how a turn ends."""
@@ -148,7 +131,7 @@ class ChatEncoder:
     @cached_property
     def opens_thinking(self) -> bool:
         """Whether the template begins the assistant's turn inside ``<think>``."""
-        return self._template_pieces(("user",), True)[-1].rstrip().endswith(THINK)
+        return self._template.pieces(("user",), True)[-1].rstrip().endswith(THINK)
 
     @cached_property
     def _drops_thoughts(self) -> bool:
@@ -156,7 +139,7 @@ class ChatEncoder:
         answer = {"role": "assistant", "content": f"{THINK}GENRMxTHOUGHTx{END_OF_THINKING}x"}
         user = {"role": "user", "content": "x"}
         try:
-            return "GENRMxTHOUGHTx" not in self._render([user, answer, user], True)
+            return "GENRMxTHOUGHTx" not in self._template.render([user, answer, user], True)
         except ModelError:  # it takes no such turns, but others
             return False
 
@@ -259,7 +242,7 @@ class ChatEncoder:
         key = (roles, generation)
         if key not in self._pieces:
             try:
-                texts = self._template_pieces(roles, generation)
+                texts = self._template.pieces(roles, generation)
                 encode = self.tokenizer
                 self._pieces[key] = [
                     encode(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts
@@ -270,45 +253,3 @@ class ChatEncoder:
         if isinstance(found, ModelError):
             raise found
         return found
-
-    def _check_source(self) -> None:
-        """Raise ModelError for a template that is not the same twice, and for an argument that it does not ask for."""
-        source, name = str(self.tokenizer.chat_template), self.tokenizer.name_or_path or "the model"
-        if CHANCE.search(source):
-            raise ModelError(f"The chat template of {name} draws at random (`| random`); take that out of it")
-        unknown = next((key for key in self._arguments if not re.search(rf"\b{re.escape(key)}\b", source)), None)
-        if unknown is not None:
-            raise ModelError(
-                f"The chat template of {name} does not ask for `{unknown}`; take it out of chat_template_kwargs"
-            )
-
-    def _template_pieces(self, roles: tuple[str, ...], generation: bool) -> list[str]:
-        """The template's own text before, between and after the contents of these roles."""
-        marks = [f"GENRMxCONTENTx{index}x" for index in range(len(roles))]
-        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-        name = self.tokenizer.name_or_path or "the model"
-        rest = self._render(messages, generation)
-        pieces = []
-        for mark, role in zip(marks, roles, strict=True):
-            before, found, rest = rest.partition(mark)
-            if not found or mark in rest:
-                raise ModelError(
-                    f"The chat template of {name} does not show the {role} turn exactly once, in its place."
-                )
-            pieces.append(before)
-        return [*pieces, rest]
-
-    def _render(self, messages: Sequence[Mapping[str, str]], generation: bool) -> str:
-        try:
-            return self.tokenizer.apply_chat_template(
-                list(messages),
-                tokenize=False,
-                add_generation_prompt=generation,
-                **{"strftime_now": CLOCK.strftime, **self._arguments},
-            )
-        except Exception as error:  # a template is a program: its faults are whatever Python raises
-            reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-            raise ModelError(
-                f"The chat template of {self.tokenizer.name_or_path or 'the model'} refuses the turns "
-                f"{', '.join(message['role'] for message in messages)} ({reason}); mend it, or choose another model"
-            ) from error

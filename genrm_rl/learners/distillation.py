@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from genrm_rl.learners.objectives import Outputs, Reading, completion_tokens
+from genrm_rl.learners.objective import Outputs, Reading
+from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.packing import Segment
 
 

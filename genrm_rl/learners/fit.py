@@ -27,8 +27,8 @@ from genrm_rl.learners.events import FitEvents, FitProgress
 from genrm_rl.learners.examples import read_examples, sequences
 from genrm_rl.learners.objectives import ObjectiveKind, check_objective_fits
 from genrm_rl.models.inspection import ModelFacts, inspect_directory
-from genrm_rl.runtime.object_store import stored
 from genrm_rl.runtime.storage import file_hash, is_complete, read_json, read_manifest, remove_tree
+from genrm_rl.runtime.store_paths import stored
 from placement.roles import learner_bundle
 
 HISTORY_FILE = "fit_history.jsonl"

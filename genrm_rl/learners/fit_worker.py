@@ -16,7 +16,9 @@ from genrm_rl.learners.best_weights import BestWeights, is_due, published
 from genrm_rl.learners.events import EventWriter, merged_history
 from genrm_rl.learners.examples import Example, PairExample, pieces, read_examples
 from genrm_rl.learners.layout import check_layout, state_layout
-from genrm_rl.learners.objectives import HEAD_KIND, Objective, PairLogprobs, ReferencedPairs, build_objective
+from genrm_rl.learners.objective import Objective
+from genrm_rl.learners.objectives import HEAD_KIND, build_objective
+from genrm_rl.learners.pair_objectives import PairLogprobs, ReferencedPairs
 from genrm_rl.learners.schedule import batch_indices, learning_rate
 from genrm_rl.learners.skips import Skips
 from genrm_rl.runtime.imports import without_collections

@@ -8,8 +8,9 @@ from genrm_rl.judging.judge import WITH_HEAD, Judge, JudgeKind
 from genrm_rl.judging.types import Asked, Form
 from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE
 from genrm_rl.models import resolve_model
-from genrm_rl.runtime.object_store import fetch, working_path
+from genrm_rl.runtime.object_store import fetch
 from genrm_rl.runtime.storage import is_complete, read_manifest
+from genrm_rl.runtime.store_paths import working_path
 
 EXAMPLE = "runs/ID/methods/star_dpo/round1/checkpoint"
 KIND_OF_OBJECTIVE: dict[str, JudgeKind] = {

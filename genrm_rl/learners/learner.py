@@ -24,10 +24,9 @@ from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.deepspeed_adapter import DeepSpeedEngine, FrozenEngine, ensure_process_group, shard_rank
 from genrm_rl.learners.device import device_of
 from genrm_rl.learners.network import HeadKind, TrainedNetwork, load_network, parameter_groups
-from genrm_rl.learners.objectives import Objective, Outputs, Reading
-from genrm_rl.learners.packing import Segment, collate, plan_microbatches
+from genrm_rl.learners.objective import Objective, Outputs, Reading
+from genrm_rl.learners.packing import Segment, collate, placeholder, plan_examples
 from genrm_rl.learners.sharding import load_sharded_network
-from genrm_rl.learners.shared_prompts import sharing_units
 from genrm_rl.learners.weights import LearnerWeights, adapter_files
 from genrm_rl.runtime.object_store import fetch, move_tree, upload_tree
 
@@ -236,15 +235,8 @@ class Learner:
 
     def _share(self, examples: Sequence[Sequence[Segment]]) -> list[list[int]]:
         """This worker's microbatches of examples, each a list of sequences."""
-        budget = self.config.tokens_per_microbatch
-        if self.network.shares_prompts:
-            units = sharing_units(examples, budget)
-            sizes = [[tokens] for _, tokens in units]
-        else:
-            units = [([index], 0) for index in range(len(examples))]
-            sizes = [[len(segment.token_ids) for segment in parts] for parts in examples]
-        plan = plan_microbatches(sizes, budget=budget, workers=self.workers, packed=self.config.packing)
-        return [[index for unit in microbatch for index in units[unit][0]] for microbatch in plan[self.rank]]
+        shares = self.network.shares_prompts
+        return plan_examples(examples, self.config, workers=self.workers, shares_prompts=shares)[self.rank]
 
     def _forward(self, segments: Sequence[Segment], reading: Reading) -> Outputs:
         batch = collate(segments, packed=self.config.packing, share=self.network.shares_prompts).to(self.device)
@@ -260,7 +252,7 @@ class Learner:
 
     def _empty_loss(self) -> torch.Tensor:
         """A forward pass without weight: under ZeRO every worker must join every collective."""
-        return self._forward([_placeholder()], Reading()).values_N.sum() * 0.0
+        return self._forward([placeholder()], Reading()).values_N.sum() * 0.0
 
     def _evaluate(
         self,
@@ -290,7 +282,7 @@ class Learner:
         mine: dict[int, torch.Tensor] = {}
         for indices in self._share([[segment] for segment in segments]):
             if not indices:
-                self._forward([_placeholder()], reading)
+                self._forward([placeholder()], reading)
                 continue
             chosen = [segments[index] for index in indices]
             values = taken(self._forward(chosen, reading)).float().cpu()
@@ -305,7 +297,3 @@ class Learner:
             sums = sums.to(self.device)
             dist.all_reduce(sums)
         return sums.tolist()
-
-
-def _placeholder() -> Segment:
-    return Segment((0, 0), np.array([0]))

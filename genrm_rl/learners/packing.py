@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genrm_rl.learners.shared_prompts import Branches, packed_row
+from genrm_rl.config.model import LearnerConfig
+from genrm_rl.learners.shared_prompts import Branches, packed_row, sharing_units
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +137,27 @@ def plan_microbatches(
     # Heaviest microbatches are dealt first, so that workers that run in step have like amounts of work.
     bins.sort(key=lambda bin_: -sum(sum(sizes[index]) for index in bin_))
     return [bins[worker::workers] for worker in range(workers)]
+
+
+def plan_examples(
+    examples: Sequence[Sequence[Segment]], config: LearnerConfig, *, workers: int, shares_prompts: bool
+) -> list[list[list[int]]]:
+    """Microbatches of examples (each a list of sequences), by worker: with ``shares_prompts``, those of one prompt stay
+    together."""
+    budget = config.tokens_per_microbatch
+    if shares_prompts:
+        units = sharing_units(examples, budget)
+        sizes = [[tokens] for _, tokens in units]
+    else:
+        units = [([index], 0) for index in range(len(examples))]
+        sizes = [[len(segment.token_ids) for segment in parts] for parts in examples]
+    plan = plan_microbatches(sizes, budget=budget, workers=workers, packed=config.packing)
+    return [[[index for unit in batch for index in units[unit][0]] for batch in batches] for batches in plan]
+
+
+def placeholder() -> Segment:
+    """A sequence for a worker that has none: under ZeRO each joins every forward pass."""
+    return Segment((0, 0), np.array([0]))
 
 
 def _pack_bins(sizes: Sequence[Sequence[int]], budget: int, workers: int) -> list[list[int]]:

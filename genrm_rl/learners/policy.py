@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from genrm_rl.algorithms.importance import Correction, Level, importance_weights
-from genrm_rl.learners.objectives import Outputs, Reading, completion_tokens
+from genrm_rl.learners.objective import Outputs, Reading
+from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.packing import Segment
 
 if TYPE_CHECKING:

@@ -112,8 +112,8 @@ class Scorer:
         """Score ``sequences[i]`` for i in ``indices``; yields (i, score) by microbatch."""
         import torch
 
-        from genrm_rl.learners.objectives import last_token
         from genrm_rl.learners.packing import collate, plan_microbatches
+        from genrm_rl.learners.pair_objectives import last_token
 
         packed = self._learner.packing
         sizes = [[len(sequences[index])] for index in indices]

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from genrm_rl.preferences.types import content_hash
-from genrm_rl.runtime.object_store import stored, working_path
 from genrm_rl.runtime.storage import file_hash, is_complete, publish_directory
+from genrm_rl.runtime.store_paths import stored, working_path
 
 
 def placed(path: Path, name: str, cache_dir: str) -> Path:

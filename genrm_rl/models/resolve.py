@@ -14,7 +14,8 @@ from genrm_rl.models.hub import provide_hub_model
 from genrm_rl.models.inspection import check_architecture, inspect_directory
 from genrm_rl.models.placing import placed
 from genrm_rl.models.smollm2 import provide_smollm2
-from genrm_rl.runtime.object_store import fetch, working_path
+from genrm_rl.runtime.object_store import fetch
+from genrm_rl.runtime.store_paths import working_path
 
 TINY = Path(__file__).parent / "assets" / "tiny"
 BUILT_IN = ("tiny", "smollm2")

@@ -21,15 +21,13 @@ from typing import Any
 import aiohttp
 
 from genrm_rl.choices import Rule
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.circuit_breaker import CircuitBreaker
-from genrm_rl.rewards.replies import UnreadableReply, read_rewards
+from genrm_rl.rewards.replies import HEALTH, REWARDS, UnreadableReply, not_there, read_rewards, version_in
 from genrm_rl.rewards.types import Mask, RewardRecord
 from genrm_rl.rewards.wire import (
-    ABSENT_HEADER,
     BUSY_STATUS,
-    NOBODY_STATUS,
     Group,
     Reply,
     asked_pause,
@@ -41,8 +39,6 @@ from genrm_rl.rewards.wire import (
 LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError, TimeoutError)
 SAY_EVERY = 15.0  # seconds between two lines about a judge that does not answer
 GRACE = 15.0  # seconds beyond a call's deadline before the connection is given up
-HEALTH, REWARDS = "/healthz", "/v1/rewards"
-UNKNOWN_PATH = 404  # of the two paths above: the service's routes are not there yet, or it is none
 
 
 class RewardServiceError(GenRMError):
@@ -185,7 +181,7 @@ class RewardClient:
 
     async def _version(self) -> str:
         reply = await self._patiently("GET", HEALTH, None)
-        version = _version_in(reply)
+        version = version_in(reply)
         if version is None:
             raise self._no_service(f"{HEALTH} answered {reply.status_code} without a judge_version")
         self._met = True
@@ -301,23 +297,3 @@ class RewardClient:
         asked = asked_pause(reply) if reply is not None else 0.0
         wait = max(asked, min(self.config.backoff * 2.0 ** min(attempt, 64), self.config.max_backoff))
         return wait * (1 + 0.25 * self._jitter.random())
-
-
-def not_there(path: str, reply: Reply) -> str | None:
-    """What somebody else says for a service that is down or still starting; None for an answer of the service."""
-    down = reply.status_code == NOBODY_STATUS
-    starting = reply.status_code == UNKNOWN_PATH and path in (HEALTH, REWARDS)
-    unhealthy = reply.status_code in BUSY_STATUS and path == HEALTH
-    absent = ABSENT_HEADER in reply.headers
-    if not (down or starting or unhealthy or absent):
-        return None
-    return f"{path} answered {reply.status_code}: {sentence_of(reply)}"
-
-
-def _version_in(reply: Reply) -> str | None:
-    try:
-        found = reply.json() if reply.status_code == 200 else None
-    except ValueError:
-        return None
-    version = found.get("judge_version") if isinstance(found, dict) else None
-    return version if isinstance(version, str) else None

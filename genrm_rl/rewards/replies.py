@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from genrm_rl.rewards.types import Mask, RewardRecord
+from genrm_rl.rewards.wire import (
+    ABSENT_HEADER,
+    BUSY_STATUS,
+    NOBODY_STATUS,
+    Reply,
+    sentence_of,
+)
 
+HEALTH = "/healthz"
+REWARDS = "/v1/rewards"
+UNKNOWN_PATH = 404  # of the two paths above: the service's routes are not there yet, or it is none
 Records = tuple[RewardRecord, ...]
 
 LARGEST = 1e4  # probabilities end at 1, log-odds at 9.3, strengths of n responses below 10 n: beyond is no reward
@@ -90,3 +100,24 @@ def _is_probability(value: Any) -> bool:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
+
+
+def not_there(path: str, reply: Reply) -> str | None:
+    """What somebody else says for a service that is down or still starting; None for an answer of the service."""
+    down = reply.status_code == NOBODY_STATUS
+    starting = reply.status_code == UNKNOWN_PATH and path in (HEALTH, REWARDS)
+    unhealthy = reply.status_code in BUSY_STATUS and path == HEALTH
+    absent = ABSENT_HEADER in reply.headers
+    if not (down or starting or unhealthy or absent):
+        return None
+    return f"{path} answered {reply.status_code}: {sentence_of(reply)}"
+
+
+def version_in(reply: Reply) -> str | None:
+    """The judge version that a health check names, None if the answer is not that of a reward service."""
+    try:
+        found = reply.json() if reply.status_code == 200 else None
+    except ValueError:
+        return None
+    version = found.get("judge_version") if isinstance(found, dict) else None
+    return version if isinstance(version, str) else None

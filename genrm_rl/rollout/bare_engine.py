@@ -63,7 +63,7 @@ def _serve(pipe: Connection, settings: EngineSettings) -> None:
 
 
 async def _answer(pipe: Connection, settings: EngineSettings) -> None:
-    from genrm_rl.rollout.vllm_adapter import bare_llm, count_tokens
+    from genrm_rl.rollout.vllm_adapter_bare import bare_llm, count_tokens
 
     llm = bare_llm(settings)
     pipe.send((0, 0.0))

@@ -13,7 +13,8 @@ from rich.console import Console
 from genrm_rl.config import RunConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
-from genrm_rl.judging.requests import JudgeRequest, collect_traces, requests_again
+from genrm_rl.judging.reading import collect_traces
+from genrm_rl.judging.requests import JudgeRequest, requests_again
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.rollout.trace_store import TraceJournal, read_traces, write_traces
 from genrm_rl.runtime.run_directory import RunDirectory

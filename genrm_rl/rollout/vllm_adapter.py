@@ -33,27 +33,10 @@ from genrm_rl.rollout.session import RequestSession
 from genrm_rl.rollout.settings import EngineSettings, SleepLevel
 from genrm_rl.rollout.spans import VersionSpans
 from genrm_rl.rollout.types import EngineReport
-from genrm_rl.rollout.vllm_adapter_arguments import engine_arguments, sampling_params
+from genrm_rl.rollout.vllm_adapter_arguments import sampling_params
+from genrm_rl.rollout.vllm_adapter_bare import bare_llm
 from genrm_rl.rollout.vllm_adapter_process import end_children, process_tree
 from genrm_rl.runtime.object_store import fetch
-
-
-def bare_llm(settings: EngineSettings) -> AsyncLLM:
-    """vLLM itself with these settings. It takes the event loop that first asks it for something."""
-    return AsyncLLM.from_engine_args(engine_arguments(settings))
-
-
-async def count_tokens(llm: AsyncLLM, requests: Sequence[GenerationRequest]) -> int:
-    """Generate all requests as vLLM's examples do, one coroutine each, and count the generated tokens."""
-
-    async def one(request: GenerationRequest) -> int:
-        prompt = tokens_input(list(request.prompt_token_ids))
-        tokens = 0
-        async for output in llm.generate(prompt, sampling_params(request), request.request_id):
-            tokens = len(output.outputs[0].token_ids)
-        return tokens
-
-    return sum(await asyncio.gather(*(one(request) for request in requests)))
 
 
 class VllmEngine:

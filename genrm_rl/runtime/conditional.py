@@ -12,7 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.runtime.object_store import Stored, patiently
+from genrm_rl.runtime.object_store import patiently
+from genrm_rl.runtime.store_paths import Stored
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.conditional import Version, read_version, write_version
-from genrm_rl.runtime.object_store import Stored, stored
+from genrm_rl.runtime.store_paths import Stored, stored
 
 LEASE = "lease.json"
 RENEW_SECONDS = 5.0

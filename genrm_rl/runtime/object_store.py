@@ -16,26 +16,21 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.store_paths import Stored, scratch, stored, working_path
 
 if TYPE_CHECKING:
     from pyarrow import fs
 
-SCHEMES = ("s3", "gs", "abfs")
-URI = re.compile(r"([a-z0-9+]+)://(.*)")
-SCRATCH_VARIABLE = "GENRM_RL_SCRATCH"
 DEADLINE_VARIABLE = "GENRM_RL_STORAGE_DEADLINE"
 MARKER = "_COMPLETE.json"
 WEIGHTS = (".safetensors", ".pt")  # brought only to those who load them
 SMALL_BYTES = 2**20  # smaller files may be rewritten in place and are always taken anew; larger ones never change
-PARTIAL = re.compile(r"\.(.+)\.partial")
 TEMPORARY = re.compile(r"\..+\.(partial|tmp|replaced)|\.lock")
 # Logs that a process of this machine may have open: replaced only by a longer one.
 GROWING = re.compile(r"events-\d+\.jsonl|events\.out\.tfevents.*")
@@ -46,57 +41,6 @@ LOCAL_PROBLEMS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.E
 THREADS = 16
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A place in a store: ``path`` is bucket and key."""
-
-    filesystem: fs.FileSystem
-    scheme: str
-    path: str
-
-    @property
-    def uri(self) -> str:
-        """For people."""
-        return f"{self.scheme}://{self.path}"
-
-    def __truediv__(self, name: str) -> Stored:
-        return Stored(self.filesystem, self.scheme, f"{self.path}/{name}")
-
-
-def scratch() -> Path:
-    """The folder of all working copies on this machine (``GENRM_RL_SCRATCH``); the same path on every node."""
-    return Path(os.environ.get(SCRATCH_VARIABLE) or "~/.cache/genrm_rl/runs").expanduser().absolute()
-
-
-def working_path(root: str | Path) -> Path:
-    """``root`` itself, or where the working copies of a URI's runs lie. Raises RunDirectoryError for other URIs."""
-    found = URI.fullmatch(str(root))
-    if found is None:
-        return Path(root)
-    scheme, rest = found.groups()
-    if scheme == "file":
-        return Path(rest)
-    if scheme not in SCHEMES or not rest.strip("/") or "?" in rest:
-        raise RunDirectoryError(
-            f"{root} is no place for runs or models; give a directory, or {', '.join(f'{s}://' for s in SCHEMES)} with "
-            "a bucket and a folder (region and endpoint come from AWS_REGION and AWS_ENDPOINT_URL)"
-        )
-    return scratch() / scheme / rest.strip("/")
-
-
-def stored(path: str | Path) -> Stored | None:
-    """Where a path of a working copy is kept, None for all other paths. A directory that is still being written
-    (``.NAME.partial``) is kept under its final name: in a store the completion marker alone makes it whole."""
-    try:
-        scheme, *keys = Path(path).absolute().relative_to(scratch()).parts
-    except ValueError:
-        return None
-    if not keys:
-        return None
-    names = [partial[1] if (partial := PARTIAL.fullmatch(key)) else key for key in keys]
-    return Stored(_filesystem(scheme, names[0]), scheme, "/".join(names))
 
 
 def light(name: str, size: int) -> bool:
@@ -217,17 +161,6 @@ def runs_below(root: str) -> list[str]:
     select = fs.FileSelector(place.path, allow_not_found=True)
     found = patiently(lambda: place.filesystem.get_file_info(select), place)
     return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
-
-
-@cache
-def _filesystem(scheme: str, bucket: str) -> fs.FileSystem:
-    """Arrow's filesystem of a bucket; raises RunDirectoryError if this build of Arrow has none."""
-    from pyarrow import ArrowException, fs
-
-    try:
-        return fs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
-    except (ArrowException, OSError) as problem:
-        raise RunDirectoryError(f"{scheme}://{bucket} can't be used for runs: {problem}") from problem
 
 
 def _listing(place: Stored) -> dict[str, fs.FileInfo]:

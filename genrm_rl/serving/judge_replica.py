@@ -16,15 +16,8 @@ from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold, no_answer, tie_of_equals
 from genrm_rl.judging.judge import JudgeKind
-from genrm_rl.judging.requests import (
-    JudgeRequest,
-    forced_request,
-    judge_requests,
-    orders_to_ask,
-    requests_again,
-    trace_from_forced,
-    trace_from_result,
-)
+from genrm_rl.judging.reading import forced_request, trace_from_forced, trace_from_result
+from genrm_rl.judging.requests import JudgeRequest, judge_requests, orders_to_ask, requests_again
 from genrm_rl.judging.scalar import scalar_misfit
 from genrm_rl.judging.stopping import next_rounds, rounds_of
 from genrm_rl.judging.thoughts import lacks_answer

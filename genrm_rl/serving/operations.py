@@ -9,10 +9,11 @@ from fastapi.responses import HTMLResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
-from genrm_rl.serving.contracts import StatsReply, Text, Wire
+from genrm_rl.serving.contracts import StatsReply
 from genrm_rl.serving.desk import OpenDesk
 from genrm_rl.serving.recent import StoredJudgment
 from genrm_rl.serving.static_page import read_page
+from genrm_rl.serving.wire import Text, Wire
 
 PAGE = Path(__file__).with_name("page.html")
 routes = APIRouter(tags=["operation"])

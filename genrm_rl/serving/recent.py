@@ -9,7 +9,8 @@ from pydantic import Field
 
 from genrm_rl.config.rubric import Rubric
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.serving.contracts import Judged, JudgmentOut, Turn, Wire
+from genrm_rl.serving.contracts import Judged, JudgmentOut
+from genrm_rl.serving.wire import Turn, Wire
 
 MOST_CHARACTERS = 64 * 2**20  # of all texts together; long ones leave room for fewer
 

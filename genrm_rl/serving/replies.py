@@ -11,7 +11,8 @@ from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.judging.types import Verdict
 from genrm_rl.rewards.rules import score, spread
 from genrm_rl.rewards.types import Mask
-from genrm_rl.serving.contracts import GroupIn, JudgmentOut, RewardOut, Wire
+from genrm_rl.serving.contracts import GroupIn, JudgmentOut, RewardOut
+from genrm_rl.serving.wire import Wire
 
 
 def json_reply(reply: Wire) -> Response:

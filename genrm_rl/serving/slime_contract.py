@@ -10,8 +10,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from genrm_rl.serving.contracts import Text, Turn
 from genrm_rl.serving.desk import OpenDesk, Question, reference_for, reward_or_424
+from genrm_rl.serving.wire import Text, Turn
 
 routes = APIRouter(tags=["slime"])
 

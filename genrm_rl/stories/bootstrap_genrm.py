@@ -75,8 +75,8 @@ def train_judges(workshop: Workshop) -> tuple[list[Judge], list[str]]:
 
 
 def run_star(method: Method, workshop: Workshop) -> Judge:
-    """All rounds of one method: the last promoted judge, or the last candidate (marked so) if none was promoted. Without
-    examples a later round leaves the judge as it is, the first raises NothingToLearn."""
+    """All rounds of one method: the last promoted judge, or the last candidate (marked so) if none was promoted. A
+    later round without examples leaves the judge as it is, the first raises NothingToLearn."""
     config = workshop.config.bootstrap
     current = candidate = base = warm_started(workshop) if config.warm_start else workshop.base
     pairs = [*workshop.splits.train, *workshop.splits.tied]

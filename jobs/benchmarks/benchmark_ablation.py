@@ -30,7 +30,7 @@ from genrm_rl.evaluation.costs import mean_cost
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
 from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import content_hash
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import read_manifest, write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 

@@ -37,7 +37,7 @@ from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.intervals import over_seeds, paired_difference
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 

@@ -25,7 +25,7 @@ from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.alignment.statistics import mean
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
 from genrm_rl.stories.align_policy import run_alignment

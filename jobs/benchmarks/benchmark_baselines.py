@@ -14,7 +14,7 @@ from pathlib import Path
 from genrm_rl.config.data import DataConfig
 from genrm_rl.evaluation.baselines import lexical, longer
 from genrm_rl.evaluation.metrics import summarise
-from genrm_rl.evaluation.schema import ResultRow
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.preferences.sources import load_sources
 
 

@@ -39,7 +39,7 @@ from genrm_rl.environments.episodes import Episode, MakePolicy, Policy, gold, un
 from genrm_rl.environments.protocol import Environment, EnvironmentFailure, Observation, Task
 from genrm_rl.evaluation.play import PlaySummary, add_summary, summarise, summary_table
 from genrm_rl.rollout.environment_host import HostedEnvironment, environment_hosts, play_many
-from genrm_rl.runtime.run_directory import code_revision, machine
+from genrm_rl.runtime.provenance import code_revision, machine
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
 

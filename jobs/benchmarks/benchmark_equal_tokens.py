@@ -27,7 +27,7 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pooled import concatenate
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.rollout.shared_pool import shared_engines
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_atomic, write_json
 

@@ -26,7 +26,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from genrm_rl.learners.examples import PairExample, read_examples, write_examples
-from genrm_rl.runtime.run_directory import machine
+from genrm_rl.runtime.provenance import machine
 from placement.shapes import TINY
 
 BATCH = 32  # pairs of an optimizer step
@@ -104,8 +104,8 @@ def lay_out(path: Path) -> None:
     """The batches of an epoch."""
     from genrm_rl.config.model import LearnerConfig
     from genrm_rl.learners.learner import Learner
-    from genrm_rl.learners.objectives import PairLogprobs
     from genrm_rl.learners.packing import collate
+    from genrm_rl.learners.pair_objectives import PairLogprobs
     from genrm_rl.learners.schedule import batch_indices
 
     learner = Learner(TINY, LearnerConfig(cpus_per_worker=1))

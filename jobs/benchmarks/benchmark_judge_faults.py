@@ -35,7 +35,7 @@ from genrm_rl.preferences.types import Comparison
 from genrm_rl.preferences.world.style import SUFFIX, strip_style
 from genrm_rl.rewards.faults import FAULTS, FaultyProxy, Truth
 from genrm_rl.rewards.rules import canonical_order, next_matches, score
-from genrm_rl.runtime.run_directory import machine
+from genrm_rl.runtime.provenance import machine
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
 from genrm_rl.serving.contracts import compare

@@ -24,7 +24,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import is_complete, read_manifest, write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 from genrm_rl.stories.close_loop import run_loop

@@ -18,7 +18,7 @@ from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation.costs import mean_cost
 from genrm_rl.evaluation.pooled import PooledRow, Suite, pool_runs
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 

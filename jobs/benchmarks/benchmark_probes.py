@@ -21,7 +21,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.evaluation.changes import AccuracyChange, accuracy_changes
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.evaluation.schema import ProbeRow
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 

@@ -31,7 +31,7 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pooled import concatenate
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.learners.fit import load_result
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 

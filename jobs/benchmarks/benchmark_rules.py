@@ -36,7 +36,7 @@ from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.noisy import JUDGES
 from genrm_rl.rewards.noisy_service import NoisyService
 from genrm_rl.rewards.types import RULES
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import is_complete, write_atomic, write_json
 from genrm_rl.simulation.rules import SCALE, SIZES, TABLE, WORLDS, Cell, Learned, learn_all, one_comparison, simulate

@@ -33,7 +33,7 @@ from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.bare_engine import BareEngine
 from genrm_rl.rollout.settings import engine_settings
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.serving.app import running_service

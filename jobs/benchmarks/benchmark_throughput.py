@@ -21,7 +21,7 @@ from genrm_rl.config import LearnerConfig, ModelConfig, RolloutConfig
 from genrm_rl.models import ResolvedModel, resolve_model
 from genrm_rl.rollout.benchmark import engine_ratio, publication_seconds
 from genrm_rl.rollout.pool import EnginePool
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 

@@ -29,7 +29,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.rewards.trainers.trl import GenRMReward
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
 from genrm_rl.stories.align_policy import run_alignment

@@ -27,7 +27,7 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.types import Verdict
 from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import PreferencePair
-from genrm_rl.runtime.run_directory import machine, versions
+from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.serving.app import running_service

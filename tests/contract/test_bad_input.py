@@ -23,7 +23,7 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import record_from_judgment
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.judge import Judge
-from genrm_rl.judging.requests import trace_from_result
+from genrm_rl.judging.reading import trace_from_result
 from genrm_rl.models.resolve import TINY
 from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.run_directory import RunDirectory

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.runtime.run_directory import machine
+from genrm_rl.runtime.provenance import machine
 
 RESULT = Path("runs/drills.json")
 _recoveries: list[Recovery] = []

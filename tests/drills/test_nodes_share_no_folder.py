@@ -11,8 +11,9 @@ import pytest
 from ray.job_submission import JobStatus
 
 from genrm_rl.models.resolve import TINY
-from genrm_rl.runtime.object_store import fetch, working_path
+from genrm_rl.runtime.object_store import fetch
 from genrm_rl.runtime.storage import is_complete, read_json
+from genrm_rl.runtime.store_paths import working_path
 from tests.drills.real_cluster import Jobs, RealCluster
 from tests.s3 import BUCKET, S3Server, use
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from genrm_rl.runtime.object_store import fetch, working_path
+from genrm_rl.runtime.object_store import fetch
+from genrm_rl.runtime.store_paths import working_path
 from tests.s3 import BUCKET, S3Server, use
 
 ROOT = Path(__file__).parents[2]

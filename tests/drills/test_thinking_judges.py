@@ -21,11 +21,13 @@ from genrm_rl.config import JudgeConfig, ModelConfig, RolloutConfig
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.requests import both_orders, collect_traces, judge_requests
+from genrm_rl.judging.reading import collect_traces
+from genrm_rl.judging.requests import both_orders, judge_requests
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.learners.examples import SequenceExample
 from genrm_rl.learners.learner import Learner
-from genrm_rl.learners.objectives import PairLogprobs, ReferencedPair, build_objective
+from genrm_rl.learners.objectives import build_objective
+from genrm_rl.learners.pair_objectives import PairLogprobs, ReferencedPair
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port

@@ -16,7 +16,7 @@ from genrm_rl.errors import DataError, ModelError, RunDirectoryError
 from genrm_rl.learners.examples import PairExample, write_examples
 from genrm_rl.learners.fit import FitProgress, FitSpec, fit
 from genrm_rl.learners.learner import Learner
-from genrm_rl.learners.objectives import last_token
+from genrm_rl.learners.pair_objectives import last_token
 from genrm_rl.learners.scoring import score_sequences
 from genrm_rl.runtime.storage import is_complete, read_manifest
 from tests.learners.conftest import BAD, FLOAT32, GOOD, Maker

@@ -12,14 +12,8 @@ from genrm_rl.judging.scale import PointTokens
 from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
 from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.network import load_network
-from genrm_rl.learners.objectives import (
-    HEAD_KIND,
-    PairLogprobs,
-    ReferencedPair,
-    build_objective,
-    completion_tokens,
-    last_token,
-)
+from genrm_rl.learners.objectives import HEAD_KIND, build_objective, completion_tokens
+from genrm_rl.learners.pair_objectives import PairLogprobs, ReferencedPair, last_token
 
 
 def objective_of(kind: str, nll: float = 0.0):

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.examples import PairExample, SequenceExample, VerdictExample
 from genrm_rl.learners.network import TrainedNetwork, load_network
-from genrm_rl.learners.objectives import Outputs, ReferencedPair, build_objective, last_token
+from genrm_rl.learners.objective import Outputs
+from genrm_rl.learners.objectives import build_objective
 from genrm_rl.learners.packing import collate
+from genrm_rl.learners.pair_objectives import ReferencedPair, last_token
 
 NETWORKS: dict[tuple[str, bool], TrainedNetwork] = {}
 

@@ -11,7 +11,8 @@ import ray
 import torch
 
 from genrm_rl.config.model import LearnerConfig
-from genrm_rl.learners.objectives import HEAD_KIND, build_objective, completion_tokens, last_token
+from genrm_rl.learners.objectives import HEAD_KIND, build_objective, completion_tokens
+from genrm_rl.learners.pair_objectives import last_token
 from tests.learners import conftest
 from tests.learners.conftest import FLOAT32, Maker
 

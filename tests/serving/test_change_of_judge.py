@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.models import ResolvedModel
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.rewards.types import Mask

@@ -9,7 +9,8 @@ import pytest
 from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.prompts import JudgePrompt
-from genrm_rl.judging.requests import judge_requests, trace_from_result
+from genrm_rl.judging.reading import trace_from_result
+from genrm_rl.judging.requests import judge_requests
 from genrm_rl.judging.types import Verdict
 from genrm_rl.judging.verdicts import parse_verdict
 from genrm_rl.preferences.types import Comparison

@@ -13,8 +13,8 @@ from genrm_rl.learners import attention
 from genrm_rl.learners.attention import SPLIT, VARLEN, choose_attention, kernel_attention, kernel_takes, split_attention
 from genrm_rl.learners.attention import segment_arguments as told
 from genrm_rl.learners.network import load_network
-from genrm_rl.learners.objectives import last_token
 from genrm_rl.learners.packing import collate
+from genrm_rl.learners.pair_objectives import last_token
 
 LENGTHS = [(9,), (2, 2, 5, 7), (1, 3, 3, 3, 16, 40)]
 

@@ -14,7 +14,7 @@ from genrm_rl.evaluation import suites
 from genrm_rl.evaluation.benchmark import benchmark_config
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.records import JudgmentRecord, record_from_probability
-from genrm_rl.evaluation.schema import ResultRow
+from genrm_rl.evaluation.schema_results import ResultRow
 from genrm_rl.evaluation.scoring import check_scoring, whole_items
 from genrm_rl.evaluation.suites import SUITES
 from genrm_rl.judging.judge import Judge

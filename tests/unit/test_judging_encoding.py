@@ -15,7 +15,7 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.templates import FORMS
 from genrm_rl.learners.examples import PairExample
-from genrm_rl.learners.objectives import PairLogprobs
+from genrm_rl.learners.pair_objectives import PairLogprobs
 from genrm_rl.preferences.types import Message, PreferencePair
 from tests.unit.judging_cases import CASES, HARMLESS, IDS, NASTY, comparison, pair, smollm2_tokenizer, tiny_tokenizer
 

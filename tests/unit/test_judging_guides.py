@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.config import JudgeConfig
-from genrm_rl.config.alignment import PromptsConfig
 from genrm_rl.config.data import DataConfig
+from genrm_rl.config.prompts import PromptsConfig
 from genrm_rl.config.rubric import Criterion, read_rubric
 from genrm_rl.errors import DataError
 from genrm_rl.judging.chat import ChatEncoder

@@ -11,18 +11,8 @@ import pytest
 from genrm_rl.errors import DataError
 from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.judging.requests import (
-    FORCED,
-    JudgeRequest,
-    both_orders,
-    collect_traces,
-    forced_request,
-    judge_requests,
-    orders_to_ask,
-    requests_again,
-    trace_from_forced,
-    trace_from_result,
-)
+from genrm_rl.judging.reading import FORCED, collect_traces, forced_request, trace_from_forced, trace_from_result
+from genrm_rl.judging.requests import JudgeRequest, both_orders, judge_requests, orders_to_ask, requests_again
 from genrm_rl.judging.types import Verdict
 from tests.unit.judging_cases import comparison, smollm2_tokenizer, tiny_tokenizer
 

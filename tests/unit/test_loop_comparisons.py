@@ -18,8 +18,9 @@ from genrm_rl.closed_loop.settings import next_judge_settings
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.rubric import read_rubric
+from genrm_rl.preferences.data_report import DataReport
 from genrm_rl.preferences.guide import Guide
-from genrm_rl.preferences.sources import DataReport, DataSplits, load_source
+from genrm_rl.preferences.sources import DataSplits, load_source
 from genrm_rl.preferences.types import PreferencePair, as_messages
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "jobs/configs/quickstart.yaml"

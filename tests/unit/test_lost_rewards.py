@@ -13,8 +13,9 @@ from genrm_rl.alignment.lost import LossWatch, NothingLearnedError, RewardsLostE
 from genrm_rl.alignment.rejudge import first_lost_step, go_back
 from genrm_rl.alignment.report import missing_rewards
 from genrm_rl.alignment.rollouts import Rollout
-from genrm_rl.config.alignment import AlignConfig, RewardConfig
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.bootstrap import RunSettings
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.rewards.types import Mask, RewardRecord
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_json

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genrm_rl.choices import Rule
-from genrm_rl.config.alignment import RewardConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.rewards.noisy import JUDGES, NoisyJudge
 from genrm_rl.rewards.noisy_service import NoisyService

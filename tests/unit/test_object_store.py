@@ -22,10 +22,11 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.models.inspection import inspect_directory
 from genrm_rl.preferences.types import Message
 from genrm_rl.runtime import lease, object_store
-from genrm_rl.runtime.object_store import fetch, light, move_tree, upload_tree, working_path
+from genrm_rl.runtime.object_store import fetch, light, move_tree, upload_tree
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.status import read_status
 from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic, write_json
+from genrm_rl.runtime.store_paths import working_path
 from tests.s3 import BUCKET, S3Server, use
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from genrm_rl.alignment.prompts import PromptSets, load_prompts
-from genrm_rl.config.alignment import PromptsConfig
+from genrm_rl.config.prompts import PromptsConfig
 from genrm_rl.errors import DataError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer

@@ -162,7 +162,7 @@ def test_training_data_that_is_all_test_data_stops_the_run(tmp_path) -> None:
 
 
 def test_the_report_counts_copies_of_both_kinds_and_names_the_layout(tmp_path: Path) -> None:
-    from genrm_rl.bootstrap.summary import data_rows
+    from genrm_rl.bootstrap.stage_rows import data_rows
 
     prompts = {"train": ["one", f"{LONG} end", "three", "four"], "test": ["one", LONG, "five"]}
     for side, texts in prompts.items():

@@ -14,7 +14,8 @@ import pytest
 from genrm_rl.alignment.answers import Answer
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rewarding import ServiceRewarder, ask
-from genrm_rl.config.alignment import RewardConfig, SamplingConfig
+from genrm_rl.config.alignment import SamplingConfig
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards import faults
 from genrm_rl.rewards.client import Group, RewardClient, RewardServiceError

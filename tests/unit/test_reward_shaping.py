@@ -12,8 +12,9 @@ from genrm_rl.alignment.answers import Answer, JudgedAnswer, read_answers, write
 from genrm_rl.alignment.audit import Audit, check_group
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rewarding import ServiceRewarder, VerifierRewarder
-from genrm_rl.config.alignment import AlignConfig, RewardConfig
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.config.reward import RewardConfig
 from genrm_rl.errors import ConfigError
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.client import GroupReward

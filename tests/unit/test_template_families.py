@@ -16,13 +16,8 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.prompts import JudgePrompt
-from genrm_rl.judging.requests import (
-    JudgeRequest,
-    forced_request,
-    judge_requests,
-    trace_from_forced,
-    trace_from_result,
-)
+from genrm_rl.judging.reading import forced_request, trace_from_forced, trace_from_result
+from genrm_rl.judging.requests import JudgeRequest, judge_requests
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.types import Mask
