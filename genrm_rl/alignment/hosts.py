@@ -156,7 +156,7 @@ def serve_config(config: AlignConfig) -> ServeConfig:
 def own_service(config: AlignConfig, console: Console) -> Iterator[str]:
     """The judge of ``serving.checkpoint``, served on a free loopback port as long as the run lives."""
     from genrm_rl.serving.app import running_service
-    from genrm_rl.serving.judge_apps import judge_to_serve
+    from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
     settings = serve_config(config)
     judge = judge_to_serve(settings)

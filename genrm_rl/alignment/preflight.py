@@ -42,7 +42,7 @@ def check_judge(config: AlignConfig) -> None:
     """Raise GenRMError if the judge that this job would serve does not exist."""
     if config.serves_judge:
         from genrm_rl.config.serving import ServeConfig
-        from genrm_rl.serving.judge_apps import judge_to_serve
+        from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
         judge_to_serve(ServeConfig(model=config.judge_model, judge=config.judge, serving=config.serving))
 

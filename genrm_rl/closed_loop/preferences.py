@@ -153,7 +153,7 @@ def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[
     if not comparisons:
         return {}
     from genrm_rl.rollout.judge_engine import JudgeEngine
-    from genrm_rl.serving.judge_apps import judge_to_serve
+    from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
     config, asked = bench.config, bench.config.judge.judge
     served = judge_to_serve(serve_settings(config, bench.root, judge))

@@ -19,7 +19,7 @@ from genrm_rl.labelling.book import Book
 from genrm_rl.labelling.desk import Desk, counted
 from genrm_rl.labelling.formats import for_tasks, read_tasks
 from genrm_rl.labelling.server import DeskService
-from genrm_rl.serving.proxy import PatientProtocol
+from genrm_rl.serving.operations.proxy import PatientProtocol
 
 LOOK_SECONDS = 0.2
 FAREWELL_SECONDS = 5  # for calls that are under way when the desk closes

@@ -21,7 +21,7 @@ from genrm_rl.labelling.desk import times
 from genrm_rl.labelling.rules import shown_swapped
 from genrm_rl.labelling.types import FLIPPED, Choice, Label, Task
 from genrm_rl.preferences.turns import BadRow, check_encodable
-from genrm_rl.serving.static_page import read_page
+from genrm_rl.serving.operations.static_page import read_page
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BYTES = 64 * 1024  # of a call: a label and its reason

@@ -22,11 +22,11 @@ from genrm_rl.config.serving import LOOPBACK, ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, JudgeFailure
 from genrm_rl.judging.judge import Judge
 from genrm_rl.serving.ingress import RewardService
-from genrm_rl.serving.judge_apps import APP, reason_of, served_judge, start_judge
-from genrm_rl.serving.proxy import threshold
+from genrm_rl.serving.operations.proxy import threshold
+from genrm_rl.serving.replicas.judge_apps import APP, reason_of, served_judge, start_judge
 
 INGRESS = "Ingress"
-QUIET = {"enable_access_log": False}  # of Serve: the service keeps its own (serving/call_log.py)
+QUIET = {"enable_access_log": False}  # of Serve: the service keeps its own (serving/operations/call_log.py)
 GRACE = 5.0  # seconds that answers may need beyond their deadline
 HANDED_OVER_SECONDS = 1.0  # in which the proxy sends the last answers on
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def running_service(config: ServeConfig, judge: Judge) -> Iterator[str]:
 
 
 def start_proxies(serving: ServingConfig) -> None:
-    """Start Serve and its HTTP proxies, with what runs in them (``serving/proxy.py``)."""
+    """Start Serve and its HTTP proxies, with what runs in them (``serving/operations/proxy.py``)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Passing `middlewares` to HTTPOptions is deprecated")
         options = HTTPOptions(

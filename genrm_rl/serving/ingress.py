@@ -29,19 +29,6 @@ from genrm_rl.models import load_tokenizer
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import next_matches, outcome_of
-from genrm_rl.serving import (
-    best_of_contract,
-    docs_page,
-    gym_contract,
-    openai_contract,
-    openrlhf_contract,
-    operations,
-    slime_contract,
-)
-from genrm_rl.serving.admission import Admission
-from genrm_rl.serving.body import BodyLimits, WholeBody
-from genrm_rl.serving.calls import Observed
-from genrm_rl.serving.cohorts import Cohorts
 from genrm_rl.serving.contracts import (
     GroupIn,
     Judged,
@@ -53,18 +40,30 @@ from genrm_rl.serving.contracts import (
     RewardsRequest,
     compare,
 )
-from genrm_rl.serving.desk import Question, Rewarded, as_prompt
-from genrm_rl.serving.door import Door, Doorkeeper
-from genrm_rl.serving.groups import first_rounds, places_of
-from genrm_rl.serving.gym_cohorts import GymCohorts
-from genrm_rl.serving.judge_replica import Votes
-from genrm_rl.serving.judges import DRAIN_POLL_SECONDS, Judges, RunningJudge
-from genrm_rl.serving.ledger import Ledger
-from genrm_rl.serving.limits import check_characters, check_votes, comparisons_needed
-from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.desk.admission import Admission
+from genrm_rl.serving.desk.body import BodyLimits, WholeBody
+from genrm_rl.serving.desk.cohorts import Cohorts
+from genrm_rl.serving.desk.door import Door, Doorkeeper
+from genrm_rl.serving.desk.groups import first_rounds, places_of
+from genrm_rl.serving.desk.limits import check_characters, check_votes, comparisons_needed
+from genrm_rl.serving.desk.open_desk import Question, Rewarded, as_prompt
+from genrm_rl.serving.desk.replies import earned, json_reply, with_unfinished
+from genrm_rl.serving.operations import docs_page, routes
+from genrm_rl.serving.operations.calls import Observed
+from genrm_rl.serving.operations.ledger import Ledger
 from genrm_rl.serving.refusals import later
-from genrm_rl.serving.replica_port import close_replica_port
-from genrm_rl.serving.replies import earned, json_reply, with_unfinished
+from genrm_rl.serving.replicas.judge_replica import Votes
+from genrm_rl.serving.replicas.judges import DRAIN_POLL_SECONDS, Judges, RunningJudge
+from genrm_rl.serving.replicas.replica_port import close_replica_port
+from genrm_rl.serving.trainers import (
+    best_of_contract,
+    gym_contract,
+    openai_contract,
+    openrlhf_contract,
+    slime_contract,
+)
+from genrm_rl.serving.trainers.gym_cohorts import GymCohorts
+from genrm_rl.serving.trainers.policy_format import PolicyFormat
 from genrm_rl.serving.wire import Ask, one_sentence
 
 STOPPING = "the service is stopping and finishes what it has accepted; ask again when another one runs"
@@ -79,9 +78,9 @@ api = FastAPI(
     docs_url=None,
     redoc_url=None,
 )
-for contract in (best_of_contract, openrlhf_contract, slime_contract, gym_contract, openai_contract, operations):
+for contract in (best_of_contract, openrlhf_contract, slime_contract, gym_contract, openai_contract, routes):
     api.include_router(contract.routes)
-api.include_router(operations.open_routes)
+api.include_router(routes.open_routes)
 api.include_router(docs_page.pages)
 docs_page.with_token(api, lambda: _replica().judges.words)
 api.add_middleware(WholeBody, limits=lambda: _replica().body_limits)
@@ -191,7 +190,7 @@ class RewardService:
                 raise HTTPException(422, f"groups.{number}.reference: rule {body.rule} compares with a reference")
         return await self._rewards(body, began, expires)
 
-    # -- what the contracts of other trainers use (serving/desk.py) --------------------------------------------------
+    # -- what the contracts of other trainers use (serving/desk/open_desk.py) ----------------------------------------
 
     async def check_answer(
         self, question: Question, answer: str, reference: str | None, guide: Guide = NO_GUIDE

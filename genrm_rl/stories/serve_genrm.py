@@ -15,9 +15,9 @@ from genrm_rl.learners.probe_record import probe_words
 from genrm_rl.models import load_tokenizer
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.serving.app import address_of, running_service, token_of
-from genrm_rl.serving.call_log import open_log
 from genrm_rl.serving.job import check_port, wait_for_a_signal
-from genrm_rl.serving.judge_apps import cache_file, judge_to_serve
+from genrm_rl.serving.operations.call_log import open_log
+from genrm_rl.serving.replicas.judge_apps import cache_file, judge_to_serve
 
 EXAMPLE = """curl {address}/v1/judgments {token}-H 'Content-Type: application/json' -d '{{"comparisons": [
   {{"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "bcdig"}}], "rationales": true}}'"""

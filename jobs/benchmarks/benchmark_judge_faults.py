@@ -39,9 +39,9 @@ from genrm_rl.runtime.provenance import machine
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import read_json, write_json
 from genrm_rl.serving.contracts import compare
-from genrm_rl.serving.faulty_replica import FaultAudit, FaultyReplica, audit_judgments, audit_rewards
-from genrm_rl.serving.judge_apps import judge_to_serve, served_judge
-from genrm_rl.serving.judge_replica import Votes
+from genrm_rl.serving.replicas.faulty_replica import FaultAudit, FaultyReplica, audit_judgments, audit_rewards
+from genrm_rl.serving.replicas.judge_apps import judge_to_serve, served_judge
+from genrm_rl.serving.replicas.judge_replica import Votes
 from genrm_rl.stories.align_policy import run_alignment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "align_tiny.yaml"

@@ -31,7 +31,7 @@ from genrm_rl.runtime.provenance import machine, versions
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.serving.app import running_service
-from genrm_rl.serving.judge_apps import judge_to_serve
+from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
 CONFIG = Path(__file__).parents[1] / "configs" / "serve_tiny.yaml"
 COUNTED = ("votes_asked", "votes_saved", "generated_tokens", "prompt_tokens", "cached_prompt_tokens")

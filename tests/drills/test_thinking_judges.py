@@ -33,7 +33,7 @@ from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.runtime.session import RaySession
 from genrm_rl.serving.app import running_service
-from genrm_rl.serving.judge_apps import judge_to_serve
+from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 from tests.unit.template_families import FAMILIES, family_tokenizer
 
 PAIR = PreferencePair.create("is it so", "yes yes", "nooo")

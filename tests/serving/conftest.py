@@ -14,7 +14,7 @@ from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.models import ResolvedModel
 from genrm_rl.runtime.machine_checks import free_port
 from genrm_rl.serving.app import address_of, running_service
-from genrm_rl.serving.judge_apps import judge_to_serve
+from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
 
 @pytest.fixture(scope="session")

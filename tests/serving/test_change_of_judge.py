@@ -20,7 +20,7 @@ from genrm_rl.models import ResolvedModel
 from genrm_rl.rewards.client import Group, RewardClient
 from genrm_rl.rewards.types import Mask
 from genrm_rl.runtime.storage import publish_directory
-from genrm_rl.serving.judge_apps import APP, judge_apps
+from genrm_rl.serving.replicas.judge_apps import APP, judge_apps
 
 OTHER = "star_sft-1"
 GROUPS = [{"prompt": f"add {n} 5 1", "responses": [f"{n + 6}", f"{n + 5}", f"the answer is {n}"]} for n in range(4)]

@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from genrm_rl.serving.judge_apps import current_judge
+from genrm_rl.serving.replicas.judge_apps import current_judge
 
 PAIR = {"prompt": "sort ba", "response_a": "ab", "response_b": "ba"}
 GROUP = {"prompt": "sort ba", "responses": ["ab", "ba"]}

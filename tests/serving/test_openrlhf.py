@@ -9,7 +9,7 @@ import pytest
 
 from genrm_rl.errors import DataError
 from genrm_rl.models import load_tokenizer
-from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.trainers.policy_format import PolicyFormat
 
 QUESTION = "sort hfacd"
 ANSWERS = ("acdfh", "acdfg", "the answer is acdfh")

@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from genrm_rl.rollout.errors import EngineProcessDied
-from genrm_rl.serving.judge_apps import current_judge
+from genrm_rl.serving.replicas.judge_apps import current_judge
 
 PAIRS = [
     {"prompt": f"sort {word}", "response_a": "".join(sorted(word)), "response_b": f"the answer is {word}"}

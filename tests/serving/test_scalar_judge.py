@@ -20,7 +20,7 @@ from genrm_rl.learners.checkpoint import SCORE_HEAD_FILE, SCORE_HEAD_KEY
 from genrm_rl.models import ResolvedModel
 from genrm_rl.runtime.storage import publish_directory
 from genrm_rl.serving.app import deploy, drain
-from genrm_rl.serving.judge_apps import judge_apps, judge_to_serve
+from genrm_rl.serving.replicas.judge_apps import judge_apps, judge_to_serve
 
 NAME = "scalar"
 GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"]}

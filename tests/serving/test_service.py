@@ -13,7 +13,7 @@ from genrm_rl.config.serving import ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem, ModelError
 from genrm_rl.serving.app import token_of
 from genrm_rl.serving.job import check_port
-from genrm_rl.serving.judge_apps import current_judge, judge_to_serve
+from genrm_rl.serving.replicas.judge_apps import current_judge, judge_to_serve
 
 PAIR = {"prompt": "sort cdbge", "response_a": "bcdeg", "response_b": "the answer is bcdig"}
 GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"], "reference": "9"}

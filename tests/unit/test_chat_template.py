@@ -12,7 +12,7 @@ from genrm_rl.config import JudgeConfig
 from genrm_rl.errors import ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.encoding import JudgeEncoder
-from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.trainers.policy_format import PolicyFormat
 from tests.unit.judging_cases import comparison, tiny_tokenizer
 
 TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"

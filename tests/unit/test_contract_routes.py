@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from genrm_rl.config.serving import ServingConfig
-from genrm_rl.serving import (
+from genrm_rl.serving.contracts import ComparisonIn, compare
+from genrm_rl.serving.desk.door import Doorkeeper
+from genrm_rl.serving.operations import routes as operations
+from genrm_rl.serving.trainers import (
     best_of_contract,
     gym_contract,
     openai_contract,
     openrlhf_contract,
-    operations,
     slime_contract,
 )
-from genrm_rl.serving.contracts import ComparisonIn, compare
-from genrm_rl.serving.door import Doorkeeper
 
 CONTRACTS = (best_of_contract, openrlhf_contract, slime_contract, gym_contract, openai_contract, operations)
 ROUTES = [route for contract in CONTRACTS for route in contract.routes.routes]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Hashable
 
 import pytest
 
-from genrm_rl.serving.gym_cohorts import CohortConflict, GymCohorts, Place
+from genrm_rl.serving.trainers.gym_cohorts import CohortConflict, GymCohorts, Place
 
 
 class Recorder:

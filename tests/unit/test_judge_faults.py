@@ -9,7 +9,7 @@ from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.rewards.rules import score
-from genrm_rl.serving.faulty_replica import (
+from genrm_rl.serving.replicas.faulty_replica import (
     ORDER_LOST,
     VOTE_FAULTS,
     FaultAudit,

@@ -25,9 +25,9 @@ from genrm_rl.preferences.sources import load_sources
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.settings import EngineSettings
 from genrm_rl.serving.contracts import GroupIn, JudgmentsRequest
-from genrm_rl.serving.gym_messages import guide_of
-from genrm_rl.serving.judge_replica import ServedJudge
-from genrm_rl.serving.verdict_cache import cache_key
+from genrm_rl.serving.replicas.judge_replica import ServedJudge
+from genrm_rl.serving.replicas.verdict_cache import cache_key
+from genrm_rl.serving.trainers.gym_messages import guide_of
 from tests.unit.judging_cases import comparison, tiny_tokenizer
 
 TONE = {"name": "tone", "description": "Is it kind?", "choices": ["rude", "neutral", "kind"]}

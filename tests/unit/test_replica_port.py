@@ -9,7 +9,7 @@ import grpc
 import psutil
 import pytest
 
-from genrm_rl.serving.replica_port import _offer_nothing
+from genrm_rl.serving.replicas.replica_port import _offer_nothing
 
 
 def test_a_replica_offers_nothing_between_deployments():

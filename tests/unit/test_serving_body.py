@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrm_rl.serving.body import BodyLimits, WholeBody, count_parts
+from genrm_rl.serving.desk.body import BodyLimits, WholeBody, count_parts
 
 LIMITS = BodyLimits(bytes=1000, parts=50, seconds=0.2)
 JSON = (b"content-type", b"application/json")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from genrm_rl.errors import ConfigError
-from genrm_rl.serving.call_log import LOGGER, log_call, open_log
-from genrm_rl.serving.calls import LOST, UNMATCHED, Call, Observed, current_call
+from genrm_rl.serving.operations.call_log import LOGGER, log_call, open_log
+from genrm_rl.serving.operations.calls import LOST, UNMATCHED, Call, Observed, current_call
 from tests.attacks import ATTACKS
 from tests.unit.judging_cases import comparison
 

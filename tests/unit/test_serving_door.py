@@ -9,10 +9,10 @@ import pytest
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.rewards.wire import ABSENT_HEADER
-from genrm_rl.serving.admission import Admission
-from genrm_rl.serving.calls import Call
-from genrm_rl.serving.door import Door, Doorkeeper, is_open
-from genrm_rl.serving.metrics import ServiceMetrics
+from genrm_rl.serving.desk.admission import Admission
+from genrm_rl.serving.desk.door import Door, Doorkeeper, is_open
+from genrm_rl.serving.operations.calls import Call
+from genrm_rl.serving.operations.metrics import ServiceMetrics
 
 TOKEN = "sécret"
 

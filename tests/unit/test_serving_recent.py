@@ -8,9 +8,9 @@ import pytest
 
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Verdict
-from genrm_rl.serving import recent
 from genrm_rl.serving.contracts import Cost, Judged
-from genrm_rl.serving.recent import RecentJudgments
+from genrm_rl.serving.operations import recent
+from genrm_rl.serving.operations.recent import RecentJudgments
 from tests.unit.judging_cases import comparison, trace
 
 

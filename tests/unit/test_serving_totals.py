@@ -5,7 +5,7 @@ from __future__ import annotations
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Verdict
 from genrm_rl.serving.contracts import Cost, Judged
-from genrm_rl.serving.totals import Totals
+from genrm_rl.serving.operations.totals import Totals
 from tests.unit.judging_cases import trace
 
 

@@ -14,8 +14,8 @@ from genrm_rl.errors import ConfigError
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Message
-from genrm_rl.serving.judge_apps import cache_file
-from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
+from genrm_rl.serving.replicas.judge_apps import cache_file
+from genrm_rl.serving.replicas.verdict_cache import VerdictCache, cache_key, weights_fingerprint
 from tests.unit.judging_cases import comparison, trace
 
 

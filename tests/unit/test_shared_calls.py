@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from genrm_rl.serving.shared_calls import SharedCalls
+from genrm_rl.serving.replicas.shared_calls import SharedCalls
 
 
 class Oracle:

@@ -21,8 +21,8 @@ from genrm_rl.judging.requests import JudgeRequest, judge_requests
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.types import Mask
-from genrm_rl.serving.openai_contract import _choice
-from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.trainers.openai_contract import _choice
+from genrm_rl.serving.trainers.policy_format import PolicyFormat
 from tests.unit.judging_cases import comparison
 from tests.unit.template_families import FAMILIES, MARKS, family_tokenizer
 

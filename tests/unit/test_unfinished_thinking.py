@@ -16,8 +16,8 @@ from genrm_rl.judging.types import Verdict
 from genrm_rl.rewards.replies import read_rewards
 from genrm_rl.rewards.types import Mask, RewardRecord
 from genrm_rl.serving.contracts import Cost, GroupIn, Judged, JudgmentOut, RewardOut, RewardsReply
-from genrm_rl.serving.metrics import ServiceMetrics
-from genrm_rl.serving.replies import with_unfinished
+from genrm_rl.serving.desk.replies import with_unfinished
+from genrm_rl.serving.operations.metrics import ServiceMetrics
 from tests.unit.judging_cases import comparison, trace
 
 ENDLESS = " <think>\n3 or"

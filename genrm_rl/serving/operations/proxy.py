@@ -42,7 +42,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._expect()
 
     def on_headers_complete(self) -> None:
-        """The head is here; the body has a deadline of its own (:class:`genrm_rl.serving.body.WholeBody`)."""
+        """The head is here; the body has a deadline of its own (:class:`genrm_rl.serving.desk.body.WholeBody`)."""
         self._forget()
         super().on_headers_complete()
 

@@ -12,8 +12,8 @@ from genrm_rl.choices import Rule
 from genrm_rl.judging.judge import ORDER_FREE
 from genrm_rl.rewards.best_of import best_of
 from genrm_rl.serving.contracts import GroupIn, JudgmentOut, RewardOut, RewardsReply, RewardsRequest
-from genrm_rl.serving.desk import OpenDesk
-from genrm_rl.serving.replies import json_reply
+from genrm_rl.serving.desk.open_desk import OpenDesk
+from genrm_rl.serving.desk.replies import json_reply
 from genrm_rl.serving.wire import Ask, Wire
 
 routes = APIRouter()

@@ -10,8 +10,8 @@ from genrm_rl.config.serving import ServingConfig
 from genrm_rl.preferences.guide import guide_texts
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rewards.rules import comparisons
-from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.contracts import RewardsRequest
+from genrm_rl.serving.desk.admission import Admission
 from genrm_rl.serving.wire import Ask
 
 RESPONSES_PER_COMPARISON = 8  # of all groups of a call together; equal responses are many and cost no comparison

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.preferences.types import Comparison
-from genrm_rl.serving.call_log import log_call, open_log
-from genrm_rl.serving.calls import Call, current_call
 from genrm_rl.serving.contracts import Judged, RewardOut
-from genrm_rl.serving.metrics import ServiceMetrics
-from genrm_rl.serving.recent import RecentJudgments
-from genrm_rl.serving.totals import Totals
+from genrm_rl.serving.operations.call_log import log_call, open_log
+from genrm_rl.serving.operations.calls import Call, current_call
+from genrm_rl.serving.operations.metrics import ServiceMetrics
+from genrm_rl.serving.operations.recent import RecentJudgments
+from genrm_rl.serving.operations.totals import Totals
 
 
 class Ledger:

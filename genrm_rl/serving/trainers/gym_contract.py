@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, St
 from genrm_rl.errors import DataError
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.serving.contracts import GroupIn
-from genrm_rl.serving.desk import OpenDesk, no_reward, reference_for, reward_or_424
-from genrm_rl.serving.gym_cohorts import CohortConflict, Place
-from genrm_rl.serving.gym_messages import answer_text, comparison_results, conversation, guide_of, gym_reward
+from genrm_rl.serving.desk.open_desk import OpenDesk, no_reward, reference_for, reward_or_424
+from genrm_rl.serving.trainers.gym_cohorts import CohortConflict, Place
+from genrm_rl.serving.trainers.gym_messages import answer_text, comparison_results, conversation, guide_of, gym_reward
 from genrm_rl.serving.wire import Text, Turn, encodable_json
 
 routes = APIRouter(tags=["NeMo Gym"])

@@ -24,9 +24,9 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.requests import derive_seed
 from genrm_rl.judging.thoughts import thought_and_answer
 from genrm_rl.preferences.types import Role, content_hash
-from genrm_rl.serving.desk import OpenDesk
-from genrm_rl.serving.judges import RunningJudge
+from genrm_rl.serving.desk.open_desk import OpenDesk
 from genrm_rl.serving.refusals import refusal
+from genrm_rl.serving.replicas.judges import RunningJudge
 from genrm_rl.serving.wire import Text, one_sentence
 
 

@@ -1,7 +1,7 @@
 """What the contracts of other trainers ask of the ingress, and how their routes reach it.
 
 Each contract is a module with its wire models and an ``APIRouter`` that the ingress includes. A route takes the ingress
-as ``desk: OpenDesk``: the running replica. Who calls was checked at the door (``serving/door.py``).
+as ``desk: OpenDesk``: the running replica. Who calls was checked at the door (``serving/desk/door.py``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from genrm_rl.choices import AGAINST_REFERENCE, Rule
 from genrm_rl.config.serving import ServingConfig
 from genrm_rl.generation import GenerationRequest, GenerationResult
 from genrm_rl.preferences.guide import NO_GUIDE, Guide
-from genrm_rl.serving.admission import Admission
 from genrm_rl.serving.contracts import GroupIn, RewardOut, RewardsReply, RewardsRequest
-from genrm_rl.serving.gym_cohorts import GymCohorts
-from genrm_rl.serving.judges import Judges, RunningJudge
-from genrm_rl.serving.ledger import Ledger
-from genrm_rl.serving.policy_format import PolicyFormat
+from genrm_rl.serving.desk.admission import Admission
+from genrm_rl.serving.operations.ledger import Ledger
+from genrm_rl.serving.replicas.judges import Judges, RunningJudge
+from genrm_rl.serving.trainers.gym_cohorts import GymCohorts
+from genrm_rl.serving.trainers.policy_format import PolicyFormat
 from genrm_rl.serving.wire import Turn
 
 Question = str | tuple[Turn, ...]

@@ -17,7 +17,7 @@ from genrm_rl.judging.requests import derive_seed
 from genrm_rl.judging.types import Judgment
 from genrm_rl.rewards.rules import Score, score
 from genrm_rl.rewards.types import Mask, Match
-from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
+from genrm_rl.serving.replicas.judge_replica import JudgeReplica, ServedJudge
 
 VOTE_FAULTS = ("failed", "late", "cut", "silent", "no_letter", "no_numbers")
 ORDER_LOST = "order_lost"  # every vote of one order fails, also when it is asked again: half a judgment

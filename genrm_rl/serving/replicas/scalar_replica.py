@@ -19,7 +19,7 @@ from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.types import EngineReport
 from genrm_rl.serving.contracts import Cost, Judged
-from genrm_rl.serving.judge_replica import ServedJudge, Votes, replica_name
+from genrm_rl.serving.replicas.judge_replica import ServedJudge, Votes, replica_name
 
 BATCH = 256  # sequences in one pass at most
 BATCH_WAIT = 0.002  # seconds; a pass takes longer, so a busy replica batches by itself

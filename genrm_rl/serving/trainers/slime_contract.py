@@ -10,7 +10,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from genrm_rl.serving.desk import OpenDesk, Question, reference_for, reward_or_424
+from genrm_rl.serving.desk.open_desk import OpenDesk, Question, reference_for, reward_or_424
 from genrm_rl.serving.wire import Text, Turn
 
 routes = APIRouter(tags=["slime"])

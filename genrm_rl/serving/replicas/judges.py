@@ -31,7 +31,8 @@ from genrm_rl.learners.probe_record import probe_words
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.rollout.errors import EngineProcessDied
 from genrm_rl.serving.contracts import Judged
-from genrm_rl.serving.judge_apps import (
+from genrm_rl.serving.refusals import absent
+from genrm_rl.serving.replicas.judge_apps import (
     BATCH,
     judge_apps,
     judge_handle,
@@ -41,8 +42,7 @@ from genrm_rl.serving.judge_apps import (
     served_judge,
     start_judge,
 )
-from genrm_rl.serving.judge_replica import ServedJudge, Votes
-from genrm_rl.serving.refusals import absent
+from genrm_rl.serving.replicas.judge_replica import ServedJudge, Votes
 
 AnswerT = TypeVar("AnswerT")
 

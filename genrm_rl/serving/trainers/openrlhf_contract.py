@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from genrm_rl.errors import DataError
 from genrm_rl.rewards.types import NO_SHARES
-from genrm_rl.serving.desk import OpenDesk, reference_for, reward_or_424
+from genrm_rl.serving.desk.open_desk import OpenDesk, reference_for, reward_or_424
 from genrm_rl.serving.wire import Text
 
 routes = APIRouter(tags=["OpenRLHF"])

@@ -10,12 +10,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from genrm_rl.serving.contracts import StatsReply
-from genrm_rl.serving.desk import OpenDesk
-from genrm_rl.serving.recent import StoredJudgment
-from genrm_rl.serving.static_page import read_page
+from genrm_rl.serving.desk.open_desk import OpenDesk
+from genrm_rl.serving.operations.recent import StoredJudgment
+from genrm_rl.serving.operations.static_page import read_page
 from genrm_rl.serving.wire import Text, Wire
 
-PAGE = Path(__file__).with_name("page.html")
+PAGE = Path(__file__).parents[1] / "page.html"
 routes = APIRouter(tags=["operation"])
 open_routes = APIRouter(tags=["operation"])  # answered without the token
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.errors import ConfigError
-from genrm_rl.serving.calls import Call
+from genrm_rl.serving.operations.calls import Call
 
 LOGGER = "genrm_rl.serving"  # of all modules of this package
 PROBES = ("/healthz", "/metrics")  # asked every few seconds by whoever watches the service

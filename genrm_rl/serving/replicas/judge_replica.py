@@ -28,9 +28,9 @@ from genrm_rl.rollout.settings import EngineSettings, engine_environment
 from genrm_rl.rollout.types import EngineReport
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.serving.contracts import Cost, Judged
-from genrm_rl.serving.replica_port import close_replica_port
-from genrm_rl.serving.shared_calls import SharedCalls
-from genrm_rl.serving.verdict_cache import VerdictCache, cache_key, weights_fingerprint
+from genrm_rl.serving.replicas.replica_port import close_replica_port
+from genrm_rl.serving.replicas.shared_calls import SharedCalls
+from genrm_rl.serving.replicas.verdict_cache import VerdictCache, cache_key, weights_fingerprint
 
 ResultT = TypeVar("ResultT")
 

@@ -20,9 +20,9 @@ from genrm_rl.learners.judge_checkpoint import judge_in
 from genrm_rl.models import resolve_model
 from genrm_rl.rollout.resources import choose_device, engine_bundle
 from genrm_rl.rollout.settings import engine_settings
-from genrm_rl.serving.judge_replica import JudgeReplica, ServedJudge
-from genrm_rl.serving.scalar_replica import ScalarReplica
-from genrm_rl.serving.verdict_cache import VerdictCache
+from genrm_rl.serving.replicas.judge_replica import JudgeReplica, ServedJudge
+from genrm_rl.serving.replicas.scalar_replica import ScalarReplica
+from genrm_rl.serving.replicas.verdict_cache import VerdictCache
 
 APP = "genrm_rl"
 DEPLOYMENT = "Judge"

@@ -1,0 +1,1 @@
+"""Contracts of other trainers and clients, in their own words."""
