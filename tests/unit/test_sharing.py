@@ -12,7 +12,7 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem
-from genrm_rl.runtime import room
+from placement import room
 from placement.check import check
 from placement.cluster_file import read_cluster
 from placement.roles import plan
