@@ -1,5 +1,5 @@
 """Rounds of DPO: judged pairs chosen by margin, or those of a file, and fits on them; the order of a round is in
-``stories/align_policy.py``."""
+``stories/align_dpo.py``."""
 
 from __future__ import annotations
 

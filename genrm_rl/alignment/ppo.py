@@ -1,4 +1,4 @@
-"""Steps of the policy-gradient loop (PPO, GRPO, RLOO, REINFORCE++); their order is in ``stories/align_policy.py``."""
+"""Steps of the policy-gradient loop (PPO, GRPO, RLOO, REINFORCE++); their order is in ``stories/align_ppo.py``."""
 
 from __future__ import annotations
 
