@@ -16,6 +16,7 @@ from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.rewards.types import RewardRecord
 from genrm_rl.rollout.spans import VersionSpans
+from genrm_rl.stories.align_ppo import by_policy_gradient
 
 
 def answer(tokens: int, version: str, *later: tuple[int, str], index: int = 0) -> JudgedAnswer:
@@ -71,7 +72,7 @@ def test_answers_are_begun_as_early_as_the_bound_allows_and_no_earlier(
     kept: list[int] = []
     monkeypatch.setattr(ppo, "keep_state", lambda hosts, step, memory: kept.append(step))
     loop, measured = Loop(bound, 7, first), []
-    loop.run(measured.append)
+    by_policy_gradient(loop, measured.append)
     assert loop.learned == list(range(first, 7)) and measured == list(range(first, 8)) and kept == [7]
     assert {step: version for step, version in loop.begun.items() if step > first + bound} == {
         step: step - bound for step in range(first + bound + 1, 7)
