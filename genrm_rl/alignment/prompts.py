@@ -35,6 +35,7 @@ from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.verifier import is_right
 from genrm_rl.rewards.wire import Group
 
+REFERENCES, REFERENCES_FILE = "references", "references.jsonl"  # stage of the starting policy's own answers
 _REASONS = {"too_long": "too long", "empty": "empty"}
 
 

@@ -14,7 +14,7 @@ from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Part, ReadJudgment, Texts
 from genrm_rl.runtime.storage import is_complete
 
-LABELLED = "the label of the pair"
+LABELLED = "the pair's label says so"
 PROBED = "a null answer deserves no more than the answer that people preferred"
 ABOUT = {
     "evaluation": "judgments of held-out pairs",

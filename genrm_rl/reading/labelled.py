@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.closed_loop.preferences import LABELS
+from genrm_rl.closed_loop.labels import LABELS_FILE
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.judging.folding import fold
 from genrm_rl.preferences.guide import Guide
@@ -34,7 +34,7 @@ def _judgments(folder: Path, config: LoopConfig) -> Iterator[ReadJudgment]:
     for trace in read_traces(sampled) if sampled.is_file() else ():
         traces.setdefault(trace.pair_id, []).append(trace)
     judge = config.judge.judge
-    with open(folder / LABELS, encoding="utf-8") as lines:
+    with open(folder / LABELS_FILE, encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             shown = Texts(as_messages(row["prompt"]), row["answer_a"], row["answer_b"], Guide.of(row))
             asked = traces.get(row["id"], [])

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.alignment.answers import JudgedAnswer, read_answers
-from genrm_rl.alignment.prompts import PolicyPrompt, find_questions
-from genrm_rl.alignment.references import FILE, STAGE
+from genrm_rl.alignment.prompts import REFERENCES, REFERENCES_FILE, PolicyPrompt, find_questions
 from genrm_rl.alignment.rollouts import ANSWERS_FILE, JUDGMENTS_FILE
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.errors import DataError
@@ -21,7 +20,7 @@ from genrm_rl.preferences.types import Slot, as_messages, content_hash, guide_pa
 from genrm_rl.reading.types import GroupAnswer, Item, Part, Played, ReadGroup, ReadJudgment, Texts, Vote
 from genrm_rl.runtime.storage import is_complete, read_json_lines
 
-VERIFIED = "a verifier"
+VERIFIED = "a verifier says so"
 
 
 def rewarded_parts(run: Path, config: AlignConfig, name: str) -> Iterator[Part]:
@@ -45,7 +44,7 @@ def rewarded_parts(run: Path, config: AlignConfig, name: str) -> Iterator[Part]:
 
 def _references(run: Path) -> dict[str, str | None]:
     """Reference answers that the starting policy gave, by question."""
-    path = run / STAGE / FILE
+    path = run / REFERENCES / REFERENCES_FILE
     return {row["prompt_id"]: row["reference"] for row in read_json_lines(path)} if path.is_file() else {}
 
 
@@ -78,6 +77,7 @@ def read_group(
     behind = {name: rows[name] for judged in group for name in judged.record.judgments if name in rows}
     sides = {name: _sides(name, group, question, reference) for name in behind}
     ids = {name: content_hash(place, name) for name in behind}
+    order = {name: number for number, name in enumerate(behind)}
     right = [question.right(text) if question is not None and question.verifiable else None for text in texts]
     answers = [
         GroupAnswer(
@@ -87,7 +87,7 @@ def read_group(
             parts=judged.record.parts,
             right=right[index],
             matches=[
-                _played(judged.answer.text, behind[name], sides[name], texts, ids[name])
+                Played(*_played(judged.answer.text, behind[name], sides[name], texts), ids[name], order[name])
                 for name in judged.record.judgments
                 if name in behind
             ],
@@ -124,18 +124,17 @@ def _sides(
 
 
 def _played(
-    text: str, row: Mapping[str, Any], sides: tuple[str, str] | None, texts: Sequence[str], identifier: str
-) -> Played:
-    """A match as one of its answers sees it."""
-    points = row.get("points")
+    text: str, row: Mapping[str, Any], sides: tuple[str, str] | None, texts: Sequence[str]
+) -> tuple[int | None, float | None]:
+    """A match as one of its answers sees it: the opponent's place in the group, and what came out."""
     if sides is None:
-        return Played(None, None, identifier)
-    if sides[0] == sides[1]:
-        return Played(None, points["a"] if points else row["p_a"], identifier)
-    other = sides[1] if text == sides[0] else sides[0]
+        return None, None
+    first, second = sides
+    if first == second:
+        return None, row["points"]["a"] if row.get("points") else row["p_a"]
+    other = second if text == first else first
     p = row["p_a"]
-    mine = p if p is None or text == sides[0] else 1 - p
-    return Played(texts.index(other) if other in texts else None, mine, identifier)
+    return texts.index(other) if other in texts else None, p if p is None or text == first else 1 - p
 
 
 def _judgment(

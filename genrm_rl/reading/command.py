@@ -1,0 +1,40 @@
+"""``genrm-rl read``: the judgments of a run, as files beside its report."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from genrm_rl.reading.collect import collect
+from genrm_rl.reading.text_store import TextStore
+from genrm_rl.reading.write import Writer
+from genrm_rl.runtime.storage import publish_directory
+
+READER = "reader"
+
+
+def read_run(run: Path, console: Console) -> Path:
+    """Write ``reader/`` into the run directory, in place of an earlier one; returns its first page.
+
+    Only what is finished is read, so a run that goes on can be read too. Raises RunDirectoryError for a directory that
+    is no run, ConfigError for settings of another version.
+    """
+    began = time.perf_counter()
+    facts: dict[str, object] = {"stage": READER}
+    with (
+        publish_directory(run / READER, facts) as folder,
+        tempfile.TemporaryDirectory(prefix=".reader-", dir=run) as scratch,
+    ):
+        store = TextStore(Path(scratch) / "texts.sqlite")
+        writer = Writer(folder, Path(scratch), run.resolve().name)
+        writer.write(collect(run, store))
+        store.close()
+        facts |= {"items": writer.items, "seconds": round(time.perf_counter() - began, 3)}
+    for note in dict.fromkeys(note for part in writer.parts for note in part.notes):
+        console.print(note, style="red", highlight=False, markup=False)
+    page = run / READER / "index.html"
+    console.print(f"{writer.items:,} judgments and groups: {page}", highlight=False, markup=False, soft_wrap=True)
+    return page
