@@ -13,6 +13,7 @@ from genrm_rl.alignment.prompts import REFERENCES, REFERENCES_FILE, PromptSets
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.runtime.storage import write_atomic
 
+
 def with_references(hosts: Hosts) -> PromptSets:
     """The questions with the starting policy's answers, where ``reward.reference`` is policy; kept with the run.
 

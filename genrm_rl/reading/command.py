@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 
 from genrm_rl.reading.collect import collect
@@ -23,6 +24,7 @@ def read_run(run: Path, console: Console) -> Path:
     is no run, ConfigError for settings of another version.
     """
     began = time.perf_counter()
+    pa.set_memory_pool(pa.system_memory_pool())  # gives back what it has read; Arrow's own keeps tens of MiB
     facts: dict[str, object] = {"stage": READER}
     with (
         publish_directory(run / READER, facts) as folder,

@@ -65,7 +65,10 @@ def _facts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if row["label"] is None:
         yield "label", f"none: {str(row['reason']).replace('_', ' ')}"
     else:
-        yield "label", f"{row['label'].upper()} is better, said by {'a person' if row['by'] == 'human' else 'the judge'}"
+        yield (
+            "label",
+            f"{row['label'].upper()} is better, said by {'a person' if row['by'] == 'human' else 'the judge'}",
+        )
     for text in row["rationales"]:
         yield "reason that was given", text
     yield "comparison", row["id"]

@@ -147,7 +147,9 @@ def _judgment(
     version: str,
 ) -> ReadJudgment:
     shown = Texts(question.messages, *sides, question.guide) if question is not None and sides is not None else None
-    votes = [Vote(each["order"], Verdict(each["verdict"]), each["p_a"], each["text"]) for each in row["rationales"] or ()]
+    votes = [
+        Vote(each["order"], Verdict(each["verdict"]), each["p_a"], each["text"]) for each in row["rationales"] or ()
+    ]
     return ReadJudgment(
         id=identifier,
         texts=shown,

@@ -15,8 +15,8 @@ from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import Message, PreferencePair, content_hash
 from genrm_rl.reading.types import Texts, Vote
 
-COLUMNS = ("trace_id", "pair_id", "swapped", "verdict", "p_a", "log_odds", "text", "sample_index")
-BATCH_ROWS = 2000
+COLUMNS = ("trace_id", "pair_id", "swapped", "verdict", "p_a", "log_odds", "text")
+BATCH_ROWS = 500
 
 
 class TextStore:
@@ -58,7 +58,8 @@ class TextStore:
     def read_traces(self, path: Path) -> None:
         """Take the traces of a stage in place of those before."""
         self._base.execute("DELETE FROM traces")
-        for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS)):
+        file = pq.ParquetFile(path, pre_buffer=False)
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS), use_threads=False):
             rows = ((row["trace_id"], row["pair_id"], json.dumps(_vote(row))) for row in batch.to_pylist())
             self._base.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", rows)
 
@@ -66,7 +67,9 @@ class TextStore:
         """The traces with these ids that are there, in order."""
         one = "SELECT vote FROM traces WHERE id = ?"
         found: Iterable[Any] = (self._base.execute(one, (name,)).fetchone() for name in trace_ids)
-        return [Vote(order, Verdict(verdict), *rest) for order, verdict, *rest in (json.loads(r[0]) for r in found if r)]
+        return [
+            Vote(order, Verdict(verdict), *rest) for order, verdict, *rest in (json.loads(r[0]) for r in found if r)
+        ]
 
 
 def _vote(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
-BUCKETS = 256  # files of words at most; a power of two
-ITEMS_PER_BUCKET = 250  # of a small run: fewer files
+BUCKETS = 128  # files of words at most; a power of two
+ITEMS_PER_BUCKET = 400  # of a small run: fewer files
 WORD = re.compile(r"\w+")
 LONGEST_WORD = 40
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -81,6 +82,7 @@ def steps(items: Iterable[int]) -> str:
     return ".".join(said)
 
 
+@cache
 def _base36(number: int) -> str:
     if number < 36:
         return BASE36[number]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from genrm_rl.judging.types import Verdict
-from genrm_rl.reading.types import Flag, GroupAnswer, Item, Played, ReadGroup, ReadJudgment, Vote
+from genrm_rl.reading.types import Flag, GroupAnswer, Item, Played, ReadGroup, Vote
 from genrm_rl.rewards.types import Mask, Rule
 
-FILTERS = ("verdict_words", "order_words", "outcome", "in_short", "rule_words", "mask_words", "played", "parts_words")
+FILTERS = ("verdict_words", "order_words", "outcome", "rule_words", "mask_words", "played", "parts_words")
 NO_VERDICT = {
     Verdict.UNPARSEABLE: "no verdict (unreadable)",
     Verdict.TRUNCATED: "no verdict (cut off)",
@@ -57,22 +57,19 @@ def order_words(vote: Vote) -> str:
     return "A shown first" if vote.order == "ab" else "B shown first, under the letter A"
 
 
-def outcome(item: ReadJudgment) -> str:
-    """One word about a judgment: right, wrong, tie, no verdict, or nothing where nobody knows."""
-    for flag in (Flag.RIGHT, Flag.WRONG, Flag.TIE, Flag.NO_VERDICT):
-        if flag in item.flags:
-            return (flag.name or "").lower().replace("_", " ")
-    return ""
+def outcome(flags: Flag) -> str:
+    """Right, wrong, or nothing where that can't be said of a judgment."""
+    return "right" if flags & Flag.RIGHT else "wrong" if flags & Flag.WRONG else ""
 
 
-def in_short(item: Item) -> str:
+def in_short(item: Item, flags: Flag) -> str:
     """A few words behind an item's title in a list."""
     if isinstance(item, ReadGroup):
         masked = sum(answer.mask is not None for answer in item.answers)
         return f"group of {len(item.answers)}" + (f", {masked} masked" if masked else "")
-    said = [outcome(item), "contradictory" if Flag.CONTRADICTORY in item.flags else "", item.probe.replace("_", " ")]
+    said = [outcome(flags), "contradictory" if flags & Flag.CONTRADICTORY else "", item.probe.replace("_", " ")]
     found = "" if item.p_a is None else f", P(A) {item.p_a:.2f}"
-    return f"{verdict_words(item.verdict)}{found}" + "".join(f", {each}" for each in said if each and each != "tie")
+    return f"{verdict_words(item.verdict)}{found}" + "".join(f", {each}" for each in said if each)
 
 
 def rule_words(rule: str) -> str:

@@ -1,4 +1,4 @@
-"""The reader's files: static pages of a hundred judgments, which need no script, and small data for search and filters.
+"""The reader's files: static pages of two hundred judgments, which need no script, and small data for search and filters.
 
 ``index.html`` (parts, filters, search), ``pages/00000.html`` ..., ``data/overview.js`` (filters of every item),
 ``data/rows-0.js`` (a line per item), ``data/words-0.js`` (:mod:`genrm_rl.reading.word_index`). Data are scripts, not
@@ -18,13 +18,12 @@ from typing import Any
 import jinja2
 
 from genrm_rl.evaluation.pages import page_environment
-from genrm_rl.judging.types import Verdict
 from genrm_rl.reading import words
 from genrm_rl.reading.types import Flag, Item, Part, ReadGroup
 from genrm_rl.reading.word_index import WordIndex
 
-ITEMS_PER_PAGE = 100
-ITEMS_PER_ROWS = 500
+ITEMS_PER_PAGE = 200
+ITEMS_PER_ROWS = 1000
 TITLE_CHARACTERS = 90
 ASSETS = ("reader.css", "reader.js")
 COUNTED = (Flag.RIGHT, Flag.WRONG, Flag.CONTRADICTORY, Flag.NO_VERDICT, Flag.MASKED)
@@ -46,12 +45,23 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class Entry:
-    """An item on a page: its number in the whole reader, its part, and the number of its group."""
+    """An item on a page: its number in the whole reader, its flags and part, and the number of its group."""
 
     number: int
     item: Item
+    flags: Flag
     part: str
     group: int | None = None
+
+    @property
+    def contradictory(self) -> bool:
+        """Whether the orders of a judgment name different answers."""
+        return bool(self.flags & Flag.CONTRADICTORY)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is a group of rewarded answers."""
+        return bool(self.flags & Flag.GROUP)
 
     def address(self, number: int, identifier: str) -> str:
         """Of another item, as seen from this one's page."""
@@ -72,7 +82,6 @@ class Writer:
         for name in ("pages", "data"):
             (folder / name).mkdir()
         environment = page_environment("genrm_rl.reading")
-        environment.globals |= {"Flag": Flag, "Verdict": Verdict}
         environment.filters |= {name: getattr(words, name) for name in words.FILTERS}
         self._page = environment.get_template("page.html.j2")
         self._index = environment.get_template("index.html.j2")
@@ -120,12 +129,13 @@ class Writer:
             summary.first_id = summary.first_id or item.id
             summary.items += 1
             summary.groups += isinstance(item, ReadGroup)
-            summary.counts.update(flag for flag in COUNTED if flag in item.flags)
-            self._add(item, part.name)
+            flags = item.flags
+            summary.counts.update(flag for flag in COUNTED if flags & flag)
+            self._add(item, flags, part.name)
         summary.notes = part.notes
         self.parts.append(summary)
 
-    def _add(self, item: Item, part: str) -> None:
+    def _add(self, item: Item, flags: Flag, part: str) -> None:
         if len(self._waiting) == ITEMS_PER_PAGE:
             self._end_page()
         group = None
@@ -133,10 +143,10 @@ class Writer:
             self._groups[item.id] = self.items
         else:
             group = self._groups.get(item.group)
-        self._waiting.append(Entry(self.items, item, part, group))
-        self._rows.append([item.id, " ".join(item.title.split())[:TITLE_CHARACTERS], words.in_short(item)])
+        self._waiting.append(Entry(self.items, item, flags, part, group))
+        self._rows.append([item.id, " ".join(item.title.split())[:TITLE_CHARACTERS], words.in_short(item, flags)])
         self._words.add(item.words())
-        self._flags.append(item.flags)
+        self._flags.append(flags)
         if len(self._rows) == ITEMS_PER_ROWS:
             self._end_rows()
 
@@ -159,5 +169,3 @@ class Writer:
     def _data(self, name: str, value: str) -> None:
         """A value as a script that hands it to the page; JSON in ASCII is JavaScript."""
         (self.folder / "data" / f"{name}.js").write_text(f'reader.put("{name}",{value});\n', encoding="ascii")
-
-

@@ -5,7 +5,7 @@ const reader = (() => {
   const byId = (id) => document.getElementById(id);
   const body = document.body, base = body.dataset.base, onPage = body.dataset.page !== undefined;
   const FLAG = { right: 1, wrong: 2, contradictory: 4, tie: 8, none: 16, masked: 32, probe: 64, groups: 128 };
-  const BUCKETS = 256, LONGEST_WORD = 40, SHOWN = 50, PAUSE = 150;  // as in word_index.py; hits at once; milliseconds
+  const BUCKETS = 128, LONGEST_WORD = 40, SHOWN = 50, PAUSE = 150;  // as in word_index.py; hits at once; milliseconds
   const waiting = {}, loaded = {};
   let all = null, hits = [], shown = 0, run = 0;
 
