@@ -11,8 +11,8 @@ from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
-from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
 from genrm_rl.closed_loop.labels import LABELS_FILE
+from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.differences import compare

@@ -185,8 +185,7 @@ def read_records(path: str | Path) -> list[JudgmentRecord]:
 def iter_records(path: str | Path) -> Iterator[JudgmentRecord]:
     """:func:`read_records` one row at a time."""
     path = Path(path)
-    opened = gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-    with opened as lines:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 record = _record(json.loads(line))

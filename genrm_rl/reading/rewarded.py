@@ -1,7 +1,7 @@
 """Judgments of an alignment: each group of answers with its rewards, and the matches behind them.
 
-A run keeps the ids of judgments with each answer. An id is a hash of the question and both answers in the order in which
-they were sent, so it says which of them was A.
+A run keeps the ids of judgments with each answer. An id is a hash of the question and both answers in the order in
+which they were sent, so it says which of them was A.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ class ReadJudgment:
 @dataclass(frozen=True, slots=True)
 class Played:
     """One match of an answer: place of the opponent (None: the reference answer, or nobody under rule `points`), what
-    came out for this answer (P(it wins), or points; None: nothing), the judgment's id, and its place among the judgments
-    that follow the group."""
+    came out for this answer (P(it wins), or points; None: nothing), the judgment's id, and its place among the
+    judgments that follow the group."""
 
     opponent: int | None
     outcome: float | None

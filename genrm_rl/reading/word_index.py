@@ -1,7 +1,7 @@
 """Which items have which words, in files small enough that a page loads only the one that its search needs.
 
-A word's file follows from its first two UTF-16 units, so that words with the same beginning are in one file and the last
-word of a search may be unfinished. ``reader.js`` computes the same.
+A word's file follows from its first two UTF-16 units, so that words with the same beginning are in one file and the
+last word of a search may be unfinished. ``reader.js`` computes the same.
 """
 
 from __future__ import annotations

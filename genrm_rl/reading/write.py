@@ -1,4 +1,4 @@
-"""The reader's files: static pages of two hundred judgments, which need no script, and small data for search and filters.
+"""The reader's files: static pages of two hundred judgments, which need no script, and data for search and filters.
 
 ``index.html`` (parts, filters, search), ``pages/00000.html`` ..., ``data/overview.js`` (filters of every item),
 ``data/rows-0.js`` (a line per item), ``data/words-0.js`` (:mod:`genrm_rl.reading.word_index`). Data are scripts, not

@@ -1,4 +1,4 @@
-"""What the reader collects: texts found again, the gold mark on the right side in both orders, how rewards came about."""
+"""What the reader collects: texts found again, the gold mark on the right side, how rewards came about."""
 
 from __future__ import annotations
 
