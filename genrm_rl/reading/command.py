@@ -31,7 +31,7 @@ def read_run(run: Path, console: Console) -> Path:
         tempfile.TemporaryDirectory(prefix=".reader-", dir=run) as scratch,
     ):
         store = TextStore(Path(scratch) / "texts.sqlite")
-        writer = Writer(folder, Path(scratch), run.resolve().name)
+        writer = Writer(folder, Path(scratch), run.resolve().name, report=(run / "report.html").is_file())
         writer.write(collect(run, store))
         store.close()
         facts |= {"items": writer.items, "seconds": round(time.perf_counter() - began, 3)}

@@ -75,10 +75,11 @@ def page_of(number: int) -> int:
 
 
 class Writer:
-    """Writes a reader into ``folder``, item by item; ``scratch`` is for what is thrown away."""
+    """Writes a reader into ``folder``, item by item; ``scratch`` is for what is thrown away. ``report``: whether the
+    run has a page that the first one can lead back to."""
 
-    def __init__(self, folder: Path, scratch: Path, run: str) -> None:
-        self.folder, self.run = folder, run
+    def __init__(self, folder: Path, scratch: Path, run: str, *, report: bool) -> None:
+        self.folder, self.run, self.report = folder, run, report
         for name in ("pages", "data"):
             (folder / name).mkdir()
         environment = page_environment("genrm_rl.reading")
@@ -114,7 +115,8 @@ class Writer:
             "buckets": self._words.buckets,
         }
         self._data("overview", json.dumps(overview, separators=(",", ":")))
-        self._render("index.html", self._index, parts=self.parts, counted=COUNTED, items=self.items, page_of=page_of)
+        shown = {"parts": self.parts, "counted": COUNTED, "items": self.items, "page_of": page_of}
+        self._render("index.html", self._index, report=self.report, **shown)
         source = files("genrm_rl.reading") / "templates"
         shared = files("genrm_rl.evaluation") / "templates" / "report.css"
         for name in ASSETS:
