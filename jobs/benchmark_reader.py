@@ -26,6 +26,7 @@ from typing import Any
 
 import yaml
 
+import genrm_rl
 from genrm_rl.config import DataConfig, RunConfig, RunSettings, SourceConfig
 from genrm_rl.evaluation.records import RECORDS, record_from_judgment, write_records
 from genrm_rl.judging.folding import fold
@@ -144,7 +145,9 @@ def read(run: Path) -> dict[str, Any]:
 
 def look(reader: Path) -> dict[str, float] | None:
     """Seconds in Chromium until a page of judgments, the first page with a filter, and searches are there."""
-    spec = importlib.util.spec_from_file_location("browser", Path(__file__).parents[1] / "tests" / "browser.py")
+    spec = importlib.util.spec_from_file_location(
+        "browser", Path(genrm_rl.__file__).parents[1] / "tests" / "browser.py"
+    )
     assert spec is not None and spec.loader is not None
     browsers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(browsers)  # the browser that tests of pages use

@@ -22,13 +22,17 @@ from genrm_rl.runtime.run_directory import PROVENANCE
 SETTINGS = "config.yaml"
 
 
+def check_run(run: Path) -> None:
+    """Raise RunDirectoryError for a directory that is no run."""
+    if not (run / PROVENANCE).is_file():
+        raise RunDirectoryError(f"{run} is not a run directory (it has no {PROVENANCE}); give one that a job has made")
+
+
 def collect(run: Path, store: TextStore) -> Iterator[Part]:
     """The parts of a run, of the runs inside it by name; each is to be read before the next one is asked for.
 
-    Raises RunDirectoryError for a directory that is no run, ConfigError for settings that this version can't read.
+    Raises ConfigError for settings that this version can't read.
     """
-    if not (run / PROVENANCE).is_file():
-        raise RunDirectoryError(f"{run} is not a run directory (it has no {PROVENANCE}); give one that a job has made")
     for record in sorted(run.rglob(PROVENANCE), key=lambda path: path.parent):
         folder = record.parent
         inside = folder.relative_to(run).as_posix()

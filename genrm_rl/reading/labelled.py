@@ -39,6 +39,7 @@ def _judgments(folder: Path, config: LoopConfig) -> Iterator[ReadJudgment]:
             shown = Texts(as_messages(row["prompt"]), row["answer_a"], row["answer_b"], Guide.of(row))
             asked = traces.get(row["id"], [])
             found = fold(asked, judge.aggregate, judge.orders) if asked else None
+            gold, gold_from = _gold(row)
             yield ReadJudgment(
                 id=content_hash(folder.parent.parent.name, row["id"]),
                 texts=shown,
@@ -48,17 +49,19 @@ def _judgments(folder: Path, config: LoopConfig) -> Iterator[ReadJudgment]:
                 p_a=found and found.p_a,
                 tie=found is not None and found.tie,
                 votes=[vote_of(trace) for trace in asked],
-                gold=_gold(row),
-                gold_from=VERIFIED,
+                gold=gold,
+                gold_from=gold_from,
                 facts=list(_facts(row)),
             )
 
 
-def _gold(row: dict[str, Any]) -> Slot | None:
-    if not row["world"]:
-        return None
-    a, b = (verify(row["world"], row[name]) for name in ("answer_a", "answer_b"))
-    return None if a == b else "A" if a else "B"
+def _gold(row: dict[str, Any]) -> tuple[Slot | None, str]:
+    """The better answer and who says so: a verifier where one can, else a person."""
+    if row["world"]:
+        a, b = (verify(row["world"], row[name]) for name in ("answer_a", "answer_b"))
+        return (None if a == b else "A" if a else "B"), VERIFIED
+    by_person = row["by"] == "human" and row["label"] in ("a", "b")
+    return (row["label"].upper() if by_person else None), "a person said so"
 
 
 def _facts(row: dict[str, Any]) -> Iterator[tuple[str, str]]:

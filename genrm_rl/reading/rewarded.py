@@ -56,11 +56,12 @@ def _groups(
     references: Mapping[str, str | None],
 ) -> Iterator[Item]:
     rows = {row["id"]: row for row in read_json_lines(folder / JUDGMENTS_FILE)}
+    rule = config.reward.rule if config.reward.source == "service" else config.reward.source
     for number, group in enumerate(read_answers(folder / ANSWERS_FILE)):
         question = questions.get(group[0].answer.prompt_id)
         reference = references.get(group[0].answer.prompt_id, question.reference if question else None)
         place = f"{step}/{number}"
-        yield from read_group(group, rows, question, reference, config.reward.rule, place)
+        yield from read_group(group, rows, question, reference, rule, place)
 
 
 def read_group(

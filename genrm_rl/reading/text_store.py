@@ -20,10 +20,11 @@ BATCH_ROWS = 500
 
 
 class TextStore:
-    """Pairs by id, chosen answers by their hash, and the traces of one stage at a time. One process uses it."""
+    """Pairs by id, chosen answers by their hash, and the traces of one stage at a time, in a file in ``folder`` that is
+    of no use afterwards."""
 
-    def __init__(self, path: Path) -> None:
-        self._base = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, folder: Path) -> None:
+        self._base = sqlite3.connect(folder / "texts.sqlite", isolation_level=None)
         self._base.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;"
             "CREATE TABLE pairs (id TEXT PRIMARY KEY, texts TEXT) WITHOUT ROWID;"
@@ -31,8 +32,10 @@ class TextStore:
             "CREATE TABLE traces (id TEXT PRIMARY KEY, pair TEXT, vote TEXT) WITHOUT ROWID;"
         )
 
-    def close(self) -> None:
-        """The file is of no use afterwards."""
+    def __enter__(self) -> TextStore:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
         self._base.close()
 
     def add_pair(self, pair: PreferencePair) -> None:

@@ -85,7 +85,7 @@ class ReadJudgment:
         found = Flag.CONTRADICTORY if len(slots) == 2 else Flag(0)
         said = self.verdict.slot if self.verdict is not None else None
         if self.p_a is None:
-            found |= Flag.NO_VERDICT
+            found |= Flag.NO_VERDICT if self.verdict is not None else Flag(0)  # None: nobody was asked
         elif said is None:
             found |= Flag.TIE
         elif self.gold in ("A", "B"):

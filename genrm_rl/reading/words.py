@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from genrm_rl.judging.types import Verdict
 from genrm_rl.reading.types import Flag, GroupAnswer, Item, Played, ReadGroup, Vote
 from genrm_rl.rewards.types import Mask, Rule
@@ -16,7 +18,7 @@ NO_VERDICT = {
     Verdict.ONE_ORDER: "no judgment (one order gave no verdict)",
     Verdict.NO_ANSWER: "no judgment (an answer never ends its thinking)",
 }
-RULES: dict[Rule, str] = {
+RULES: dict[Rule | Literal["verifier"], str] = {
     "log_odds": "log P / (1 - P) against the reference answer",
     "reference": "P against the reference answer",
     "round_robin": "mean P against all others",
@@ -26,6 +28,7 @@ RULES: dict[Rule, str] = {
     "chunked": "mean P within the chunk",
     "knockout": "share of the rounds survived",
     "points": "what the judge gives each answer by itself",
+    "verifier": "1 for a right answer, 0 for a wrong one",
 }
 MASKS = {
     Mask.NOT_JUDGED: "too few of its matches came to a probability",

@@ -92,6 +92,10 @@ def test_the_command_line_starts_without_anything_heavy():
     assert not loaded_by(["genrm_rl.cli"]) & (HEAVY | LEARNING)
 
 
+def test_judgments_are_read_without_ray_an_engine_or_torch():
+    assert not loaded_by(modules_of("reading")) & (HEAVY | LEARNING)
+
+
 def test_people_label_without_ray_an_engine_or_torch():
     assert not loaded_by([*modules_of("labelling"), "genrm_rl.closed_loop.label_command"]) & (HEAVY | LEARNING)
 

@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Verdict
 from genrm_rl.reading.collect import collect
+from genrm_rl.reading.command import read_run
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Flag, Item, Part, ReadGroup, ReadJudgment
 from genrm_rl.reading.word_index import BUCKETS, WordIndex, bucket_of
@@ -19,9 +21,8 @@ from tests.unit.reader_runs import ANSWERS, QUESTION, aligned_run, evaluated_run
 
 @pytest.fixture
 def store(tmp_path: Path):
-    found = TextStore(tmp_path / "texts.sqlite")
-    yield found
-    found.close()
+    with TextStore(tmp_path) as found:
+        yield found
 
 
 def parts(run: Path, store: TextStore) -> dict[str, tuple[Part, list[Item]]]:
@@ -90,8 +91,11 @@ def test_what_is_not_finished_or_no_run_is_not_read(tmp_path, store):
     evaluated_run(run)
     (run / "probes/j/null_answers/greedy/judgments/_COMPLETE.json").unlink()
     assert list(parts(run, store)) == ["evaluation/j/set/sampled"]
-    with pytest.raises(RunDirectoryError, match="is not a run directory"):
-        next(collect(tmp_path, store))
+    (run / "evaluation/j/set/sampled/judgments/_COMPLETE.json").unlink()
+    for folder, says in ((run, "holds no finished judgments"), (tmp_path / "typo", "is not a run directory")):
+        with pytest.raises(RunDirectoryError, match=says):
+            read_run(folder, Console(quiet=True))
+    assert not (tmp_path / "typo").exists() and not list(run.glob("*reader*"))
 
 
 def test_words_are_found_in_the_file_that_their_beginning_names(tmp_path):
