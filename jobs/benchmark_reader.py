@@ -132,11 +132,12 @@ def read(run: Path) -> dict[str, Any]:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-m", "genrm_rl.cli", "read", str(run)], check=True, stdout=sys.stderr)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     files = [file.stat().st_size for file in (run / "reader").rglob("*") if file.is_file()]
     return {
         "seconds": round(seconds, 1),
-        "peak_memory_mib": round(peak / MIB),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "peak_memory_mib": round(used.ru_maxrss * 1024 / MIB),
         "disk_mib": round(sum(files) / MIB),
         "files": len(files),
         "largest_file_mib": round(max(files) / MIB, 2),
