@@ -33,7 +33,8 @@ def judged_parts(run: Path, config: RunConfig, store: TextStore, name: str) -> I
     notes = find_pairs(config.data, config.run.seed, store, pairs, answers)
     for stage in stages:
         suite = stage.parent.relative_to(run)
-        yield Part(f"{name}{suite.as_posix()}", ABOUT[suite.parts[0]], _judgments(run, stage, store), notes)
+        place = f"{name}{suite.as_posix()}"
+        yield Part(place, ABOUT[suite.parts[0]], _judgments(stage, place, store), notes)
         notes = []
 
 
@@ -49,11 +50,10 @@ def _wanted(stages: list[Path]) -> tuple[set[str], set[str]]:
     return pairs, answers
 
 
-def _judgments(run: Path, stage: Path, store: TextStore) -> Iterator[ReadJudgment]:
+def _judgments(stage: Path, place: str, store: TextStore) -> Iterator[ReadJudgment]:
     traces = stage.parent / "traces" / "traces.parquet"
     if traces.is_file():
         store.read_traces(traces)
-    place = stage.parent.relative_to(run).as_posix()
     for record in iter_records(stage / RECORDS):
         probe = str(record.meta.get(KIND, ""))
         texts = null_texts(record, store) if probe else store.texts(record.pair_id)

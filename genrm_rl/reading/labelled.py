@@ -24,11 +24,11 @@ def labelled_parts(run: Path, config: LoopConfig, name: str) -> Iterator[Part]:
     """One part per turn whose comparisons are labelled."""
     for folder in sorted(run.glob("turn*/preferences/labels")):
         if is_complete(folder):
-            turn = folder.relative_to(run).parts[0]
-            yield Part(f"{name}{turn}/preferences", "labels of the policy's answers", _judgments(folder, config))
+            place = f"{name}{folder.relative_to(run).parts[0]}/preferences"
+            yield Part(place, "labels of the policy's answers", _judgments(folder, place, config))
 
 
-def _judgments(folder: Path, config: LoopConfig) -> Iterator[ReadJudgment]:
+def _judgments(folder: Path, place: str, config: LoopConfig) -> Iterator[ReadJudgment]:
     traces: dict[str, list[Any]] = {}
     sampled = folder.parent / "traces" / "traces.parquet"
     for trace in read_traces(sampled) if sampled.is_file() else ():
@@ -41,7 +41,7 @@ def _judgments(folder: Path, config: LoopConfig) -> Iterator[ReadJudgment]:
             found = fold(asked, judge.aggregate, judge.orders) if asked else None
             gold, gold_from = _gold(row)
             yield ReadJudgment(
-                id=content_hash(folder.parent.parent.name, row["id"]),
+                id=content_hash(place, row["id"]),
                 texts=shown,
                 verdict=found and found.verdict,
                 verdict_ab=found and found.verdict_ab,

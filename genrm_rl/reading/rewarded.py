@@ -36,9 +36,9 @@ def rewarded_parts(run: Path, config: AlignConfig, name: str) -> Iterator[Part]:
         notes.append(f"the questions can't be found again: {problem}")
     references = _references(run)
     for folder in folders:
-        step = folder.parent.name
-        groups = _groups(folder, step, config, questions, references)
-        yield Part(f"{name}steps/{step}", f"rewards of step {int(step) + 1}", groups, notes)
+        place = f"{name}steps/{folder.parent.name}"
+        groups = _groups(folder, place, config, questions, references)
+        yield Part(place, f"rewards of step {int(folder.parent.name) + 1}", groups, notes)
         notes = []
 
 
@@ -50,7 +50,7 @@ def _references(run: Path) -> dict[str, str | None]:
 
 def _groups(
     folder: Path,
-    step: str,
+    place: str,
     config: AlignConfig,
     questions: Mapping[str, PolicyPrompt],
     references: Mapping[str, str | None],
@@ -60,8 +60,7 @@ def _groups(
     for number, group in enumerate(read_answers(folder / ANSWERS_FILE)):
         question = questions.get(group[0].answer.prompt_id)
         reference = references.get(group[0].answer.prompt_id, question.reference if question else None)
-        place = f"{step}/{number}"
-        yield from read_group(group, rows, question, reference, rule, place)
+        yield from read_group(group, rows, question, reference, rule, f"{place}/{number}")
 
 
 def read_group(

@@ -15,7 +15,7 @@ from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import Message, PreferencePair, content_hash
 from genrm_rl.reading.types import Texts, Vote
 
-COLUMNS = ("trace_id", "pair_id", "swapped", "verdict", "p_a", "log_odds", "text")
+COLUMNS = ("trace_id", "swapped", "verdict", "p_a", "log_odds", "text")
 BATCH_ROWS = 500
 
 
@@ -29,7 +29,7 @@ class TextStore:
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;"
             "CREATE TABLE pairs (id TEXT PRIMARY KEY, texts TEXT) WITHOUT ROWID;"
             "CREATE TABLE chosen (hash TEXT, texts TEXT); CREATE INDEX by_hash ON chosen (hash);"
-            "CREATE TABLE traces (id TEXT PRIMARY KEY, pair TEXT, vote TEXT) WITHOUT ROWID;"
+            "CREATE TABLE traces (id TEXT PRIMARY KEY, vote TEXT) WITHOUT ROWID;"
         )
 
     def __enter__(self) -> TextStore:
@@ -63,8 +63,8 @@ class TextStore:
         self._base.execute("DELETE FROM traces")
         file = pq.ParquetFile(path, pre_buffer=False)
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS), use_threads=False):
-            rows = ((row["trace_id"], row["pair_id"], json.dumps(_vote(row))) for row in batch.to_pylist())
-            self._base.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", rows)
+            rows = ((row["trace_id"], json.dumps(_vote(row))) for row in batch.to_pylist())
+            self._base.executemany("INSERT OR REPLACE INTO traces VALUES (?, ?)", rows)
 
     def votes(self, trace_ids: Sequence[str]) -> list[Vote]:
         """The traces with these ids that are there, in order."""

@@ -48,6 +48,18 @@ def test_a_judgment_has_its_texts_and_the_gold_mark_is_on_the_side_of_the_chosen
     assert flags == {Flag.RIGHT: 4, Flag.WRONG: 4, Flag.CONTRADICTORY | Flag.TIE: 4, Flag.NO_VERDICT: 4}
 
 
+def test_runs_inside_a_run_are_told_apart_and_ids_stay(tmp_path, store):
+    for inside in ("", "turn1/judge", "turn2/judge"):
+        evaluated_run(tmp_path / "loop" / inside)
+    aligned_run(tmp_path / "loop/turn1/align")
+    aligned_run(tmp_path / "loop/turn2/align")
+    first, again = (
+        [(name, item.id) for name, (_, items) in parts(tmp_path / "loop", store).items() for item in items]
+        for _ in range(2)
+    )
+    assert first == again and len({identifier for _, identifier in first}) == len(first) == 3 * 8 + 2 * 2
+
+
 def test_null_answers_are_made_again(tmp_path, store):
     run = tmp_path / "run"
     evaluated_run(run)
