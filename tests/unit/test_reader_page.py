@@ -116,6 +116,21 @@ def test_pages_fit_are_legible_load_nothing_foreign_and_texts_stay_texts(browser
     assert {f"good {ATTACK}", "\npoor"} == set(shown[1:3]), "line by line as it was written"
 
 
+@in_browser
+def test_a_screen_reader_hears_of_search_filters_judgments_and_what_was_found(browser, reader):
+    page = found(browser, reader, "show=wrong")
+    named = {(n["role"]["value"], n["name"]["value"]) for n in tree(page) if n.get("name", {}).get("value")}
+    assert {("search", "Find judgments"), ("searchbox", "Search"), ("combobox", "Show")} <= named
+    assert page.value("document.getElementById('status').getAttribute('role')") == "status"
+    page = browser.open((reader / "pages/00001.html").as_uri())
+    roles = [node["role"]["value"] for node in tree(page)]
+    assert (roles.count("article"), roles.count("meter"), roles.count("navigation")) == (30, 29, 2)
+
+
+def tree(page: Page) -> list[dict]:
+    return page.call("Accessibility.getFullAXTree")["nodes"]
+
+
 class Read(HTMLParser):
     """Ids, links and headings of a page, as one sees them whose browser runs no scripts."""
 
