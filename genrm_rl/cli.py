@@ -172,6 +172,14 @@ def report(run: Annotated[Path, typer.Argument(help="run directory with a report
     rerender(run, console)
 
 
+@app.command("read")
+def read_judgments(run: Annotated[Path, typer.Argument(help="run directory of any job that judges")]) -> None:
+    """Write every judgment of a run as pages to read, search and filter: reader/index.html, which needs no server."""
+    from genrm_rl.reading.command import read_run
+
+    read_run(run, console)
+
+
 @app.command(context_settings=OVERRIDES, epilog=epilog("serve"))
 def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, every: All = False) -> None:
     """Serve a judge over HTTP: judgments of comparisons, and rewards of groups of responses."""

@@ -21,6 +21,34 @@ PATIENCE_SECONDS = 120.0  # against a hang, not a limit on speed
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; install the package chromium")
 
 
+FAINT = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255];
+  };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a), 1];
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, place) => sum + v * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = (element) => {
+    const base = matchMedia('(prefers-color-scheme: dark)').matches ? [18, 18, 18, 1] : [255, 255, 255, 1];
+    const layers = [];
+    for (let each = element; each; each = each.parentElement) layers.push(rgba(getComputedStyle(each).backgroundColor));
+    return layers.reverse().reduce((below, layer) => over(layer, below), base);
+  };
+  const found = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const text = walk.currentNode.textContent.trim(), element = walk.currentNode.parentElement;
+    if (!text || !element.checkVisibility() || ['SCRIPT', 'STYLE', 'OPTION'].includes(element.tagName)) continue;
+    const back = behind(element), front = over(rgba(getComputedStyle(element).color), back);
+    const [one, other] = [light(back), light(front)].sort((a, b) => b - a), ratio = (one + 0.05) / (other + 0.05);
+    if (ratio < 4.5) found.add(`${ratio.toFixed(2)} <${element.tagName}> ${text.slice(0, 40)}`);
+  }
+  return [...found];
+})()"""
+
+
 class Browser:
     """One browser with any number of pages (https://chromedevtools.github.io/devtools-protocol/)."""
 
@@ -39,6 +67,7 @@ class Browser:
         os.close(commands)
         os.close(answers)
         self._number, self._rest = 0, b""
+        self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> Browser:
         return self
@@ -50,7 +79,7 @@ class Browser:
         os.close(self._from)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """One command and its answer; events are passed over."""
+        """One command and its answer; events on the way are kept."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         os.write(self._to, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
@@ -59,6 +88,8 @@ class Browser:
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
+            if "method" in answer:
+                self.events.append(answer)
 
     def open(self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
         """A page of this size that has loaded."""
@@ -69,6 +100,8 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
+        for domain in ("Runtime", "Log", "Network"):
+            page.call(f"{domain}.enable")
         page.call("Page.navigate", url=address)
         page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
         return page
@@ -105,6 +138,32 @@ class Page:
             assert time.monotonic() < deadline, f"never: {expression}\n{self.value('document.body.innerText')}"
             time.sleep(0.02)
         return found
+
+    def complaints(self) -> list[str]:
+        """Errors in the page's console so far."""
+        self.value("1")  # what was said before this answer has arrived
+        found = []
+        for event in self._events():
+            said = event["params"]
+            if event["method"] == "Runtime.exceptionThrown":
+                found.append(said["exceptionDetails"].get("exception", {}).get("description", "an exception"))
+            elif event["method"] == "Log.entryAdded" and said["entry"]["level"] == "error":
+                found.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
+            elif event["method"] == "Runtime.consoleAPICalled" and said["type"] == "error":
+                found.append(str(said["args"]))
+        return found
+
+    def requested(self) -> list[str]:
+        """Addresses of everything that the page has asked for."""
+        events = (event for event in self._events() if event["method"] == "Network.requestWillBeSent")
+        return [event["params"]["request"]["url"] for event in events]
+
+    def faint(self) -> list[str]:
+        """Texts in sight whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3)."""
+        return self.value(FAINT)
+
+    def _events(self) -> list[dict[str, Any]]:
+        return [event for event in self._browser.events if event.get("sessionId") == self._session]
 
     def press(self, key: str) -> None:
         """Press a key and let it go: a letter, or `Escape`."""

@@ -35,6 +35,7 @@ from genrm_rl.preferences.world.style import verify
 from genrm_rl.rewards.verifier import is_right
 from genrm_rl.rewards.wire import Group
 
+REFERENCES, REFERENCES_FILE = "references", "references.jsonl"  # stage of the starting policy's own answers
 _REASONS = {"too_long": "too long", "empty": "empty"}
 
 
@@ -176,10 +177,21 @@ def load_prompts(
     return PromptSets(train, test, removed, tuple(reports))
 
 
-class _Reader:
-    """Reads sources one after another; bad and over-long rows of all of them share a log each."""
+def find_questions(config: PromptsConfig, *, seed: int, show_reference: bool = False) -> dict[str, PolicyPrompt]:
+    """Training questions by id, without tokens, for whoever reads a finished run; those too that the run left out.
+    Raises DataError for a source that can't be read."""
+    reader, reports = _Reader(config, None, 0, seed, show_reference), list[PromptReport]()
+    sources = (each if each.world else each.model_copy(update={"limit": None}) for each in config.train)
+    return {prompt.id: prompt for source in sources for prompt in reader.read(source, reports, "train")}
 
-    def __init__(self, config: PromptsConfig, chat: ChatEncoder, room: int, seed: int, show_reference: bool) -> None:
+
+class _Reader:
+    """Reads sources one after another; bad and over-long rows of all of them share a log each. Without ``chat``,
+    prompts have no tokens and none is too long."""
+
+    def __init__(
+        self, config: PromptsConfig, chat: ChatEncoder | None, room: int, seed: int, show_reference: bool
+    ) -> None:
         self.config, self.chat, self.room, self.seed = config, chat, room, seed
         self.show_reference = show_reference
         mend = "mend the data, or leave such rows out with `prompts"
@@ -245,6 +257,9 @@ class _Reader:
     def _prompt(self, messages: tuple[Message, ...], world: str = "") -> PolicyPrompt:
         """Raises BadRow if the template refuses the turns, the tokenizer does not know the text, or it is too long."""
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        name = content_hash([[turn["role"], turn["content"]] for turn in turns])
+        if self.chat is None:
+            return PolicyPrompt(name, messages, (), world)
         try:
             ids = self.chat.conversation_ids(turns, generation=True)
         except ModelError as error:
@@ -256,7 +271,7 @@ class _Reader:
                 "too_long",
                 f"the prompt has {len(ids)} tokens and {self.room} fit beside sampling.max_tokens in model.max_context",
             )
-        return PolicyPrompt(content_hash([[t["role"], t["content"]] for t in turns]), messages, tuple(ids), world)
+        return PolicyPrompt(name, messages, tuple(ids), world)
 
 
 def _turns(row: RawRow, source: PromptSource, notes: Notes) -> tuple[Message, ...]:

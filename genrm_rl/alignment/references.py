@@ -9,11 +9,9 @@ from typing import Any
 
 from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
 from genrm_rl.alignment.hosts import Hosts
-from genrm_rl.alignment.prompts import PromptSets
+from genrm_rl.alignment.prompts import REFERENCES, REFERENCES_FILE, PromptSets
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.runtime.storage import write_atomic
-
-STAGE, FILE = "references", "references.jsonl"
 
 
 def with_references(hosts: Hosts) -> PromptSets:
@@ -38,14 +36,14 @@ def with_references(hosts: Hosts) -> PromptSets:
             text = answer.text if answer.usable else None
             rows[place] = {"prompt_id": answer.prompt_id, "reference": text, "finish_reason": answer.finish_reason}
         lines = (json.dumps(rows[place]) for place in range(len(asked)))
-        write_atomic(directory / FILE, "".join(f"{line}\n" for line in lines))
+        write_atomic(directory / REFERENCES_FILE, "".join(f"{line}\n" for line in lines))
         return {"questions": len(asked), "without_answer": sum(row["reference"] is None for row in rows.values())}
 
     def batch(step: int):
         return prompts.batch(step, batch_size(config), hosts.seed)
 
-    path = hosts.run.stage(STAGE, compute)
-    rows = map(json.loads, (path / FILE).read_text(encoding="utf-8").splitlines())
+    path = hosts.run.stage(REFERENCES, compute)
+    rows = map(json.loads, (path / REFERENCES_FILE).read_text(encoding="utf-8").splitlines())
     known = {row["prompt_id"]: row["reference"] for row in rows}
     return replace(prompts, train=[replace(prompt, reference=known.get(prompt.id)) for prompt in prompts.train])
 

@@ -14,6 +14,7 @@ from genrm_rl.judging.types import Judgment, Verdict
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.preferences.world.style import verify
 
+LABELS_FILE = "labels.jsonl"  # of the stage of labels
 Label = Literal["a", "b"]
 HumanLabel = Literal["a", "b", "tie", "skip", "disputed"]
 

@@ -13,7 +13,7 @@ from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers, usable_comparisons
 from genrm_rl.closed_loop.judges import LoopJudge
-from genrm_rl.closed_loop.labels import LabelledComparison, label_comparisons, label_facts
+from genrm_rl.closed_loop.labels import LABELS_FILE, LabelledComparison, label_comparisons, label_facts
 from genrm_rl.closed_loop.people import DESK, People, offer_at_desk, what_people_said
 from genrm_rl.closed_loop.settings import serve_settings, turn_seed
 from genrm_rl.closed_loop.workbench import Workbench
@@ -25,7 +25,7 @@ from genrm_rl.preferences.types import PreferencePair, as_messages
 from genrm_rl.runtime.storage import write_atomic
 
 PART = 256  # questions whose answers become durable together
-ANSWERS, COMPARISONS, LABELS, PAIRS = "answers.jsonl", "comparisons.jsonl", "labels.jsonl", "pairs.jsonl"
+ANSWERS, COMPARISONS, PAIRS = "answers.jsonl", "comparisons.jsonl", "pairs.jsonl"
 
 
 def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewComparison]:
@@ -126,7 +126,7 @@ def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[N
         def compute(directory: Path) -> dict[str, Any]:
             judgments = judged(bench, turn, judge, comparisons) if ask_judge else {}
             rows = label_comparisons(comparisons, judgments, people.labels, labels, people.reasons)
-            _write_lines(directory / LABELS, map(_label_row, rows))
+            _write_lines(directory / LABELS_FILE, map(_label_row, rows))
             _write_lines(directory / PAIRS, (_pair_row(pair) for row in rows if (pair := row.pair())))
             source = {"source": labels.source, "judge": judge.as_dict() if judgments else None}
             return label_facts(rows) | people.facts | source

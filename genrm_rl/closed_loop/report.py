@@ -11,8 +11,8 @@ from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
+from genrm_rl.closed_loop.labels import LABELS_FILE
 from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
-from genrm_rl.closed_loop.preferences import LABELS
 from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.differences import compare
@@ -107,7 +107,7 @@ def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]
 
 def examples(bench: Workbench, turn: int) -> list[dict[str, Any]]:
     """Some comparisons with their labels."""
-    lines = (bench.root / f"turn{turn}/preferences/labels" / LABELS).read_text(encoding="utf-8").splitlines()
+    lines = (bench.root / f"turn{turn}/preferences/labels" / LABELS_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines[:SHOWN_COMPARISONS]]
 
 

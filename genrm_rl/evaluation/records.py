@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -179,19 +179,21 @@ def write_records(path: str | Path, records: Iterable[JudgmentRecord]) -> Path:
 
 def read_records(path: str | Path) -> list[JudgmentRecord]:
     """Read what :func:`write_records` wrote. Raises DataError naming file and line."""
+    return list(iter_records(path))
+
+
+def iter_records(path: str | Path) -> Iterator[JudgmentRecord]:
+    """:func:`read_records` one row at a time."""
     path = Path(path)
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    records = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
             try:
-                records.append(_record(json.loads(line)))
+                record = _record(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(
                     f"{path}, line {number}: not a judgment row ({error}); evaluate again to rewrite it"
                 ) from error
-    return records
+            yield record
 
 
 def _record(row: dict[str, Any]) -> JudgmentRecord:

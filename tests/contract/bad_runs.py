@@ -82,6 +82,15 @@ def second_driver(folder: Path) -> BadInput:
     return BadInput(bootstrap(), ("'new'", "is being driven by process"), "wait for it", cleanup=holder.communicate)
 
 
+def judgments_of_what_is_no_run(folder: Path) -> BadInput:
+    return BadInput(["read", "runs"], ("runs is not a run directory (it has no provenance.json)",), "a job has made")
+
+
+def judgments_of_a_run_that_has_none(folder: Path) -> BadInput:
+    start_run()
+    return BadInput(["read", "runs/new"], ("runs/new holds no finished judgments yet",), "read it when")
+
+
 RUN_KINDS = (
     other_settings,
     data_that_changed_under_the_run,
@@ -90,4 +99,6 @@ RUN_KINDS = (
     data_that_disappeared_under_the_run,
     broken_record_of_the_run,
     second_driver,
+    judgments_of_what_is_no_run,
+    judgments_of_a_run_that_has_none,
 )

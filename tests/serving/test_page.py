@@ -92,5 +92,7 @@ def test_any_judgment_is_looked_up_by_its_id(client: httpx.Client) -> None:
     assert {stored["response_a"], stored["response_b"]} == set(group["responses"])
     assert stored["judgment"] | {"rationales": None} == reply["judgments"][0]
     assert len(stored["judgment"]["rationales"]) == 2
+    (newest,) = client.get("/v1/judgments?limit=1").json()["judgments"]
+    assert (newest["id"], newest["question"], newest["judge_version"]) == (identifier, "sort dcb", "base")
     missing = client.get("/v1/judgments/0123")
     assert missing.status_code == 404 and "the last 1000" in missing.json()["detail"]

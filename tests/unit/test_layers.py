@@ -28,7 +28,7 @@ HOMES = {
 ORDER = [
     ("jobs",),
     ("cli",),  # and what only it uses, see CLI
-    ("selftest", "simulation"),
+    ("selftest", "simulation", "reading"),
     ("stories",),
     ("closed_loop", "agents"),
     ("bootstrap", "alignment", "labelling"),
@@ -147,6 +147,10 @@ def test_environments_need_no_torch_and_none_of_their_own_packages_until_one_is_
 
 def test_the_command_line_starts_without_anything_heavy():
     assert not loaded_by(["genrm_rl.cli"]) & (HEAVY | LEARNING)
+
+
+def test_judgments_are_read_without_ray_an_engine_or_torch():
+    assert not loaded_by(modules_of("reading")) & (HEAVY | LEARNING)
 
 
 def test_people_label_without_ray_an_engine_or_torch():

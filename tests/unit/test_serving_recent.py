@@ -28,6 +28,14 @@ def test_the_oldest_leave_first_and_the_last_judgment_counts() -> None:
     assert kept.get("c").judgment.p_a == pytest.approx(0.7) and kept.get("a") is not None
 
 
+def test_a_list_has_the_newest_first_and_no_more_than_asked() -> None:
+    kept = RecentJudgments(3)
+    for name in "abcda":
+        add(kept, name)
+    assert [line.id for line in kept.newest(2)] == ["a", "d"] and len(kept.newest(99)) == 3
+    assert kept.newest(1)[0].question == "add 37 48" and RecentJudgments(3).newest(5) == []
+
+
 def test_long_texts_leave_room_for_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "MOST_CHARACTERS", 1000)
     kept = RecentJudgments(100)

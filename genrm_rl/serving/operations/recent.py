@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from itertools import islice
 
 from pydantic import Field
 
 from genrm_rl.config.rubric import Rubric
+from genrm_rl.judging.types import Verdict
 from genrm_rl.preferences.types import Comparison
 from genrm_rl.serving.contracts import Judged, JudgmentOut
 from genrm_rl.serving.wire import Turn, Wire
 
+LINE_CHARACTERS = 120  # of a question in a list
 MOST_CHARACTERS = 64 * 2**20  # of all texts together; long ones leave room for fewer
 
 
@@ -26,6 +29,23 @@ class StoredJudgment(Wire):
     rubric: Rubric = ()
     known_answer: str | None = None
     judgment: JudgmentOut
+
+
+class RecentLine(Wire):
+    """One of the last judgments, in a list."""
+
+    id: str
+    at: float = Field(description="seconds since 1970-01-01 UTC")
+    question: str = Field(description="the beginning of the last turn")
+    verdict: Verdict
+    p_a: float | None
+    judge_version: str
+
+
+class RecentReply(Wire):
+    """``GET /v1/judgments``: the last ones, newest first."""
+
+    judgments: list[RecentLine]
 
 
 class RecentJudgments:
@@ -59,10 +79,27 @@ class RecentJudgments:
         """The judgment, or None if it was never given or has left."""
         return self._kept.get(identifier)
 
+    def newest(self, count: int) -> list[RecentLine]:
+        """The last ``count`` judgments, newest first."""
+        return [_line(each) for each in islice(reversed(self._kept.values()), count)]
+
     def _drop(self, identifier: str) -> None:
         old = self._kept.pop(identifier, None)
         if old is not None:
             self._characters -= _characters(old)
+
+
+def _line(stored: StoredJudgment) -> RecentLine:
+    found = stored.judgment
+    question = " ".join(stored.prompt[-1].content[:LINE_CHARACTERS].split()) if stored.prompt else ""
+    return RecentLine(
+        id=found.id,
+        at=stored.at,
+        question=question,
+        verdict=found.verdict,
+        p_a=found.p_a,
+        judge_version=stored.judge_version,
+    )
 
 
 def _characters(stored: StoredJudgment) -> int:

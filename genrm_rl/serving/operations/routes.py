@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from genrm_rl.serving.contracts import StatsReply
 from genrm_rl.serving.desk.open_desk import OpenDesk
-from genrm_rl.serving.operations.recent import StoredJudgment
+from genrm_rl.serving.operations.recent import RecentReply, StoredJudgment
 from genrm_rl.serving.operations.static_page import read_page
 from genrm_rl.serving.wire import Text, Wire
 
@@ -72,6 +73,12 @@ async def stats(desk: OpenDesk) -> StatsReply:
 async def metrics(desk: OpenDesk) -> Response:
     """Prometheus metrics: calls, masks, verdicts, ties, what is pending, tokens, latency."""
     return Response(desk.ledger.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+@routes.get("/v1/judgments")
+async def recent(desk: OpenDesk, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RecentReply:
+    """The last judgments, newest first, whichever endpoint asked for them; each opens by its id."""
+    return RecentReply(judgments=desk.ledger.recent.newest(limit))
 
 
 @routes.get("/v1/judgments/{identifier}")
