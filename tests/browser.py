@@ -67,7 +67,7 @@ class Browser:
         os.close(commands)
         os.close(answers)
         self._number, self._rest = 0, b""
-        self.events: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []  # of pages that asked for them
 
     def __enter__(self) -> Browser:
         return self
@@ -79,20 +79,22 @@ class Browser:
         os.close(self._from)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """One command and its answer; events on the way are kept."""
+        """One command and its answer; events that come meanwhile are kept."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         os.write(self._to, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
         while True:
             answer = json.loads(self._read())
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
-            if "method" in answer:
-                self.events.append(answer)
 
-    def open(self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
-        """A page of this size that has loaded."""
+    def open(
+        self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False, watched: bool = False
+    ) -> Page:
+        """A page of this size that has loaded; of a watched one, its errors and requests are events."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         page.call(
@@ -100,7 +102,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
-        for domain in ("Runtime", "Log", "Network"):
+        for domain in ("Log", "Runtime", "Network") if watched else ():
             page.call(f"{domain}.enable")
         page.call("Page.navigate", url=address)
         page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
@@ -131,6 +133,21 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
+    def troubles(self, own: str) -> list[str]:
+        """Of a watched page: errors in its console, exceptions, and requests to addresses that begin unlike ``own``."""
+        found = []
+        for event in self._browser.events:
+            if event.get("sessionId") != self._session:
+                continue
+            name, facts = event["method"], event["params"]
+            if name == "Log.entryAdded" and facts["entry"]["level"] == "error":
+                found.append(facts["entry"]["text"])
+            elif name == "Runtime.exceptionThrown":
+                found.append(str(facts["exceptionDetails"]))
+            elif name == "Network.requestWillBeSent" and not facts["request"]["url"].startswith((own, "data:")):
+                found.append(facts["request"]["url"])
+        return found
+
     def until(self, expression: str) -> Any:
         """Wait until the expression is true; its value."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -139,38 +156,16 @@ class Page:
             time.sleep(0.02)
         return found
 
-    def complaints(self) -> list[str]:
-        """Errors in the page's console so far."""
-        self.value("1")  # what was said before this answer has arrived
-        found = []
-        for event in self._events():
-            said = event["params"]
-            if event["method"] == "Runtime.exceptionThrown":
-                found.append(said["exceptionDetails"].get("exception", {}).get("description", "an exception"))
-            elif event["method"] == "Log.entryAdded" and said["entry"]["level"] == "error":
-                found.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
-            elif event["method"] == "Runtime.consoleAPICalled" and said["type"] == "error":
-                found.append(str(said["args"]))
-        return found
-
-    def requested(self) -> list[str]:
-        """Addresses of everything that the page has asked for."""
-        events = (event for event in self._events() if event["method"] == "Network.requestWillBeSent")
-        return [event["params"]["request"]["url"] for event in events]
-
-    def faint(self) -> list[str]:
-        """Texts in sight whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3)."""
-        return self.value(FAINT)
-
-    def _events(self) -> list[dict[str, Any]]:
-        return [event for event in self._browser.events if event.get("sessionId") == self._session]
-
     def press(self, key: str) -> None:
         """Press a key and let it go: a letter, or `Escape`."""
         said = {"text": key} if len(key) == 1 else {}
         code = {"windowsVirtualKeyCode": ord(key.upper()) if len(key) == 1 else 27}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **code, **said)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+
+    def faint(self) -> list[str]:
+        """Texts in sight whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3)."""
+        return self.value(FAINT)
 
     def type(self, text: str) -> None:
         """Write where the focus is."""

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -119,7 +118,7 @@ def click(page: Page, selector: str) -> None:
 
 
 def opened(browser: Browser, address: str, **size: Any) -> Page:
-    page = browser.open(address, **size)
+    page = browser.open(address, watched=True, **size)
     page.until("document.getElementById('version').textContent === 'v7'")
     page.value(f"document.getElementById('token').value = '{TOKEN}'")
     return page
@@ -127,8 +126,7 @@ def opened(browser: Browser, address: str, **size: Any) -> Page:
 
 def fits(page: Page, width: int, address: str) -> None:
     assert page.value("document.documentElement.scrollWidth") <= width
-    assert page.faint() == [] and page.complaints() == []
-    assert {urlsplit(each).netloc for each in page.requested()} == {urlsplit(address).netloc}
+    assert page.faint() == [] and page.troubles(address) == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
