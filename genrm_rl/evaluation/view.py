@@ -150,9 +150,34 @@ def points_interval(interval: Sequence[float] | None) -> str:
 
 def direction(row: DifferenceRow) -> str:
     """``better`` or ``worse`` if the interval leaves out zero, else ``unclear``."""
-    if row.ci95[0] > 0:
+    return way(row.ci95)
+
+
+def way(ci95: Sequence[float]) -> str:
+    """As :func:`direction`, of an interval."""
+    if ci95[0] > 0:
         return "better"
-    return "worse" if row.ci95[1] < 0 else "unclear"
+    return "worse" if ci95[1] < 0 else "unclear"
+
+
+WAYS = {"better": "better than before", "worse": "worse than before", "unclear": "not clearly better than before"}
+
+
+def verdict(intervals: Sequence[Sequence[float]]) -> str:
+    """What several 95 % intervals of a difference say together."""
+    ways = {way(interval) for interval in intervals}
+    if not ways:
+        return "not compared yet"
+    if len(ways - {"unclear"}) == 2:
+        return "better in some respects and worse in others"
+    clear = next(iter(ways - {"unclear"}), "unclear")
+    return WAYS[clear] + (", not clearly everywhere" if clear == "better" and "unclear" in ways else "")
+
+
+def change(before: float, after: float, difference: float, ci95: Sequence[float]) -> str:
+    """``59.7 % to 65.3 % (+5.7 points, 95 % interval +2.0 to +9.3)``."""
+    interval = f"95{NBSP}% interval {points_interval(ci95)}"
+    return f"{percent(before)}{NBSP}% to {percent(after)}{NBSP}% ({points(difference)} points, {interval})"
 
 
 def count(number: float | None) -> str:

@@ -99,7 +99,22 @@ def machine() -> dict[str, Any]:
     return {"cpu": name, "cores": os.cpu_count(), "memory_gib": round(memory_gib, 1), "system": platform.platform()}
 
 
-class RunDirectory:
+class FinishedStages:
+    """The stages of a run directory, for whoever only reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def done(self, name: str) -> bool:
+        """True if the stage is complete."""
+        return is_complete(self.path / name)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Facts of a complete stage."""
+        return read_manifest(self.path / name)
+
+
+class RunDirectory(FinishedStages):
     """``runs/<id>``: resolved config, provenance, one folder per finished stage, one driver at a time.
 
     Opening an existing directory resumes it, provided that the configuration computes the same thing; a second driver
@@ -111,7 +126,7 @@ class RunDirectory:
     def __init__(self, config: JobConfig) -> None:
         self.config = config
         self._logs: dict[Path, int] = {}
-        self.path = working_path(config.run.root) / config.run.id
+        super().__init__(working_path(config.run.root) / config.run.id)
         if RAY_COPIES in self.path.absolute().parts:
             raise RunDirectoryError(
                 f"run.root {config.run.root} is inside Ray's copy of the working directory, which is deleted when the "
@@ -166,14 +181,6 @@ class RunDirectory:
             self._explain_full_disk(name, problem)
             raise
         return path
-
-    def done(self, name: str) -> bool:
-        """True if the stage is complete."""
-        return is_complete(self.path / name)
-
-    def manifest(self, name: str) -> dict[str, Any]:
-        """Facts of a complete stage."""
-        return read_manifest(self.path / name)
 
     def _explain_full_disk(self, stage: str, problem: Exception) -> None:
         """Raise RunDirectoryError if that is why a stage failed."""
