@@ -45,9 +45,10 @@ def line_chart(
     *,
     flat: Mapping[str, float] | None = None,
     intervals: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    nudge: float = 0.0,
 ) -> Chart | None:
     """Lines over the same x. ``axes`` are the labels of x and y, with units; ``flat`` are levels without an x;
-    ``intervals`` are (x, low, high) of a line. None without a finite point."""
+    ``intervals`` are (x, low, high) of a line, ``nudge`` is as for the drawing. None without a finite point."""
     lines = {label: finite for label, points in lines.items() if (finite := finite_points(points))}
     if not lines:
         return None
@@ -58,7 +59,7 @@ def line_chart(
         name=name,
         title=title,
         note=note,
-        svg=Markup(line_figure(name, *axes, lines, flat=flat, bands=intervals)),
+        svg=Markup(line_figure(name, *axes, lines, flat=flat, bands=intervals, nudge=nudge)),
         columns=(axes[0], *(label or axes[1] for label in lines), *flat),
         rows=tuple(
             (number(x), *(number(at[label].get(x)) for label in lines), *(number(level) for level in flat.values()))

@@ -143,9 +143,11 @@ def line_figure(
     mark: float | None = None,
     flat: Mapping[str, float] | None = None,
     bands: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    nudge: float = 0.0,
 ) -> str:
     """Lines by their label, each with points (x, y); one without points is left out. ``mark``: a thin upright line;
-    ``flat``: dotted levels by their label; ``bands``: intervals (x, low, high) of a line, drawn as upright strokes."""
+    ``flat``: dotted levels by their label; ``bands``: intervals (x, low, high) of a line, drawn as upright strokes;
+    ``nudge``: how far each line is drawn to the right of the one before, where they would hide each other."""
     drawn = {label: points for label, points in lines.items() if points}
     flat = flat or {}
 
@@ -154,7 +156,7 @@ def line_figure(
             series = number % SERIES
             color = SENTINELS[f"series-{(series + 2) % SERIES}"]
             axes.plot(
-                [x for x, _ in points],
+                [x + nudge * number for x, _ in points],
                 [y for _, y in points],
                 color=color,
                 linestyle=DASHES[series],
@@ -163,7 +165,7 @@ def line_figure(
                 label=label or None,
             )
             for x, low, high in (bands or {}).get(label, ()):
-                axes.vlines(x, low, high, color=color, linewidth=1.2)
+                axes.vlines(x + nudge * number, low, high, color=color, linewidth=1.2)
         for number, (label, level) in enumerate(flat.items()):
             axes.axhline(
                 level, color=SENTINELS["muted"], linewidth=1.2, linestyle=DASHES[(number + 2) % SERIES], label=label
@@ -230,6 +232,7 @@ def calibration_panel(report: Report, judge: str, rows: Sequence[ResultRow]) -> 
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_xlabel("stated P(A)")
+        axes.set_ylabel("share of A")
         axes.grid()
 
     summary = ", ".join(f"{row.decoding} error {row.ece:.3f}" for row in rows if row.ece is not None)
