@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,18 +91,23 @@ def differences(folder: Path, config: AgentConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def render(report: dict[str, Any]) -> str:
-    """The page; every text of a model or an environment is escaped."""
+def render(report: dict[str, Any], limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or an environment is escaped. ``limits``: from where on something is an alarm."""
     return (
         page_environment("genrm_rl.agents")
         .get_template("agents.html.j2")
         .render(
             report=report,
             sentence=sentence(report),
-            alarms=step_alarms(report["steps"], AlarmConfig()),
+            alarms=alarms(report, limits or AlarmConfig()),
             charts=present(success_chart(report), *step_charts(report["steps"])),
         )
     )
+
+
+def alarms(report: dict[str, Any], config: AlarmConfig) -> list[str]:
+    """What is wrong with the run so far."""
+    return step_alarms(report["steps"], config)
 
 
 def sentence(report: dict[str, Any]) -> str:
@@ -112,11 +116,7 @@ def sentence(report: dict[str, Any]) -> str:
     what = f"{done} step{'' if done == 1 else 's'} in {report['environment']}"
     if not rows:
         return f"{what}; the policy was not measured against its start yet."
-    changes = "; ".join(
-        f"{row['n']} {row['split']} tasks: "
-        f"{view.change(*(row[key] for key in ('before', 'after', 'difference', 'ci95')))}"
-        for row in rows
-    )
+    changes = "; ".join(f"{row['n']} {row['split']} tasks: {view.change_of(row)}" for row in rows)
     return (
         f"After {what}, the policy is {view.verdict([row['ci95'] for row in rows])}: successful episodes on {changes}."
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.evaluation.charts import Chart, line_chart, present
 from genrm_rl.evaluation.probe_charts import probe_chart
 from genrm_rl.evaluation.step_charts import step_charts
 
 
-def alignment_charts(report: dict[str, Any]) -> list[Chart]:
-    """In the order in which people look."""
+def alignment_charts(report: dict[str, Any], limit: float) -> list[Chart]:
+    """In the order in which people look. ``limit``: share of its judgments that a null answer may win."""
     # JSON has no whole numbers as keys
     masked = {int(step): shares for step, shares in report["missing_rewards"].get("by_step", {}).items()}
-    return present(gold_chart(report), *step_charts(report["steps"], masked), probes_chart(report))
+    return present(gold_chart(report), *step_charts(report["steps"], masked), probes_chart(report, limit))
 
 
 def gold_chart(report: dict[str, Any]) -> Chart | None:
@@ -41,10 +40,10 @@ def gold_chart(report: dict[str, Any]) -> Chart | None:
     )  # fmt: skip
 
 
-def probes_chart(report: dict[str, Any]) -> Chart | None:
+def probes_chart(report: dict[str, Any], limit: float) -> Chart | None:
     """The last probes."""
     if not report["probes"]:
         return None
     last = report["probes"][-1]
     wins = {kind: (cell["wins"], cell["judged"]) for kind, cell in last["probes"].items()}
-    return probe_chart("probes", f"Null answers after step {last['step']}", wins, AlarmConfig().probe_wins)
+    return probe_chart("probes", f"Null answers after step {last['step']}", wins, limit)

@@ -157,16 +157,17 @@ def examples(run: FinishedStages, steps: Sequence[dict[str, Any]]) -> list[dict[
     return shown
 
 
-def render(report: dict[str, Any]) -> str:
-    """The page; every text of a model or a data set is escaped."""
+def render(report: dict[str, Any], limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or a data set is escaped. ``limits``: from where on something is an alarm."""
+    limits = limits or AlarmConfig()
     return (
         page_environment("genrm_rl.alignment")
         .get_template("align.html.j2")
         .render(
             report=report,
             sentence=sentence(report),
-            alarms=alarms(report, AlarmConfig()),
-            charts=alignment_charts(report),
+            alarms=alarms(report, limits),
+            charts=alignment_charts(report, limits.probe_wins),
         )
     )
 
@@ -174,13 +175,11 @@ def render(report: dict[str, Any]) -> str:
 def sentence(report: dict[str, Any]) -> str:
     """What happened, and whether the policy is better than before."""
     done, rows = len(report["steps"]), report["differences"]
-    what = f"{done} step{'' if done == 1 else 's'} of {METHODS.get(report['method'], report['method'])} with the reward of {judge_words(report['reward'])}"
+    method = METHODS.get(report["method"], report["method"])
+    what = f"{done} step{'' if done == 1 else 's'} of {method} with the reward of {judge_words(report['reward'])}"
     if not rows:
         return f"{what}; the policy was not measured against its start yet."
-    changes = "; ".join(
-        f"{row['set']}, {row['decoding']}: {view.change(*(row[key] for key in ('before', 'after', 'difference', 'ci95')))}"
-        for row in rows
-    )
+    changes = "; ".join(f"{row['set']}, {row['decoding']}: {view.change_of(row)}" for row in rows)
     return f"After {what}, the policy is {view.verdict([row['ci95'] for row in rows])}: right answers on {changes}."
 
 

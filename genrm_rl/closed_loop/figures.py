@@ -73,8 +73,8 @@ def calibration_chart(calibration: Mapping[str, Any]) -> Chart | None:
         return None
     lines = {"what it says is so": [(0.0, 0.0), (1.0, 1.0)]} | calibration
     note = (
-        "P(A) is how sure the judge says it is that answer A is better; the height is how often A was the better one, in "
-        "ten bins. On the diagonal a judge is as sure as it should be; steeper is too modest, flatter too sure."
+        "P(A) is how sure the judge says it is that answer A is better; the height is how often A was the better one, "
+        "in ten bins. On the diagonal a judge is as sure as it should be; steeper is too modest, flatter too sure."
     )
     return line_chart(
         "calibration", "Is the served judge as sure as it should be?", note, ("stated P(A)", "share of A"), lines
@@ -82,12 +82,8 @@ def calibration_chart(calibration: Mapping[str, Any]) -> Chart | None:
 
 
 def _judge_chart(turns: list[Turn], name: str, decoding: str, bootstrap: Report | None) -> Chart | None:
-    rows = [
-        (turn["turn"], row)
-        for turn in turns
-        for row in turn["judge"]
-        if (row["set"], row["decoding"]) == (name, decoding)
-    ]
+    mine = [(turn["turn"], row) for turn in turns for row in turn["judge"]]
+    rows = [(turn, row) for turn, row in mine if (row["set"], row["decoding"]) == (name, decoding)]
     points = {turn - 1: row["before"] for turn, row in rows[:1]} | {turn: row["after"] for turn, row in rows}
     ends = {turn - 1: row["intervals"][0] for turn, row in rows[:1]} | {turn: row["intervals"][1] for turn, row in rows}
     flat = {} if bootstrap is None else _to_beat(bootstrap, name, decoding)
@@ -167,7 +163,10 @@ def _labels_chart(facts: Mapping[str, Any]) -> Chart | None:
     by = {"ai": "labelled by the judge", "human": "labelled by people"}
     counts = {by[who]: count for who, count in facts["labelled"].items()}
     counts |= {f"left out: {words(reason)}": count for reason, count in facts["unlabelled"].items()}
-    note = "Comparisons of the policy's new answers in the last turn, by what became of them; only labelled ones are learned from."
+    note = (
+        "Comparisons of the policy's new answers in the last turn, by what became of them; only labelled ones are "
+        "learned from."
+    )
     bars = {label: Bar(count, str(count)) for label, count in counts.items()}
     return bar_chart("labels", "What became of the new comparisons", note, ("outcome", "comparisons"), bars)
 

@@ -187,8 +187,8 @@ def first_comparison(bench: Workbench) -> Any:
     return load_report(bench.root / "turn1/bootstrap")
 
 
-def render(report: dict[str, Any], bootstrap: Any) -> str:
-    """The page; every text of a model or a data set is escaped."""
+def render(report: dict[str, Any], bootstrap: Any, limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or a data set is escaped. ``limits``: from where on something is an alarm."""
     return (
         page_environment("genrm_rl.closed_loop")
         .get_template("loop.html.j2")
@@ -197,7 +197,7 @@ def render(report: dict[str, Any], bootstrap: Any) -> str:
             bootstrap=bootstrap,
             blocks=view.comparison_blocks(bootstrap) if bootstrap else (),
             sentences=[sentence(turn, report) for turn in reversed(report["turns"])],
-            alarms=alarms(report, AlarmConfig()),
+            alarms=alarms(report, limits or AlarmConfig()),
             judge_charts=judge_charts(report, bootstrap),
             policy_charts=policy_charts(report),
             loop_charts=loop_charts(report),
@@ -209,11 +209,7 @@ def sentence(turn: dict[str, Any], report: dict[str, Any]) -> str:
     """What happened in a turn, and whether policy and judge are better than before."""
     parts = []
     if turn["policy"]:
-        rows = [
-            f"{row['set']}, {row['decoding']}: "
-            f"{view.change(*(row[key] for key in ('before', 'after', 'difference', 'ci95')))}"
-            for row in turn["policy"]
-        ]
+        rows = [f"{row['set']}, {row['decoding']}: {view.change_of(row)}" for row in turn["policy"]]
         ways = view.verdict([row["ci95"] for row in turn["policy"]])
         parts.append(f"the policy is {ways} (right answers on {'; '.join(rows)})")
     gate = turn["stages"].get("gate")

@@ -57,9 +57,7 @@ def probe_alarms(probes: Mapping[str, tuple[int, int]], limit: float, whose: str
     if not over:
         return []
     named = ", ".join(f"{words(kind)} {probes[kind][0]} of {probes[kind][1]}" for kind in over)
-    return [
-        f"Null answers win more than {percent(limit, 0)} % against {whose}: {named}. A policy learns to write what wins."
-    ]
+    return [f"Null answers win more than {percent(limit, 0)} % against {whose}, and it learns to write them: {named}."]
 
 
 def over_limit(probes: Mapping[str, tuple[int, int]], limit: float) -> list[str]:

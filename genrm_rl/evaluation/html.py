@@ -160,11 +160,10 @@ def _ties_chart(report: Report) -> Chart | None:
         for row in report.results
         if row.test_set == name and row.flip_rate is not None
     }
-    meaning = explain(name)
+    meaning = f" ({explain(name)})" if explain(name) else ""
     note = (
-        f"Pairs of the test set \u201c{view.test_set_label(report, name)}\u201d{f' ({meaning})' if meaning else ''} with a "
-        "verdict in both orders whose verdicts contradict each other: the position decided, and the judgment is a tie. "
-        "Lower is more consistent."
+        f"Pairs of the test set \u201c{view.test_set_label(report, name)}\u201d{meaning} with a verdict in both orders "
+        "whose verdicts contradict each other: the position decided, and the judgment is a tie. Lower is more consistent."
     )
     return bar_chart(
         "ties", "Does the position decide?", note, ("judge", "contradicting pairs, %"), bars

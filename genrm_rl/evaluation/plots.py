@@ -315,8 +315,8 @@ def _dress(svg: str, name: str, description: str) -> str:
     if head is None:
         raise ValueError("matplotlib wrote an SVG without a viewBox")
     body = svg[svg.index(">") + 1 :]
-    labels = f'aria-labelledby="{name}-desc"'
-    return f'<svg {head.group(0)} role="img" {labels} class="plot"><desc id="{name}-desc">{_escape(description)}</desc>{body}'
+    said = f'<desc id="{name}-desc">{_escape(description)}</desc>'
+    return f'<svg {head.group(0)} role="img" aria-labelledby="{name}-desc" class="plot">{said}{body}'
 
 
 def _escape(text: str) -> str:

@@ -97,7 +97,7 @@ CURVES = (
     ),
     StepCurve(
         "spread", "Groups with something to learn from", "groups, %",
-        "Groups of answers to one question, or episodes of one task, whose rewards differ. Equal rewards teach nothing.",
+        "Groups of answers to one question, or episodes of one task, whose rewards differ. Equal ones teach nothing.",
         {"": "reward/spread_share", "of tasks": "reward/groups_with_spread"}, PERCENT,
     ),
     StepCurve(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from genrm_rl.evaluation.schema import Decoding, DifferenceRow, Report, ResultRow
 
@@ -178,6 +179,11 @@ def change(before: float, after: float, difference: float, ci95: Sequence[float]
     """``59.7 % to 65.3 % (+5.7 points, 95 % interval +2.0 to +9.3)``."""
     interval = f"95{NBSP}% interval {points_interval(ci95)}"
     return f"{percent(before)}{NBSP}% to {percent(after)}{NBSP}% ({points(difference)} points, {interval})"
+
+
+def change_of(row: Mapping[str, Any]) -> str:
+    """:func:`change` of a row of differences."""
+    return change(row["before"], row["after"], row["difference"], row["ci95"])
 
 
 def count(number: float | None) -> str:
