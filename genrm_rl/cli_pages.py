@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,3 +29,15 @@ def watch(
     from genrm_rl.pages.watch import watch_run
 
     watch_run(run, root, settings, console)
+
+
+@pages.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="run directories or ids; RUN/turn2 is a turn of a loop")],
+    root: Root = "runs",
+    out: Annotated[Path, typer.Option(help="where to write the page")] = Path("comparison.html"),
+) -> None:
+    """Runs, or turns of a loop, side by side: figures with intervals, curves over each other, settings that differ."""
+    from genrm_rl.pages.compare import compare_runs
+
+    compare_runs(runs, root, out, console)

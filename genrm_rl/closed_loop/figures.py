@@ -87,10 +87,9 @@ def _judge_chart(turns: list[Turn], name: str, decoding: str, bootstrap: Report 
     points = {turn - 1: row["before"] for turn, row in rows[:1]} | {turn: row["after"] for turn, row in rows}
     ends = {turn - 1: row["intervals"][0] for turn, row in rows[:1]} | {turn: row["intervals"][1] for turn, row in rows}
     flat = {} if bootstrap is None else _to_beat(bootstrap, name, decoding)
-    meaning = explain(name)
+    meaning = f" ({explain(name)})" if explain(name) else ""
     note = (
-        f"Right judgments on the test pairs \u201c{name}\u201d{f' ({meaning})' if meaning else ''}, {decoding}, with 95 % "
-        "intervals: turn 0 is the judge that the loop began with. Dotted levels need no training by the loop: a judge "
+        f"Right judgments on the test pairs \u201c{name}\u201d{meaning}, {decoding}, with 95 % intervals: turn 0 is the judge that the loop began with. Dotted levels need no training by the loop: a judge "
         "has to beat them."
     )
     return line_chart(

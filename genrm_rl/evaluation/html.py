@@ -163,7 +163,7 @@ def _ties_chart(report: Report) -> Chart | None:
     meaning = f" ({explain(name)})" if explain(name) else ""
     note = (
         f"Pairs of the test set \u201c{view.test_set_label(report, name)}\u201d{meaning} with a verdict in both orders "
-        "whose verdicts contradict each other: the position decided, and the judgment is a tie. Lower is more consistent."
+        "whose verdicts contradict each other: the position decided, and the judgment is a tie. Lower is better."
     )
     return bar_chart(
         "ties", "Does the position decide?", note, ("judge", "contradicting pairs, %"), bars

@@ -312,8 +312,8 @@ def changed_settings(recorded: Path, config: JobConfig) -> list[str] | None:
     """
     if not recorded.is_file():
         return None
-    after, defaults = (_flatten(each.model_dump(mode="json")) for each in (config, type(config)()))
-    before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+    after, defaults = (flatten(each.model_dump(mode="json")) for each in (config, type(config)()))
+    before = flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
     before = {key: defaults[key] for key in after if key in defaults} | before
     keys = sorted(set(before) | set(after))
     free = tuple(free_settings(type(config)))
@@ -324,9 +324,10 @@ def _is_below(key: str, sections: tuple[str, ...]) -> bool:
     return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
     if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in value.items() for k, v in flatten(inner, f"{prefix}{key}.").items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return {k: v for key, inner in enumerate(value) for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in enumerate(value) for k, v in flatten(inner, f"{prefix}{key}.").items()}
     return {prefix[:-1]: value}
