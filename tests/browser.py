@@ -39,6 +39,7 @@ class Browser:
         os.close(commands)
         os.close(answers)
         self._number, self._rest = 0, b""
+        self.events: list[dict[str, Any]] = []  # of pages that asked for them
 
     def __enter__(self) -> Browser:
         return self
@@ -50,18 +51,22 @@ class Browser:
         os.close(self._from)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """One command and its answer; events are passed over."""
+        """One command and its answer; events that come meanwhile are kept."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         os.write(self._to, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
         while True:
             answer = json.loads(self._read())
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
 
-    def open(self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False) -> Page:
-        """A page of this size that has loaded."""
+    def open(
+        self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False, watched: bool = False
+    ) -> Page:
+        """A page of this size that has loaded; of a watched one, its errors and requests are events."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         page.call(
@@ -69,6 +74,8 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
+        for domain in ("Log", "Runtime", "Network") if watched else ():
+            page.call(f"{domain}.enable")
         page.call("Page.navigate", url=address)
         page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
         return page
@@ -97,6 +104,21 @@ class Page:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def troubles(self, own: str) -> list[str]:
+        """Of a watched page: errors in its console, exceptions, and requests to addresses that begin unlike ``own``."""
+        found = []
+        for event in self._browser.events:
+            if event.get("sessionId") != self._session:
+                continue
+            name, facts = event["method"], event["params"]
+            if name == "Log.entryAdded" and facts["entry"]["level"] == "error":
+                found.append(facts["entry"]["text"])
+            elif name == "Runtime.exceptionThrown":
+                found.append(str(facts["exceptionDetails"]))
+            elif name == "Network.requestWillBeSent" and not facts["request"]["url"].startswith((own, "data:")):
+                found.append(facts["request"]["url"])
+        return found
 
     def until(self, expression: str) -> Any:
         """Wait until the expression is true; its value."""

@@ -89,8 +89,8 @@ def _judge_chart(turns: list[Turn], name: str, decoding: str, bootstrap: Report 
     flat = {} if bootstrap is None else _to_beat(bootstrap, name, decoding)
     meaning = f" ({explain(name)})" if explain(name) else ""
     note = (
-        f"Right judgments on the test pairs \u201c{name}\u201d{meaning}, {decoding}, with 95 % intervals: turn 0 is the judge that the loop began with. Dotted levels need no training by the loop: a judge "
-        "has to beat them."
+        f"Right judgments on the test pairs \u201c{name}\u201d{meaning}, {decoding}, with 95 % intervals: turn 0 is "
+        "the judge that the loop began with. Dotted levels need no training by the loop: a judge has to beat them."
     )
     return line_chart(
         f"judge-{name}-{decoding}",

@@ -155,8 +155,7 @@ def differing_settings(columns: Sequence[Compared]) -> dict[str, list[str]]:
     for name in names:
         values = [column.settings.get(name) for column in columns]
         if any(value != values[0] for value in values):
-            shown = [DASH if name not in column.settings else column.settings[name] for column in columns]
-            found[name] = [str(value) for value in shown]
+            found[name] = [str(column.settings.get(name, DASH)) for column in columns]
     return found
 
 
@@ -177,7 +176,7 @@ def charts(columns: Sequence[Compared]) -> list[Chart]:
     gate = line_chart(
         "gate",
         "Judges at the gate",
-        "Right judgments on each run's held-out pairs by round, with 95 % intervals; round 0 is the judge before training.",
+        "Right judgments on each run's held-out pairs by round, with 95 % intervals; in round 0 before training.",
         ("round", "right, %"),
         {name: [(row["iteration"], 100 * row["accuracy_strict"]) for row in rows] for name, rows in rounds.items()},
         intervals={

@@ -10,7 +10,7 @@ from typing import Any
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.alarms import over_limit
 from genrm_rl.evaluation.differences import compare
-from genrm_rl.evaluation.intervals import paired_difference
+from genrm_rl.evaluation.intervals import bootstrap_interval, paired_difference
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.evaluation.view import LABELS, decimals, duration, percent, percent_interval, points, points_interval
 from genrm_rl.runtime.storage import is_complete, read_json_lines
@@ -105,9 +105,8 @@ def turn_figures(root: Path, turn: Mapping[str, Any]) -> dict[str, Figure]:
     for row in turn["policy"]:
         name = f"{row['set']}, {row['decoding']}"
         stages = sorted((root / f"turn{turn['turn']}/align/evaluation").glob(f"*/{row['set']}/{row['decoding']}"))
-        figures[f"right answers, {name}, %"] = Figure(
-            percent(row["after"]), "", _answers(stages[-1]) if stages else None
-        )
+        rights = _answers(stages[-1]) if stages else None
+        figures[f"right answers, {name}, %"] = Figure(percent(row["after"]), _interval(rights), rights)
     figures |= _gains(turn["policy"])
     for row in turn["judge"]:
         made = turn["stages"]["gate"]["parents"]["candidate"]
@@ -157,6 +156,13 @@ def _answers(stage: Path) -> dict[str, float] | None:
         for row in read_json_lines(stage / "answers.jsonl")
         if row["right"] is not None
     }
+
+
+def _interval(rights: Mapping[str, float] | None) -> str:
+    if not rights:
+        return ""
+    values = list(rights.values())
+    return percent_interval(bootstrap_interval(values, [1.0] * len(values), resamples=RESAMPLES, seed=SEED))
 
 
 def _records(stage: Path) -> list[JudgmentRecord] | None:

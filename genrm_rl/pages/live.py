@@ -108,5 +108,6 @@ def stall_alarms(status: RunStatus, config: AlarmConfig, now: float) -> list[str
         return ["Nobody drives the run, and it is not finished; the same command with the same --run.id goes on."]
     patience = max(config.stall, config.stall_steps * (status.step_seconds or 0.0))
     if silent <= patience:
-        minutes = duration(60 * round(silent / 60))
+        return []
+    minutes = duration(60 * round(silent / 60))
     return [f"The run has written nothing for {minutes}, longer than {duration(patience)}; it may hang."]

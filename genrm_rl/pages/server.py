@@ -66,6 +66,7 @@ def watch_app(watcher: Watcher, token: str) -> Starlette:
                 "label": seen.label,
                 "state": seen.state,
                 "alarms": seen.alarms,
+                "runs": watcher.runs(),
                 "html": None if same else seen.html,
                 "every": watcher.config.page.every,
             }
