@@ -172,9 +172,12 @@ def line_figure(
             )
         if mark is not None:
             axes.axvline(mark, color=SENTINELS["muted"], linewidth=0.8)
+        xs = {x for points in drawn.values() for x, _ in points}
+        if len(xs) == 1:
+            axes.set_xlim(min(xs) - 0.5, min(xs) + 0.5)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        counted = all(x == int(x) for points in drawn.values() for x, _ in points)
+        counted = all(x == int(x) for x in xs)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=counted, min_n_ticks=1))
         axes.grid(axis="y")
         if any(drawn) or flat:
