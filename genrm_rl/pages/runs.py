@@ -40,6 +40,12 @@ def find_run(run: str, root: str) -> Path:
     path = run_path(run, root)
     if stored(path):
         fetch(path, light)
+    try:
+        read_json(path / PROVENANCE)
+    except ValueError as problem:
+        raise RunDirectoryError(
+            f"{path / PROVENANCE} is not the record of a run ({problem}); give another run"
+        ) from problem
     return path
 
 
@@ -143,8 +149,5 @@ _RENDER: Mapping[Kind, Callable[[Path, dict[str, Any], AlarmConfig], RunPage]] =
 
 def label_of(path: Path) -> str:
     """The id of a run; of one within another run, with the way to it."""
-    record = path / PROVENANCE
-    if not record.is_file():
-        return path.name
     above = [folder for folder in path.parents if (folder / PROVENANCE).is_file()]
-    return str(path.relative_to(above[-1].parent)) if above else str(read_json(record).get("run_id", path.name))
+    return str(path.relative_to(above[-1].parent)) if above else path.name
