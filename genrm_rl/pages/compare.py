@@ -72,11 +72,14 @@ def compare_runs(runs: Sequence[str], root: str, out: Path, console: Console) ->
         raise ConfigError("a run is named twice; name each run or turn once")
     columns = [open_column(run, root, label) for run, label in zip(runs, labels, strict=True)]
     rows, settings = figure_rows(columns), differing_settings(columns)
+    said = sentences(columns, rows)
     console.print(figure_table(columns, rows))
+    for sentence in said:
+        console.print(sentence, highlight=False, markup=False)
     if settings:
         console.print(settings_table(columns, settings))
     page = page_environment("genrm_rl.pages").get_template("compare.html.j2")
-    text = page.render(columns=columns, rows=rows, settings=settings, charts=charts(columns))
+    text = page.render(columns=columns, rows=rows, settings=settings, charts=charts(columns), said=said)
     write_atomic(out, text)
     console.print(f"page: {out}", highlight=False, markup=False, soft_wrap=True)
     return out
@@ -146,6 +149,31 @@ def _cell(name: str, column: Compared, first: Compared) -> Cell:
     if apart is None:
         return Cell(figure.value, figure.interval)
     return Cell(figure.value, figure.interval, points(apart[0]), points_interval(apart[1]), way(apart[1]))
+
+
+def sentences(columns: Sequence[Compared], rows: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """Of every column but the first: in what it is clearly better or worse on the same questions or pairs."""
+    found = []
+    for place, column in enumerate(columns[1:], start=1):
+        paired = {name: cells[place] for name, cells in rows.items() if cells[place].apart}
+        if not paired:
+            found.append(
+                f"{column.label} and {columns[0].label} share no question or pair, so only intervals compare them."
+            )
+            continue
+        parts = []
+        for direction in ("better", "worse"):
+            named = [
+                f"{name.removesuffix(', %')} ({cell.apart} points, {cell.apart_interval})"
+                for name, cell in paired.items()
+                if cell.way == direction
+            ]
+            parts.append(f"{direction} in {'; '.join(named) or 'none'}")
+        found.append(
+            f"{column.label} beside {columns[0].label}: {' and '.join(parts)}, of {len(paired)} figures on the same "
+            "questions or pairs."
+        )
+    return found
 
 
 def differing_settings(columns: Sequence[Compared]) -> dict[str, list[str]]:

@@ -123,6 +123,7 @@ def _bootstrap(path: Path) -> dict[str, Any]:
 
 
 def _bootstrap_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPage:
+    from genrm_rl.evaluation.headline import failed_probes
     from genrm_rl.evaluation.html import render_html
     from genrm_rl.evaluation.schema import Report
     from genrm_rl.pages.progress import progress_alarms, render_progress
@@ -130,7 +131,7 @@ def _bootstrap_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> 
     if report.get("kind") == "progress":
         return RunPage(render_progress(report), progress_alarms(report))
     finished = Report.model_validate(report)
-    return RunPage(render_html(finished), list(finished.cautions))
+    return RunPage(render_html(finished), failed_probes(finished))
 
 
 _BUILD: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {

@@ -44,6 +44,7 @@ def test_a_turn_stands_beside_a_run_and_what_one_lacks_is_a_dash(root):
 def test_the_terminal_and_the_page_say_the_same(root, tmp_path):
     console = Console(file=io.StringIO(), width=150)
     page = compare_runs(["slow", "fast"], str(root), tmp_path / "page.html", console).read_text(encoding="utf-8")
+    assert "fast beside slow: better in none and worse in right answers, test_short, sampled (\u221233.3 points" in page
     for words in ("\u221233.3", "83.3", "ppo.learning_rate", "0.0001"):
         assert words in page
         assert words in console.file.getvalue()
