@@ -304,7 +304,12 @@ def svg(
         FigureCanvasSVG(figure).print_svg(
             buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    return _dress(buffer.getvalue(), re.sub(r"[^A-Za-z0-9-]", "-", name), description)
+    return _dress(buffer.getvalue(), slug(name), description)
+
+
+def slug(name: str) -> str:
+    """``name`` as it may stand in an id."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", name)
 
 
 def _dress(svg: str, name: str, description: str) -> str:

@@ -57,7 +57,8 @@ def render_progress(report: dict[str, Any]) -> str:
 
 def sentence(report: dict[str, Any]) -> str:
     """How far it is, and whether the last judge is better than the one before."""
-    done = f"{len(report['stages'])} stages are finished"
+    count = len(report["stages"])
+    done = f"{count} stage{' is' if count == 1 else 's are'} finished"
     rounds = [row for row in report["learning_curve"] if row["iteration"]]
     if not rounds or not report["differences"]:
         return f"{done}; no judge has come to the gate yet."

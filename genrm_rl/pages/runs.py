@@ -131,7 +131,7 @@ def _bootstrap_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> 
     if report.get("kind") == "progress":
         return RunPage(render_progress(report), progress_alarms(report))
     finished = Report.model_validate(report)
-    return RunPage(render_html(finished), failed_probes(finished))
+    return RunPage(render_html(finished), list(failed_probes(finished)))
 
 
 _BUILD: Mapping[Kind, Callable[[Path], dict[str, Any]]] = {

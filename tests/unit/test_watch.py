@@ -67,6 +67,17 @@ def test_only_runs_within_the_run_have_a_page(watcher, within):
     assert ask(watcher, f"/api/look?run={within}", Authorization="Bearer secret").status_code == 404
 
 
+def test_a_bootstrap_is_shown_from_its_stages_until_its_report_is_there(tmp_path):
+    run = run_examples.unfinished_bootstrap(tmp_path / "run")
+    now = [0.0]
+    watcher = Watcher(str(run), str(tmp_path), WatchConfig(), clock=lambda: now[0])
+    assert "1 stage is finished" in watcher.look().html
+    run_examples.bootstrap(run)
+    now[0] += 60
+    seen = watcher.look()
+    assert "Who judges better?" in seen.html and seen.state == "Finished."
+
+
 def test_watching_writes_nothing(tmp_path):
     run = run_examples.alignment(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
