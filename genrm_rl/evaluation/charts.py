@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -92,6 +93,23 @@ def bar_chart(
     if any(bar.meaning for bar in bars.values()):
         columns, rows = (*axes, "what it is"), [(*row, bars[row[0]].meaning) for row in rows]
     return Chart(name, title, note, Markup(drawn), columns, tuple(rows))
+
+
+def gate_chart(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart | None:
+    """Rows of a report's learning curve by the label of their line."""
+    return line_chart(
+        "gate",
+        "Judges at the gate",
+        "Right judgments on held-out pairs after each round, with 95 % intervals; round 0 is the judge before "
+        "training. A round is promoted if it is better than its parent on the same pairs.",
+        ("round", "right, %"),
+        {name: [(row["iteration"], 100 * row["accuracy_strict"]) for row in rows] for name, rows in rounds.items()},
+        intervals={
+            name: [(row["iteration"], *(100 * end for end in row["ci95"])) for row in rows if row["ci95"]]
+            for name, rows in rounds.items()
+        },
+        nudge=0.04,
+    )
 
 
 def finite_points(points: Points) -> list[tuple[float, float]]:

@@ -145,7 +145,7 @@ def _glance(report: Report) -> list[Chart]:
         )
         for judge, limit in limits.items()
     ]
-    return present(_ties_chart(report), *probes, _seconds_chart(report))
+    return present(_ties_chart(report), *probes, seconds_chart(report.stages))
 
 
 def _ties_chart(report: Report) -> Chart | None:
@@ -165,18 +165,16 @@ def _ties_chart(report: Report) -> Chart | None:
         f"Pairs of the test set \u201c{view.test_set_label(report, name)}\u201d{meaning} with a verdict in both orders "
         "whose verdicts contradict each other: the position decided, and the judgment is a tie. Lower is better."
     )
-    return bar_chart(
-        "ties", "Does the position decide?", note, ("judge", "contradicting pairs, %"), bars
-    )  # fmt: skip
+    return bar_chart("ties", "Does the position decide?", note, ("judge", "contradicting pairs, %"), bars)
 
 
-def _seconds_chart(report: Report) -> Chart | None:
+def seconds_chart(stages: Sequence[StageRow]) -> Chart | None:
     """Seconds by phase, all methods together."""
     spent: dict[str, float] = {}
-    for group in stage_groups(report.stages):
+    for group in stage_groups(stages):
         spent[view.words(group.phase)] = spent.get(view.words(group.phase), 0.0) + group.seconds
     bars = {phase: Bar(seconds, f"{seconds:.1f}") for phase, seconds in spent.items()}
-    note = "Seconds of every stage of the run, by phase, all methods together; by method under Time and tokens."
+    note = "Seconds of every finished stage of the run, by phase, all methods together."
     return bar_chart("phase-seconds", "Where the time went", note, ("phase", "seconds"), bars)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.errors import ConfigError, RunDirectoryError
-from genrm_rl.evaluation.charts import DASH, Chart, line_chart, present
+from genrm_rl.evaluation.charts import DASH, Chart, gate_chart, present
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.plots import SERIES
 from genrm_rl.evaluation.step_charts import CURVES, step_chart, step_points
@@ -201,19 +201,7 @@ def charts(columns: Sequence[Compared]) -> list[Chart]:
         if lines and not (curve.rare and not any(y for points in lines.values() for _, y in points)):
             found.append(step_chart(curve, lines))
     rounds = {label: rows for column in columns for label, rows in column.rounds.items()}
-    gate = line_chart(
-        "gate",
-        "Judges at the gate",
-        "Right judgments on each run's held-out pairs by round, with 95 % intervals; in round 0 before training.",
-        ("round", "right, %"),
-        {name: [(row["iteration"], 100 * row["accuracy_strict"]) for row in rows] for name, rows in rounds.items()},
-        intervals={
-            label: [(row["iteration"], *(100 * end for end in row["ci95"])) for row in rows if row["ci95"]]
-            for label, rows in rounds.items()
-        },
-        nudge=0.04,
-    )
-    return present(*found, gate)
+    return present(*found, gate_chart(rounds))
 
 
 def figure_table(columns: Sequence[Compared], rows: Mapping[str, Sequence[Cell]]) -> Table:

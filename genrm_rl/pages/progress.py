@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.bootstrap.summary import gate_rows, stage_rows
-from genrm_rl.evaluation.charts import Bar, bar_chart, line_chart, present
-from genrm_rl.evaluation.html import stage_groups
+from genrm_rl.evaluation.charts import gate_chart, line_chart, present
+from genrm_rl.evaluation.html import seconds_chart
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.schema import StageRow
-from genrm_rl.evaluation.view import LABELS, change, verdict, words
+from genrm_rl.evaluation.view import LABELS, change, verdict
 from genrm_rl.learners.fit import HISTORY_FILE
 from genrm_rl.pages.settings import settings_of
 from genrm_rl.runtime.storage import is_complete, read_json, read_json_lines
@@ -89,18 +89,6 @@ def charts(report: dict[str, Any]) -> list[Any]:
         LABELS.get(method, method): [row for row in report["learning_curve"] if row["method"] == method]
         for method in methods
     }
-    gate = line_chart(
-        "gate",
-        "Judges at the gate",
-        "Right judgments on held-out pairs after each round, with 95 % intervals; round 0 is the judge before "
-        "training. A round is promoted if it is better on the same pairs.",
-        ("round", "right, %"),
-        {name: [(row["iteration"], 100 * row["accuracy_strict"]) for row in rows] for name, rows in rounds.items()},
-        intervals={
-            name: [(row["iteration"], *(100 * end for end in row["ci95"])) for row in rows if row["ci95"]]
-            for name, rows in rounds.items()
-        },
-    )
     losses = line_chart(
         "losses",
         "Losses of the fits",
@@ -111,11 +99,5 @@ def charts(report: dict[str, Any]) -> list[Any]:
             for name, rows in report["fits"].items()
         },
     )
-    spent: dict[str, float] = {}
-    for group in stage_groups([StageRow.model_validate(row) for row in report["stages"]]):
-        spent[words(group.phase)] = spent.get(words(group.phase), 0.0) + group.seconds
-    time = bar_chart(
-        "phase-seconds", "Where the time goes", "Seconds of every finished stage, by phase.", ("phase", "seconds"),
-        {phase: Bar(seconds, f"{seconds:.1f}") for phase, seconds in spent.items()},
-    )  # fmt: skip
-    return present(gate, losses, time)
+    time = seconds_chart([StageRow.model_validate(row) for row in report["stages"]])
+    return present(gate_chart(rounds), losses, time)
