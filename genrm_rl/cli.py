@@ -18,6 +18,7 @@ from genrm_rl import __version__
 from genrm_rl.choices import Rule
 from genrm_rl.cli_agents import agents
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
+from genrm_rl.cli_pages import pages
 from genrm_rl.cli_tools import tools
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(agents)
 app.add_typer(tools)
+app.add_typer(pages)
 
 FormOption = Annotated[str, typer.Option(help="how a language model judges: `cot`, `direct`, or `points`")]
 DryRun = Annotated[

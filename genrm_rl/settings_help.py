@@ -18,6 +18,7 @@ from genrm_rl.config.labelling import LabelConfig
 from genrm_rl.config.loading import describe
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.serving import ServeConfig
+from genrm_rl.config.watching import WatchConfig
 from genrm_rl.errors import ConfigError
 
 SETTINGS: dict[str, type[Section]] = {
@@ -37,6 +38,7 @@ SETTINGS: dict[str, type[Section]] = {
     "train-step-judge": AgentConfig,
     "plan": AlignConfig,
     "label": LabelConfig,
+    "watch": WatchConfig,
     "play": EnvironmentConfig,
     "doctor": RunConfig,
     "models": RunConfig,

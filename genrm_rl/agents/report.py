@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
@@ -16,26 +14,18 @@ from genrm_rl.agents.judging import judged_rows
 from genrm_rl.agents.playing import EPISODES_FILE
 from genrm_rl.agents.step_marks import marked_steps
 from genrm_rl.config.agents import AgentConfig
+from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.alarms import step_alarms
+from genrm_rl.evaluation.charts import Chart, line_chart, present
 from genrm_rl.evaluation.intervals import paired_difference
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.play import share
-from genrm_rl.evaluation.plots import line_figure
+from genrm_rl.evaluation.step_charts import step_charts
 from genrm_rl.runtime.storage import is_complete, read_json, write_atomic, write_json
 
 SCHEMA_VERSION = 1
 SHOWN_EPISODES = 12
-CURVES = {
-    "reward/mean": "reward, mean over episodes",
-    "rollout/format": "share of the turns that follow the grammar",
-    "rollout/turns": "turns per episode",
-    "rollout/tokens": "sampled tokens per episode",
-    "reward/groups_with_spread": "share of the tasks whose episodes have different rewards",
-    "reward/masked": "episodes without a reward",
-    "train/kl_reference": "KL to the start, nats per token (k3)",
-    "train/entropy": "entropy of the policy, nats per token",
-}
-PARTS = {"reward/outcome": "outcome", "reward/judge": "trajectory judge", "reward/steps": "steps, mean mark"}
 
 
 def write_agent_report(folder: Path, config: AgentConfig, console: Console) -> Path:
@@ -101,18 +91,34 @@ def differences(folder: Path, config: AgentConfig) -> list[dict[str, Any]]:
     return rows
 
 
-def render(report: dict[str, Any]) -> str:
-    """The page; every text of a model or an environment is escaped."""
-    drawn = [_success_figure(report), _parts_figure(report)]
-    drawn += [_curve(report, key, label) for key, label in CURVES.items()]
+def render(report: dict[str, Any], limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or an environment is escaped. ``limits``: from where on something is an alarm."""
     return (
         page_environment("genrm_rl.agents")
         .get_template("agents.html.j2")
         .render(
             report=report,
-            figures=[Markup(figure) for figure in drawn if figure],
-            config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+            sentence=sentence(report),
+            alarms=alarms(report, limits or AlarmConfig()),
+            charts=present(success_chart(report), *step_charts(report["steps"])),
         )
+    )
+
+
+def alarms(report: dict[str, Any], config: AlarmConfig) -> list[str]:
+    """What is wrong with the run so far."""
+    return step_alarms(report["steps"], config)
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """What happened, and whether the policy is better than before."""
+    done, rows = len(report["steps"]), report["differences"]
+    what = f"{done} step{'' if done == 1 else 's'} in {report['environment']}"
+    if not rows:
+        return f"{what}; the policy was not measured against its start yet."
+    changes = "; ".join(f"{row['n']} {row['split']} tasks: {view.change_of(row)}" for row in rows)
+    return (
+        f"After {what}, the policy is {view.verdict([row['ci95'] for row in rows])}: successful episodes on {changes}."
     )
 
 
@@ -188,35 +194,21 @@ def _shown(episode: AgentEpisode, rewards: dict[Any, Any], marks: dict[Any, Any]
     }
 
 
-def _success_figure(report: dict[str, Any]) -> str | None:
-    lines = {}
-    rollout = [
-        (row["step"] + 1, 100 * row["rollout/success"])
-        for row in report["steps"]
-        if row.get("rollout/success") is not None
-    ]
-    if rollout:
-        lines["training tasks, sampled"] = rollout
+def success_chart(report: dict[str, Any]) -> Chart | None:
+    """Success on held-out tasks by step, with intervals."""
+    lines, intervals = {}, {}
     for split in ("validation", "test"):
-        points = [
-            (row["step"], 100 * row["success"])
-            for row in report["measured"]
-            if row["split"] == split and row["success"] is not None
+        rows = [row for row in report["measured"] if row["split"] == split and row["success"] is not None]
+        label = f"{split}, {report['config']['evaluation']['decoding']}"
+        lines[label] = [(row["step"], 100 * row["success"]) for row in rows]
+        intervals[label] = [
+            (row["step"], *(100 * end for end in row["success_interval"])) for row in rows if row["success_interval"]
         ]
-        if points:
-            lines[f"{split}, {report['config']['evaluation']['decoding']}"] = points
-    return line_figure("success", "steps", "successful episodes, %", lines) if lines else None
-
-
-def _parts_figure(report: dict[str, Any]) -> str | None:
-    lines = {
-        label: [(row["step"] + 1, row[key]) for row in report["steps"] if row.get(key) is not None]
-        for key, label in PARTS.items()
-    }
-    lines = {label: points for label, points in lines.items() if len(points) > 1}
-    return line_figure("parts", "steps", "parts of the reward, mean", lines) if lines else None
-
-
-def _curve(report: dict[str, Any], key: str, label: str) -> str | None:
-    points = [(row["step"] + 1, row[key]) for row in report["steps"] if row.get(key) is not None]
-    return line_figure(key, "steps", label, {"": points}) if len(points) > 1 else None
+    note = (
+        "Episodes of tasks that no policy of this run was trained on, by whether they reach their goal, with 95 % "
+        "intervals over episodes. If a judge's part of the reward goes on rising while this does not, the policy is "
+        "exploiting the judge."
+    )
+    return line_chart(
+        "success-held-out", "Successful episodes, held out", note, ("step", "successful, %"), lines, intervals=intervals
+    )

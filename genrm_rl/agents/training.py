@@ -178,6 +178,7 @@ def step_figures(earned: Sequence[EarnedEpisode], config: AgentConfig) -> dict[s
     given = [reward for reward in rewards if reward is not None]
     groups = [[each.reward(config.parts) for each in group] for group in groups_of(earned)]
     return {
+        "rollout/episodes": len(earned),
         "rollout/success": mean([float(bool(episode.success)) for episode in known]),
         "rollout/score": mean([float(episode.score or 0.0) for episode in known]),
         "rollout/format": mean([rate for episode in known if (rate := episode.format_rate) is not None]),

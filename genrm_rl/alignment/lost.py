@@ -13,7 +13,7 @@ from genrm_rl.alignment.answers import JudgedAnswer
 from genrm_rl.config.reward import RewardConfig
 from genrm_rl.errors import GenRMError
 from genrm_rl.rewards.types import NOT_LOST
-from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.run_directory import FinishedStages, RunDirectory
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest
 
 AGAIN = "the same command with --rejudge judges again only what failed, without it the run goes on as it is"
@@ -86,6 +86,6 @@ def _metrics(run: RunDirectory) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted((run.path / "steps").glob("*/metrics.json"))]
 
 
-def finished_rollouts(run: RunDirectory) -> list[Path]:
+def finished_rollouts(run: FinishedStages) -> list[Path]:
     """Folders of the judged answers of a run, by step."""
     return sorted(path for path in (run.path / "steps").glob("*/rollout") if is_complete(path))

@@ -18,7 +18,14 @@ from genrm_rl.preferences.guide import NO_GUIDE, Guide
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.rejects import RejectLog
 from genrm_rl.preferences.turns import (
-    BadRow, Notes, blank, is_conversation, kind_of, read_answer, read_messages, read_prompt,
+    BadRow,
+    Notes,
+    blank,
+    is_conversation,
+    kind_of,
+    read_answer,
+    read_messages,
+    read_prompt,
 )  # fmt: skip
 from genrm_rl.preferences.types import Message, as_messages, content_hash
 from genrm_rl.preferences.validation import RawRow, read_guide

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
-from genrm_rl.alignment.figures import gold_figure, step_figure
+from genrm_rl.alignment.figures import alignment_charts
 from genrm_rl.alignment.lost import finished_rollouts
 from genrm_rl.alignment.measure import ANSWERS_FILE
 from genrm_rl.alignment.rollouts import ANSWERS_FILE as ROLLOUT_ANSWERS
 from genrm_rl.alignment.rollouts import read_rollout
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.alarms import probe_alarms, step_alarms
 from genrm_rl.evaluation.intervals import paired_difference
 from genrm_rl.evaluation.pages import page_environment
-from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.run_directory import FinishedStages, RunDirectory
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest, write_atomic, write_json
 
 SCHEMA_VERSION = 1
 SHOWN_GROUPS = 12
+METHODS = {"gae": "PPO", "group_norm": "GRPO", "dr_grpo": "Dr. GRPO", "rloo": "RLOO", "dpo": "DPO"}
 
 
 def write_align_report(run: RunDirectory, config: AlignConfig, console: Console) -> Path:
@@ -37,7 +40,7 @@ def write_align_report(run: RunDirectory, config: AlignConfig, console: Console)
     return page
 
 
-def build_align_report(run: RunDirectory, config: AlignConfig) -> dict[str, Any]:
+def build_align_report(run: FinishedStages, config: AlignConfig) -> dict[str, Any]:
     """Everything that the page shows: measurements, differences to the start, steps, time, probes, examples."""
     steps = [read_json(path) for path in sorted((run.path / "steps").glob("*/metrics.json"))]
     measured = [read_manifest(path.parent) for path in sorted((run.path / "evaluation").glob("*/*/*/_COMPLETE.json"))]
@@ -67,7 +70,7 @@ def build_align_report(run: RunDirectory, config: AlignConfig) -> dict[str, Any]
 
 
 def differences(
-    run: RunDirectory, config: AlignConfig, measured: Sequence[dict[str, Any]], last: int
+    run: FinishedStages, config: AlignConfig, measured: Sequence[dict[str, Any]], last: int
 ) -> list[dict[str, Any]]:
     """Gold accuracy of the final policy minus that of the start, on the same questions, with 95 % intervals."""
     rows = []
@@ -97,7 +100,7 @@ def differences(
     return rows
 
 
-def missing_rewards(run: RunDirectory) -> dict[str, Any]:
+def missing_rewards(run: FinishedStages) -> dict[str, Any]:
     """Answers of all steps, how many of them have no reward by reason, and the step that lost most."""
     facts = [(int(folder.parent.name), read_manifest(folder)) for folder in finished_rollouts(run)]
     reasons: Counter[str] = Counter()
@@ -109,6 +112,10 @@ def missing_rewards(run: RunDirectory) -> dict[str, Any]:
         "by_reason": dict(reasons.most_common()),
         "worst_step": None if worst is None else worst[0] + 1,
         "worst_share": None if worst is None else sum(worst[1]["masked"].values()) / max(1, worst[1]["answers"]),
+        "by_step": {
+            step: {reason: count / max(1, row["answers"]) for reason, count in row["masked"].items()}
+            for step, row in facts
+        },
     }
 
 
@@ -128,7 +135,7 @@ def time_shares(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: value / total for name, value in sums.items() if total}
 
 
-def examples(run: RunDirectory, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def examples(run: FinishedStages, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Groups of the last step: answers, rewards, and the judgments behind them."""
     found = sorted((run.path / "steps").glob(f"*/rollout/{ROLLOUT_ANSWERS}"))
     if not found or not is_complete(found[-1].parent):
@@ -150,38 +157,54 @@ def examples(run: RunDirectory, steps: Sequence[dict[str, Any]]) -> list[dict[st
     return shown
 
 
-def render(report: dict[str, Any]) -> str:
-    """The page; every text of a model or a data set is escaped."""
-    figures = [
-        figure
-        for figure in (
-            gold_figure(report),
-            step_figure(report, "reward/length_correlation", "reward and length, correlation"),
-            step_figure(report, "train/kl_reference", "KL to the start, nats per token (k3)"),
-            step_figure(report, "train/entropy", "entropy of the policy, nats per token"),
-            step_figure(report, "rollout/tokens_mean", "tokens per answer"),
-            step_figure(report, "rollout/truncated_share", "share of the answers that were cut off")
-            if any(row.get("rollout/truncated_share") for row in report["steps"])
-            else None,
-            step_figure(report, "reward/spread_share", "share of the groups with different rewards"),
-            step_figure(report, "reward/masked_share", "share of the answers without a reward")
-            if report["missing_rewards"]["by_reason"]
-            else None,
-            step_figure(report, "rollout/staleness_steps", "updates that the tokens' weights were behind, mean")
-            if report["config"]["ppo"]["staleness"]
-            else None,
-        )
-        if figure
-    ]
+def render(report: dict[str, Any], limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or a data set is escaped. ``limits``: from where on something is an alarm."""
+    limits = limits or AlarmConfig()
     return (
         page_environment("genrm_rl.alignment")
         .get_template("align.html.j2")
         .render(
             report=report,
-            figures=[Markup(figure) for figure in figures],
-            config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+            sentence=sentence(report),
+            alarms=alarms(report, limits),
+            charts=alignment_charts(report, limits.probe_wins),
         )
     )
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """What happened, and whether the policy is better than before."""
+    done, rows = len(report["steps"]), report["differences"]
+    method = METHODS.get(report["method"], report["method"])
+    what = f"{done} step{'' if done == 1 else 's'} of {method} with the reward of {judge_words(report['reward'])}"
+    if not rows:
+        return f"{what}; the policy was not measured against its start yet."
+    changes = "; ".join(f"{row['set']}, {row['decoding']}: {view.change_of(row)}" for row in rows)
+    return f"After {what}, the policy is {view.verdict([row['ci95'] for row in rows])}: right answers on {changes}."
+
+
+def judge_words(reward: str | None) -> str:
+    """The judge that gave the reward, without the path to it."""
+    if reward == "verifier":
+        return "a verifier"
+    found = re.search(r"methods/([^/]+)/round(\d+)/", reward or "")
+    if found:
+        return f"the judge {view.LABELS.get(found[1], found[1])}, round {found[2]}"
+    return f"the judge {Path(reward).name}" if reward else "a judge that was running already"
+
+
+def alarms(report: dict[str, Any], config: AlarmConfig) -> list[str]:
+    """What is wrong with the run so far."""
+    found = step_alarms(report["steps"], config)
+    if report["probes"]:
+        last = report["probes"][-1]
+        found += probe_alarms(probe_wins(last), config.probe_wins, f"the policy after step {last['step']}")
+    return found
+
+
+def probe_wins(row: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """(wins, judged) of each kind of null answer."""
+    return {kind: (cell["wins"], cell["judged"]) for kind, cell in row["probes"].items()}
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -206,6 +229,6 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("stage", "config_hash", "seed", "seconds")}
 
 
-def _right(run: RunDirectory, step: int, name: str, decoding: str) -> list[float]:
+def _right(run: FinishedStages, step: int, name: str, decoding: str) -> list[float]:
     path = run.path / f"evaluation/{step:05d}/{name}/{decoding}/{ANSWERS_FILE}"
     return [float(json.loads(line)["right"]) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
+from genrm_rl.closed_loop.figures import judge_charts, loop_charts, policy_charts
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
 from genrm_rl.closed_loop.labels import LABELS_FILE
 from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
 from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.alarms import step_alarms
 from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.report import load_report
+from genrm_rl.learners.probe_record import read_record
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 
 SCHEMA_VERSION = 1
@@ -68,9 +73,23 @@ def turn_report(bench: Workbench, turn: int) -> dict[str, Any]:
         "stages": stages,
         "waiting_for": str(waiting) if waiting.is_file() and "labels" not in stages else None,
         "judge": judge_changes(bench, stages["gate"]) if "gate" in stages else [],
-        "policy": read_report(bench.root / f"turn{turn}/align")["differences"] if "align" in stages else [],
+        **policy_facts(bench, turn, done="align" in stages),
         "examples": examples(bench, turn) if "labels" in stages else [],
     }
+
+
+def policy_facts(bench: Workbench, turn: int, *, done: bool) -> dict[str, Any]:
+    """What the turn's alignment measured, step by step; while it goes on, the steps so far."""
+    run = bench.root / f"turn{turn}/align"
+    if done:
+        report = read_report(run)
+        return {
+            "policy": report["differences"],
+            "steps": report["steps"],
+            "masked": report["missing_rewards"].get("by_step", {}),
+        }
+    steps = [read_json(path) for path in sorted((run / "steps").glob("*/metrics.json"))]
+    return {"policy": [], "steps": steps, "masked": {}}
 
 
 def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]]:
@@ -97,6 +116,7 @@ def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]
                     "n": new.n,
                     "before": old.accuracy_strict,
                     "after": new.accuracy_strict,
+                    "intervals": [list(old.ci95), list(new.ci95)],
                     "ties": [old.tie_rate, new.tie_rate],
                     "difference": difference and difference.difference,
                     "ci95": difference and list(difference.ci95),
@@ -119,13 +139,31 @@ def served(bench: Workbench, turns: list[dict[str, Any]]) -> dict[str, Any] | No
         if facts is not None:
             judge = LoopJudge(**facts)
             passed, words = judge.probe_words(bench.root)
+            record = None if judge.checkpoint is None else read_record(bench.root / judge.checkpoint)
             return {
                 **facts,
+                "probes": None if record is None else asdict(record),
+                "calibration": calibration(bench, judge),
                 "command": serve_command(bench, judge),
                 "probe_gate_passed": passed,
                 "probe_gate": words,
             }
     return None
+
+
+def calibration(bench: Workbench, judge: LoopJudge) -> dict[str, list[tuple[float, float]]]:
+    """(stated P(A), share of A) in bins by test set and decoding, as the run that made the judge measured it."""
+    if not (bench.root / judge.run / "report.json").is_file():
+        return {}
+    return {
+        f"{row.test_set}, {row.decoding}": [
+            (each.mean_p, each.share_a)
+            for each in row.calibration
+            if each.mean_p is not None and each.share_a is not None
+        ]
+        for row in load_report(bench.root / judge.run).results
+        if row.judge == judge.name and row.calibration
+    }
 
 
 def serve_command(bench: Workbench, judge: LoopJudge) -> str:
@@ -149,8 +187,8 @@ def first_comparison(bench: Workbench) -> Any:
     return load_report(bench.root / "turn1/bootstrap")
 
 
-def render(report: dict[str, Any], bootstrap: Any) -> str:
-    """The page; every text of a model or a data set is escaped."""
+def render(report: dict[str, Any], bootstrap: Any, limits: AlarmConfig | None = None) -> str:
+    """The page; every text of a model or a data set is escaped. ``limits``: from where on something is an alarm."""
     return (
         page_environment("genrm_rl.closed_loop")
         .get_template("loop.html.j2")
@@ -158,9 +196,45 @@ def render(report: dict[str, Any], bootstrap: Any) -> str:
             report=report,
             bootstrap=bootstrap,
             blocks=view.comparison_blocks(bootstrap) if bootstrap else (),
-            config_text=json.dumps(report["config"], indent=2, ensure_ascii=False),
+            sentences=[sentence(turn, report) for turn in reversed(report["turns"])],
+            alarms=alarms(report, limits or AlarmConfig()),
+            judge_charts=judge_charts(report, bootstrap),
+            policy_charts=policy_charts(report),
+            loop_charts=loop_charts(report),
         )
     )
+
+
+def sentence(turn: dict[str, Any], report: dict[str, Any]) -> str:
+    """What happened in a turn, and whether policy and judge are better than before."""
+    parts = []
+    if turn["policy"]:
+        rows = [f"{row['set']}, {row['decoding']}: {view.change_of(row)}" for row in turn["policy"]]
+        ways = view.verdict([row["ci95"] for row in turn["policy"]])
+        parts.append(f"the policy is {ways} (right answers on {'; '.join(rows)})")
+    gate = turn["stages"].get("gate")
+    if gate is not None and gate.get("difference") is not None:
+        served = "is served" if gate["promoted"] else "is not served"
+        parts.append(
+            f"the new judge is {view.verdict([gate['difference_ci95']])} and {served} (right judgments on "
+            f"{gate['pairs']} gate pairs: "
+            f"{view.change(*gate['accuracy'], gate['difference'], gate['difference_ci95'])})"
+        )
+    elif gate is not None:
+        parts.append(f"the judge stays as it is: {gate['reason']}")
+    if not parts:
+        last = next(reversed(turn["stages"]), "nothing")
+        parts.append(f"{last.replace('_', ' ')} is finished, and nothing was compared yet")
+    return f"Turn {turn['turn']} of {report['config']['turns']}: {'; '.join(parts)}."
+
+
+def alarms(report: dict[str, Any], config: AlarmConfig) -> list[str]:
+    """What is wrong: the served judge's probe gate, and the steps of the last alignment."""
+    found = (
+        [report["served"]["probe_gate"]] if report["served"] and report["served"]["probe_gate_passed"] is False else []
+    )
+    turns = [turn for turn in report["turns"] if turn["steps"]]
+    return [*found, *(step_alarms(turns[-1]["steps"], config) if turns else [])]
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -184,7 +258,7 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def _begun(bench: Workbench, turn: int) -> bool:
-    return any(_facts(bench, turn, name) is not None for name in STAGES)
+    return (bench.root / f"turn{turn}").is_dir()
 
 
 def _facts(bench: Workbench, turn: int, name: str) -> dict[str, Any] | None:

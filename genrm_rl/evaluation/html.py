@@ -6,13 +6,14 @@ inserted as markup.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from genrm_rl.evaluation import view
+from genrm_rl.evaluation.charts import Bar, Chart, bar_chart, present
+from genrm_rl.evaluation.glossary import explain
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.plots import (
     SERIES,
@@ -23,6 +24,7 @@ from genrm_rl.evaluation.plots import (
     learning_curve_plot,
     majority_plot,
 )
+from genrm_rl.evaluation.probe_charts import probe_chart
 from genrm_rl.evaluation.schema import ExampleTrace, Report, StageRow
 
 MOST_TRACES = 400  # traces on the page; the JSON keeps all
@@ -85,7 +87,7 @@ def render_html(report: Report) -> str:
             traces=_spread(report.traces, MOST_TRACES),
             trace_judges=list(dict.fromkeys(trace.judge for trace in report.traces)),
             outcome_words=OUTCOME_WORDS,
-            config_text=json.dumps(report.config, indent=2, ensure_ascii=False),
+            glance=_glance(report),
         )
     )
 
@@ -129,6 +131,51 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     if report.run.seed is not None:
         facts.append(("seed", str(report.run.seed)))
     return facts
+
+
+def _glance(report: Report) -> list[Chart]:
+    """Position consistency, probes of every trained judge, and the time."""
+    limits = {row.judge: row.limit for row in report.probes}
+    probes = [
+        probe_chart(
+            f"probes-{judge}",
+            f"Null answers against {view.judge_label(report, judge)}",
+            {row.probe: (row.wins, row.n) for row in report.probes if row.judge == judge},
+            limit,
+        )
+        for judge, limit in limits.items()
+    ]
+    return present(_ties_chart(report), *probes, seconds_chart(report.stages))
+
+
+def _ties_chart(report: Report) -> Chart | None:
+    """Contradicting orders on the first test set, by judge and decoding."""
+    if not report.test_sets:
+        return None
+    name = report.test_sets[0].name
+    bars = {
+        f"{view.judge_label(report, row.judge)}, {row.decoding}": Bar(
+            100 * row.flip_rate, f"{view.percent(row.flip_rate)} %"
+        )
+        for row in report.results
+        if row.test_set == name and row.flip_rate is not None
+    }
+    meaning = f" ({explain(name)})" if explain(name) else ""
+    note = (
+        f"Pairs of the test set \u201c{view.test_set_label(report, name)}\u201d{meaning} with a verdict in both orders "
+        "whose verdicts contradict each other: the position decided, and the judgment is a tie. Lower is better."
+    )
+    return bar_chart("ties", "Does the position decide?", note, ("judge", "contradicting pairs, %"), bars)
+
+
+def seconds_chart(stages: Sequence[StageRow]) -> Chart | None:
+    """Seconds by phase, all methods together."""
+    spent: dict[str, float] = {}
+    for group in stage_groups(stages):
+        spent[view.words(group.phase)] = spent.get(view.words(group.phase), 0.0) + group.seconds
+    bars = {phase: Bar(seconds, f"{seconds:.1f}") for phase, seconds in spent.items()}
+    note = "Seconds of every finished stage of the run, by phase, all methods together."
+    return bar_chart("phase-seconds", "Where the time went", note, ("phase", "seconds"), bars)
 
 
 def _learning_figure(report: Report) -> Figure | None:

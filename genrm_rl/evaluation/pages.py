@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import jinja2
 
-from genrm_rl.evaluation import view
+from genrm_rl.evaluation import glossary, view
+from genrm_rl.evaluation.plots import slug
 
 LONGEST_TEXT = 6000  # characters of one text on a page; the JSON keeps it whole
 
@@ -25,8 +29,14 @@ def page_environment(package: str = "genrm_rl.evaluation") -> jinja2.Environment
         "points_interval": view.points_interval, "direction": view.direction, "count": view.count,
         "compact": view.compact_count, "duration": view.duration, "decimals": view.decimals, "p_value": view.p_value,
         "words": view.words, "shorten": shorten,
+        "way": lambda row: view.way(row["ci95"]), "settings": settings, "explain": glossary.explain, "slug": slug,
     }  # fmt: skip
     return environment
+
+
+def settings(config: Any) -> str:
+    """Resolved settings as people read them."""
+    return json.dumps(config, indent=2, ensure_ascii=False)
 
 
 def shorten(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from genrm_rl.evaluation.schema import DifferenceRow, Report
 from genrm_rl.evaluation.schema_results import Decoding, ResultRow
@@ -151,9 +152,39 @@ def points_interval(interval: Sequence[float] | None) -> str:
 
 def direction(row: DifferenceRow) -> str:
     """``better`` or ``worse`` if the interval leaves out zero, else ``unclear``."""
-    if row.ci95[0] > 0:
+    return way(row.ci95)
+
+
+def way(ci95: Sequence[float]) -> str:
+    """As :func:`direction`, of an interval."""
+    if ci95[0] > 0:
         return "better"
-    return "worse" if row.ci95[1] < 0 else "unclear"
+    return "worse" if ci95[1] < 0 else "unclear"
+
+
+WAYS = {"better": "better than before", "worse": "worse than before", "unclear": "not clearly better than before"}
+
+
+def verdict(intervals: Sequence[Sequence[float]]) -> str:
+    """What several 95 % intervals of a difference say together."""
+    ways = {way(interval) for interval in intervals}
+    if not ways:
+        return "not compared yet"
+    if len(ways - {"unclear"}) == 2:
+        return "better in some respects and worse in others"
+    clear = next(iter(ways - {"unclear"}), "unclear")
+    return WAYS[clear] + (", not clearly everywhere" if clear == "better" and "unclear" in ways else "")
+
+
+def change(before: float, after: float, difference: float, ci95: Sequence[float]) -> str:
+    """``59.7 % to 65.3 % (+5.7 points, 95 % interval +2.0 to +9.3)``."""
+    interval = f"95{NBSP}% interval {points_interval(ci95)}"
+    return f"{percent(before)}{NBSP}% to {percent(after)}{NBSP}% ({points(difference)} points, {interval})"
+
+
+def change_of(row: Mapping[str, Any]) -> str:
+    """:func:`change` of a row of differences."""
+    return change(row["before"], row["after"], row["difference"], row["ci95"])
 
 
 def count(number: float | None) -> str:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from genrm_rl.config.labelling import LabellingConfig
-from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.labelling.book import Book
 from genrm_rl.labelling.desk import Desk, counted
 from genrm_rl.labelling.formats import for_tasks, read_tasks
 from genrm_rl.labelling.server import DeskService
-from genrm_rl.serving.operations.proxy import PatientProtocol
+from genrm_rl.serving.listening import address_of, listener, quiet_server
 
 LOOK_SECONDS = 0.2
-FAREWELL_SECONDS = 5  # for calls that are under way when the desk closes
-EVERYWHERE = ("0.0.0.0", "::")
+WAY_OUT = "for the desk (--desk.port; in a loop --labels.desk.port)"
 
 
 def hold_desk(book: Book, console: Console, again: str) -> None:
@@ -35,10 +30,10 @@ def hold_desk(book: Book, console: Console, again: str) -> None:
     desk = book.desk
     if desk.enough:
         return
-    with _listener(desk.config) as listener:
-        say_links(book, listener, console)
+    with listener(desk.config.host, desk.config.port, WAY_OUT) as bound:
+        say_links(book, bound, console)
         try:
-            asyncio.run(_serve(book, listener, console))
+            asyncio.run(_serve(book, bound, console))
             if not desk.enough:  # the signal went nowhere: whoever started this process lets it ignore Ctrl-C
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -50,11 +45,9 @@ def hold_desk(book: Book, console: Console, again: str) -> None:
             raise
 
 
-def say_links(book: Book, listener: socket.socket, console: Console) -> None:
+def say_links(book: Book, bound: socket.socket, console: Console) -> None:
     """One link for each person. What stands behind # is their secret, and is not sent to servers when they open it."""
-    config, port = book.desk.config, listener.getsockname()[1]
-    host = socket.gethostname() if config.host in EVERYWHERE else config.host
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    address = address_of(book.desk.config.host, bound)
     console.print(f"labelling: {len(book.desk.tasks)} comparisons; give each person a link:", highlight=False)
     for name, token in book.tokens().items():
         console.print(f"  {name}  {address}/#token={token}", highlight=False, markup=False, soft_wrap=True)
@@ -88,22 +81,12 @@ def take_labels(book: Book, path: Path) -> int:
     return book.add(for_tasks(labels, theirs, list(book.desk.tasks.values()), path))
 
 
-async def _serve(book: Book, listener: socket.socket, console: Console) -> None:
+async def _serve(book: Book, bound: socket.socket, console: Console) -> None:
     service = DeskService(book, book.tokens())
-    config = uvicorn.Config(
-        service.app(),
-        http=PatientProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=FAREWELL_SECONDS,
-    )
-    server = uvicorn.Server(config)
+    server = quiet_server(service.app())
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_close_when_enough(book.desk, service, server, console))
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=[bound])
         watching.cancel()
 
 
@@ -117,19 +100,3 @@ async def _close_when_enough(desk: Desk, service: DeskService, server: uvicorn.S
             await asyncio.sleep(LOOK_SECONDS)
         progress.update(bar, completed=desk.needed)
     server.should_exit = True
-
-
-@contextlib.contextmanager
-def _listener(config: LabellingConfig) -> Iterator[socket.socket]:
-    """The bound socket. Raises EnvironmentProblem if it can't be had."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((config.host, config.port))
-        except OSError as problem:
-            raise EnvironmentProblem(
-                f"{config.host}:{config.port} can't be listened on ({problem.strerror}); choose another port or host "
-                "for the desk (--desk.port; in a loop --labels.desk.port)"
-            ) from problem
-        yield bound

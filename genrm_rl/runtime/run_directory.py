@@ -40,7 +40,22 @@ def config_hash(config: JobConfig) -> str:
     return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-class RunDirectory:
+class FinishedStages:
+    """The stages of a run directory, for whoever only reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def done(self, name: str) -> bool:
+        """True if the stage is complete."""
+        return is_complete(self.path / name)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Facts of a complete stage."""
+        return read_manifest(self.path / name)
+
+
+class RunDirectory(FinishedStages):
     """``runs/<id>``: resolved config, provenance, one folder per finished stage, one driver at a time.
 
     Opening an existing directory resumes it, provided that the configuration computes the same thing; a second driver
@@ -52,7 +67,7 @@ class RunDirectory:
     def __init__(self, config: JobConfig) -> None:
         self.config = config
         self._logs: dict[Path, int] = {}
-        self.path = working_path(config.run.root) / config.run.id
+        super().__init__(working_path(config.run.root) / config.run.id)
         if RAY_COPIES in self.path.absolute().parts:
             raise RunDirectoryError(
                 f"run.root {config.run.root} is inside Ray's copy of the working directory, which is deleted when the "
@@ -107,14 +122,6 @@ class RunDirectory:
             self._explain_full_disk(name, problem)
             raise
         return path
-
-    def done(self, name: str) -> bool:
-        """True if the stage is complete."""
-        return is_complete(self.path / name)
-
-    def manifest(self, name: str) -> dict[str, Any]:
-        """Facts of a complete stage."""
-        return read_manifest(self.path / name)
 
     def _explain_full_disk(self, stage: str, problem: Exception) -> None:
         """Raise RunDirectoryError if that is why a stage failed."""
@@ -246,8 +253,8 @@ def changed_settings(recorded: Path, config: JobConfig) -> list[str] | None:
     """
     if not recorded.is_file():
         return None
-    after, defaults = (_flatten(each.model_dump(mode="json")) for each in (config, type(config)()))
-    before = _flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+    after, defaults = (flatten(each.model_dump(mode="json")) for each in (config, type(config)()))
+    before = flatten(yaml.safe_load(recorded.read_text(encoding="utf-8")))
     before = {key: defaults[key] for key in after if key in defaults} | before
     keys = sorted(set(before) | set(after))
     free = tuple(free_settings(type(config)))
@@ -258,9 +265,10 @@ def _is_below(key: str, sections: tuple[str, ...]) -> bool:
     return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
     if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in value.items() for k, v in flatten(inner, f"{prefix}{key}.").items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return {k: v for key, inner in enumerate(value) for k, v in _flatten(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in enumerate(value) for k, v in flatten(inner, f"{prefix}{key}.").items()}
     return {prefix[:-1]: value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import time
 from collections import Counter
@@ -54,15 +55,12 @@ class RunStatus:
 
 def read_status(run: str, root: str) -> RunStatus:
     """The status of the run in directory ``run``, or with that id below ``root``. Raises RunDirectoryError."""
-    path = Path(run) if (Path(run) / PROVENANCE).is_file() else working_path(root) / run
-    fetch(path, lambda name, size: name.endswith((".json", ".yaml", ".html")))
-    if not (path / PROVENANCE).is_file():
-        raise RunDirectoryError(f"{no_such_run(root, run)}; give its directory, or --root")
+    path = run_path(run, root)
     try:
         provenance = read_json(path / PROVENANCE)
     except ValueError as problem:
         raise RunDirectoryError(f"{path / PROVENANCE} is not the record of a run ({problem})") from problem
-    written = {file: file.stat().st_mtime for file in path.rglob("*") if file.is_file()}
+    written = _written(path)
     files = sorted(written, key=written.__getitem__)
     return RunStatus(
         path=path,
@@ -77,6 +75,26 @@ def read_status(run: str, root: str) -> RunStatus:
         last_write=max(written.values()),
         **_steps([file for file in files if file.match("steps/*/metrics.json")]),
     )
+
+
+def run_path(run: str, root: str) -> Path:
+    """The run in directory ``run``, or with that id below ``root``; of one in an object store, what is light is brought
+    here. Raises RunDirectoryError."""
+    path = Path(run) if (Path(run) / PROVENANCE).is_file() else working_path(root) / run
+    fetch(path, lambda name, size: name.endswith((".json", ".yaml", ".html")))
+    if not (path / PROVENANCE).is_file():
+        raise RunDirectoryError(f"{no_such_run(root, run)}; give its directory, or --root")
+    return path
+
+
+def _written(run: Path) -> dict[Path, float]:
+    """When each file was written last; one that goes away meanwhile is left out."""
+    found = {}
+    for file in run.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if file.is_file():
+                found[file] = file.stat().st_mtime
+    return found
 
 
 def _lessee(run: Path) -> str | None:

@@ -42,6 +42,7 @@ from tests.contract.bad_judge_output import ENCODER, OUTPUT_KINDS, PAIR, BadOutp
 from tests.contract.bad_labels import LABEL_KINDS
 from tests.contract.bad_loops import LOOP_KINDS
 from tests.contract.bad_models import MODEL_KINDS, RESULT_KINDS
+from tests.contract.bad_pages import PAGE_KINDS
 from tests.contract.bad_play import PLAY_KINDS
 from tests.contract.bad_runs import RUN_KINDS
 
@@ -55,6 +56,7 @@ ALL_KINDS = (
     *LABEL_KINDS,
     *ALIGN_KINDS,
     *PLAY_KINDS,
+    *PAGE_KINDS,
 )
 EXPENSIVE = ("traces", "methods", "gate", "evaluation", "sync", "work", "tensorboard")
 

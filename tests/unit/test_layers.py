@@ -28,7 +28,7 @@ HOMES = {
 ORDER = [
     ("jobs",),
     ("cli",),  # and what only it uses, see CLI
-    ("selftest", "simulation", "reading"),
+    ("selftest", "simulation", "reading", "pages"),
     ("stories",),
     ("closed_loop", "agents"),
     ("bootstrap", "alignment", "labelling"),

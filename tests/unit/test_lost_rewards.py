@@ -84,7 +84,8 @@ def test_the_report_counts_what_is_missing_by_reason(run: RunDirectory) -> None:
     record(run, [[GOOD], [BAD, HALF]])
     found = missing_rewards(run)
     assert found == {
-        "answers": 6, "by_reason": {"busy": 2, "not_judged": 1}, "worst_step": 2, "worst_share": 0.75
+        "answers": 6, "by_reason": {"busy": 2, "not_judged": 1}, "worst_step": 2, "worst_share": 0.75,
+            "by_step": {0: {}, 1: {"busy": 0.5, "not_judged": 0.25}},
     }  # fmt: skip
 
 

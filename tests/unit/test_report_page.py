@@ -22,6 +22,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
+        self.descriptions: list[str] = []
         self.open: list[str] = []
         self.feed(html)
 
@@ -34,6 +35,8 @@ class Page(HTMLParser):
             pass
 
     def handle_data(self, data):
+        if self.open[-1:] == ["desc"]:
+            self.descriptions.append(data)
         if "script" not in self.open[-1:] and "style" not in self.open[-1:]:
             self.text.append(data)
 
@@ -78,9 +81,11 @@ def test_every_table_and_figure_is_labelled(page):
     assert all("scope" in attrs for attrs in headers)
     figures = [attrs for attrs in page.all("svg")]
     assert len(figures) >= 5  # two forests, learning curve, calibration, majority
-    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in figures)
     ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
     assert len(ids) == len(set(ids))
+    assert all(attrs["role"] == "img" and attrs["aria-labelledby"] in ids for attrs in figures)
+    assert page.descriptions
+    assert all(len(said) > 20 for said in page.descriptions)
 
 
 def test_figures_follow_the_colour_scheme(html):
