@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from genrm_rl import __version__
@@ -26,6 +25,7 @@ from genrm_rl.dry_run import preview
 from genrm_rl.errors import ConfigError, GenRMError
 from genrm_rl.judging.types import Asked
 from genrm_rl.rewards.types import Rule
+from genrm_rl.runtime.console import people_console, plain_log
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
@@ -263,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+    plain_log()
     words = list(argv) if argv is not None else sys.argv[1:]
     try:
         if asks_for_settings(words):
@@ -273,12 +274,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Messages quote file names and library messages: no markup in them, and one line.
         sentence = " ".join(line.strip() for line in str(problem).splitlines() if line.strip()).removesuffix(".")
         shown = Text.assemble(("error:", "bold red"), " ", sentence)
-        Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
+        people_console(stderr=True).print(shown, highlight=False, soft_wrap=True)
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
             goes_on = "; give the same command again, and it goes on from what is finished" if is_job(words) else ""
-            Console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
+            people_console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
         raise
 
 

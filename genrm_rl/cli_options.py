@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.runtime.console import people_console
 
 CONFIGS = Path(__file__).resolve().parents[1] / "jobs" / "configs"
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-console = Console()
+console = people_console()
 
 ConfigOption = Annotated[
     list[Path] | None,

@@ -78,7 +78,7 @@ def list_of_settings(rows: Sequence[tuple[str, ...]], title: str) -> Group:
     lines: list[Text | Padding] = [Text(title, style="bold")]
     for key, value, unit, meaning in rows:
         lines.append(Text.assemble((key, "cyan"), " ", value, *([f" {unit}"] if unit else [])))
-        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 4)))
+        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 4), expand=False))
     return Group(*lines)
 
 

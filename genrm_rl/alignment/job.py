@@ -92,6 +92,7 @@ def _work(
             console=console,
             logprobs_of="sampling",
             lora_rank=config.learner.lora_rank,
+            role="policy",
         ) as pool,
         rewarder_of(config, console) as rewarder,
     ):

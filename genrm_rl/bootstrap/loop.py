@@ -31,9 +31,9 @@ from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.tracking import open_sinks
 
 
-def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False) -> Path:
-    """Run or continue the job; returns the run directory. Raises GenRMError before anything expensive if input is
-    bad."""
+def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False, brief: bool = False) -> Path:
+    """Run or continue the job; returns the run directory. ``brief`` prints the result in sentences, without the table.
+    Raises GenRMError before anything expensive if input is bad."""
     if must_exist:
         check_exists(config.run)
     config = on_this_machine(config, console)
@@ -64,7 +64,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
         report = build_report(judges, suites, baselines, probes, workshop, [*notes, *model.notes, *missing])
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
-    print_report(report, console)
+    print_report(report, console, brief=brief)
     console.print(f"report: {run.path / 'report.html'}", highlight=False)
     return run.path
 

@@ -65,7 +65,7 @@ def next_judge(bench: Workbench, turn: int) -> LoopJudge:
 
 def _trained_judge(bench: Workbench, run: str, settings: RunConfig, parents: dict[str, Any]) -> LoopJudge:
     def compute(directory: Path) -> dict[str, Any]:
-        run_bootstrap(settings, bench.console)
+        run_bootstrap(settings, bench.console, brief=True)
         judge = judge_of_run(bench.root, run, bench.config.method)
         return {"run": run, "judge": judge.as_dict(), "weights": _weights(bench, judge.checkpoint), "parents": parents}
 

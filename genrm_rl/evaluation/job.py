@@ -32,10 +32,13 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.room import check_room
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
+
+WIDE, NARROW = 130, 7  # characters from which all columns fit, and how many of them do in 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Asked, console: Con
     """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
     one judgment is a verdict."""
     found = measure_judge(config, judge_name, form, console, probe=True)
-    console.print(result_table([*found.rows, *found.baselines]))
+    console.print(result_table([*found.rows, *found.baselines], console.width))
     for note in found.notes:
         console.print(note, highlight=False, markup=False)
     for sentence in unbeaten_baselines(found):
@@ -223,7 +226,7 @@ def write_results(
 
 def benchmark_table(rows: list[ResultRow]) -> Table:
     """The benchmark's own score of each row, in percent, for the terminal."""
-    table = Table("test set", "decoding", "rule", "score", "sections", "questions left out")
+    table = people_table("test set", "decoding", "rule", number("score"), "sections", "left out")
     for row in rows:
         if row.benchmark is not None:
             score = row.benchmark
@@ -233,24 +236,15 @@ def benchmark_table(rows: list[ResultRow]) -> Table:
     return table
 
 
-def result_table(rows: list[ResultRow]) -> Table:
-    """The main figures of each row, in percent, for the terminal."""
-    columns = (
-        "judge",
-        "test set",
-        "decoding",
-        "pairs",
-        "accuracy",
-        "95 %",
-        "of verdicts",
-        "folded",
-        "ties",
-        "consistent",
-    )
-    table = Table(*columns, "right in both", "no verdict", "ECE")
+def result_table(rows: list[ResultRow], width: int) -> Table:
+    """The main figures of each row, in percent, for a terminal of ``width`` characters: a narrow one shows fewer."""
+    every = ("pairs", "accuracy", "95 %", "no verdict", "ties", "folded", "of verdicts", "consistent", "in both", "ECE")
+    columns = every if width >= WIDE else every[:NARROW]
+    table = people_table("judge", "test set", "decoding", *map(number, columns))
     for row in rows:
-        cells = (row.accuracy_decided, row.accuracy_folded, row.tie_rate, row.consistent, row.right_in_both)
-        shown = [view.percent(cell) for cell in (*cells, row.non_verdict_rate, row.ece)]
+        cells = (row.non_verdict_rate, row.tie_rate, row.accuracy_folded, row.accuracy_decided, row.consistent)
+        shown = [view.percent(cell) for cell in (*cells, row.right_in_both, row.ece)]
         accuracy, interval = view.percent(row.accuracy_strict), view.percent_interval(row.ci95)
-        table.add_row(row.judge, row.test_set, row.decoding, str(row.n), accuracy, interval, *shown)
+        numbers = [str(row.n), accuracy, interval, *shown][: len(columns)]
+        table.add_row(row.judge, row.test_set, row.decoding, *numbers)
     return table

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Column, Table
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.lease import EXPIRES_SECONDS, read_lease
 from genrm_rl.runtime.object_store import fetch, stored, working_path
 from genrm_rl.runtime.run_directory import LOCK, PROVENANCE, no_such_run
@@ -144,7 +144,7 @@ def show_status(status: RunStatus, console: Console) -> None:
     if status.stages:
         shown = status.stages[-SHOWN_STAGES:]
         title = f"complete stages: {len(status.stages)}" + (", the last:" if len(status.stages) > len(shown) else "")
-        table = Table(Column("stage", overflow="fold"), "took", "ended", title=title)
+        table = people_table("stage", number("took"), number("ended"), title=title)
         for stage in shown:
             took = _duration(stage.seconds) if stage.seconds is not None else "-"
             table.add_row(stage.name, took, f"{_duration(time.time() - stage.ended)} ago")
