@@ -38,7 +38,7 @@ from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 
-WIDE, NARROW = 130, 7  # characters from which all columns fit, and how many of them do in 80
+WIDE, NARROW = 130, 5  # characters from which all columns fit, and how many of them do in 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +238,13 @@ def benchmark_table(rows: list[ResultRow]) -> Table:
 
 def result_table(rows: list[ResultRow], width: int) -> Table:
     """The main figures of each row, in percent, for a terminal of ``width`` characters: a narrow one shows fewer."""
-    every = ("pairs", "accuracy", "95 %", "no verdict", "ties", "folded", "of verdicts", "consistent", "in both", "ECE")
+    every = ("pairs", "accuracy", "95 %", "ties", "folded", "no verdict", "of verdicts", "consistent", "in both", "ECE")
     columns = every if width >= WIDE else every[:NARROW]
-    table = people_table("judge", "test set", "decoding", *map(number, columns))
+    table = people_table("judge", "test set, decoding", *map(number, columns))
     for row in rows:
-        cells = (row.non_verdict_rate, row.tie_rate, row.accuracy_folded, row.accuracy_decided, row.consistent)
+        cells = (row.tie_rate, row.accuracy_folded, row.non_verdict_rate, row.accuracy_decided, row.consistent)
         shown = [view.percent(cell) for cell in (*cells, row.right_in_both, row.ece)]
         accuracy, interval = view.percent(row.accuracy_strict), view.percent_interval(row.ci95)
         numbers = [str(row.n), accuracy, interval, *shown][: len(columns)]
-        table.add_row(row.judge, row.test_set, row.decoding, *numbers)
+        table.add_row(row.judge, f"{row.test_set}, {row.decoding}", *numbers)
     return table
