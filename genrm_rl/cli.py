@@ -164,7 +164,7 @@ def best_of(
     choose_best(settings, judge, asked, rule or None, out, console)  # type: ignore[arg-type]
 
 
-@app.command()
+@app.command(epilog=epilog("report"))
 def report(run: Annotated[Path, typer.Argument(help="run directory with a report.json")]) -> None:
     """Write report.html again from report.json, and print the comparison table."""
     from genrm_rl.evaluation.report import rerender
@@ -246,7 +246,7 @@ def label(
     label_source(source, context.args, out, form, take or [], page, console)
 
 
-@app.command()
+@app.command(epilog=epilog("status"))
 def status(
     run: Annotated[str, typer.Argument(help="run directory, or run id")],
     root: Annotated[str, typer.Option(help="folder of all run directories, or its URI")] = "runs",

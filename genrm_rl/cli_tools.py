@@ -21,7 +21,7 @@ CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
 tools = typer.Typer()
 
 
-@tools.command()
+@tools.command(epilog=epilog("init"))
 def init(
     pairs: Annotated[Path | None, typer.Option(help="your preference pairs: a file or folder (docs/data.md)")] = None,
     model: Annotated[
@@ -75,7 +75,7 @@ def doctor(context: typer.Context, config: ConfigOption = None) -> None:
         raise typer.Exit(1)
 
 
-@tools.command()
+@tools.command(epilog=epilog("selftest"))
 def selftest(
     checks: Annotated[list[str] | None, typer.Argument(help="names of checks; none: all")] = None,
     out: Annotated[Path, typer.Option(help="folder of selftest.json and the logs")] = Path("runs/selftest"),
