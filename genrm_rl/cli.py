@@ -15,6 +15,7 @@ from rich.text import Text
 
 from genrm_rl import __version__
 from genrm_rl.cli_agents import agents
+from genrm_rl.cli_completion import CompletedCommand
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
 from genrm_rl.cli_tools import tools
 from genrm_rl.config.alignment import AlignConfig
@@ -37,7 +38,6 @@ app = typer.Typer(
     name="genrm-rl",
     help="Train a generative reward model, evaluate it, serve it, and report what came out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(agents)
@@ -257,6 +257,10 @@ def status(
     show_status(read_status(run, root), console)
 
 
+for _command in (*app.registered_commands, *agents.registered_commands, *tools.registered_commands):
+    _command.cls = CompletedCommand
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: errors for people become one sentence on stderr and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -268,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if asks_for_settings(words):
             return print_settings(words, console)
-        app(args=words, standalone_mode=True)
+        app(args=words, prog_name="genrm-rl", standalone_mode=True)
     except GenRMError as error:
         problem = getattr(error, "cause", error)  # of a worker's error, Ray shows the whole traceback
         # Messages quote file names and library messages: no markup in them, and one line.
