@@ -16,7 +16,10 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.errors import ConfigError
 from genrm_rl.settings_help import epilog
 
-CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
+ROOT = Path(__file__).resolve().parents[1]
+# An installed package has the same pools as a preset.
+CLUSTERS = (ROOT / "ray_cluster.yaml", ROOT / "placement/presets/clusters/gcp.yaml")
+CLUSTER = next((file for file in CLUSTERS if file.is_file()), CLUSTERS[0])
 
 tools = typer.Typer()
 
