@@ -165,11 +165,11 @@ def best_of(
 
 
 @app.command(epilog=epilog("report"))
-def report(run: Annotated[Path, typer.Argument(help="run directory with a report.json")]) -> None:
-    """Write report.html again from report.json, and print the comparison table."""
-    from genrm_rl.evaluation.report import rerender
+def report(run: Annotated[Path, typer.Argument(help="run directory, or run id")]) -> None:
+    """Write the page of a finished run of any kind again, and print its table."""
+    from genrm_rl.cli_report import show_report
 
-    rerender(run, console)
+    show_report(run, console)
 
 
 @app.command(context_settings=OVERRIDES, epilog=epilog("serve"))

@@ -82,10 +82,9 @@ def print_report(report: Report, console: Console, *, brief: bool = False) -> No
 
 
 def rerender(run_dir: str | Path, console: Console) -> Path:
-    """Write the page again from ``report.json`` and print the comparison table."""
+    """Write the page again from ``report.json`` and print the comparison table; returns the page's path."""
     report = load_report(run_dir)
     path = write_report(run_dir, report)
     print_report(report, console)
     console.print(report.headline or "", highlight=False, markup=False)
-    console.print(f"report: {path}", highlight=False, markup=False)
     return path
