@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -16,7 +16,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.settings_help import SETTINGS, asks_for_settings
 
 GROUP = typer.main.get_command(app)
-COMMANDS: dict[str, click.Command] = GROUP.commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = GROUP.commands  # type: ignore[attr-defined]
 ALL = [line for lines in EXAMPLES.values() for line in lines]
 
 
