@@ -4,6 +4,7 @@ instant."""
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -282,7 +283,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            goes_on = "; give the same command again, and it goes on from what is finished" if is_job(words) else ""
+            again = shlex.join(["genrm-rl", *words])
+            how = f"; give the same command again, and it goes on from what is finished: {again}"
+            goes_on = how if is_job(words) else ""
             people_console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
         raise
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from genrm_rl.cli import app, main
+from genrm_rl.cli import RESUMABLE, app, main
 from genrm_rl.cli_examples import EXAMPLES
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
@@ -28,6 +28,12 @@ def test_every_command_has_an_example_of_itself_in_its_help(capsys: pytest.Captu
     with pytest.raises(SystemExit):
         main(["best-of", "--help"])
     assert "winners.jsonl" in capsys.readouterr().out
+
+
+def test_every_command_that_keeps_a_run_says_after_ctrl_c_how_to_go_on():
+    look = {"plan", "doctor", "models", "agent-pairs"}  # read a configuration, keep no run
+    keep = {name for name, config in SETTINGS.items() if "run" in config.model_fields}
+    assert keep - look <= set(RESUMABLE)
 
 
 @pytest.mark.parametrize("line", ALL)
