@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -31,18 +32,26 @@ def show_report(run: Path, console: Console, root: Path = Path("runs")) -> None:
             console.print(f"report: {made if made.is_file() else folder / name}", highlight=False, markup=False)
             return
     result = result_of(folder)
-    if result is None:
+    if result in (None, PAGE):  # a page alone says nothing of its numbers
         raise RunDirectoryError(
-            f"{folder} has come to no result yet; `genrm-rl status {folder}` says how far it is and how to go on"
+            f"{folder} holds no figures yet; `genrm-rl status {folder}` says how far it is and how to go on"
         )
     console.print(f"{folder} has no figures; what it made is in {folder / result}", highlight=False, markup=False)
+
+
+def _read(file: Path) -> Any:
+    """Its JSON. Raises RunDirectoryError where it is none."""
+    try:
+        return read_json(file)
+    except ValueError as problem:
+        raise RunDirectoryError(f"{file} is not JSON ({problem}); resume the run to write it again") from problem
 
 
 def _loop(folder: Path, console: Console) -> None:
     from genrm_rl.closed_loop import report as loop
     from genrm_rl.evaluation.report import load_report
 
-    found, first = read_json(folder / "loop.json"), folder / "turn1/bootstrap"
+    found, first = _read(folder / "loop.json"), folder / "turn1/bootstrap"
     write_atomic(folder / PAGE, loop.render(found, load_report(first) if (first / "report.json").is_file() else None))
     console.print(loop.table(found))
 
@@ -53,7 +62,7 @@ def _report(folder: Path, console: Console) -> None:
     from genrm_rl.alignment import report as alignment
     from genrm_rl.evaluation.report import rerender
 
-    found = read_json(folder / "report.json")
+    found = _read(folder / "report.json")
     page = {"agent": agents, "alignment": alignment}.get(found.get("kind") if isinstance(found, dict) else None)
     if page is None:
         rerender(folder, console)
@@ -66,7 +75,7 @@ def _judge(folder: Path, console: Console) -> None:
     from genrm_rl.evaluation.job import result_table
     from genrm_rl.evaluation.schema import ResultRow
 
-    found = read_json(folder / "results.json")
+    found = _read(folder / "results.json")
     rows = [ResultRow.model_validate(row) for row in (*found["results"], *found.get("baselines", ()))]
     console.print(result_table(rows, console.width))
 
@@ -74,5 +83,5 @@ def _judge(folder: Path, console: Console) -> None:
 def _agent(folder: Path, console: Console) -> None:
     from genrm_rl.agents.evaluation import table_of
 
-    found = read_json(folder / "agents.json")
+    found = _read(folder / "agents.json")
     console.print(table_of(found["environments"], title=found["model"]))

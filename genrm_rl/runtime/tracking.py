@@ -107,8 +107,7 @@ def check_sinks(config: TrackingConfig) -> None:
         if wanted is not None and importlib.util.find_spec(module) is None:
             setting = {"wandb": "wandb_project", "mlflow": "mlflow_experiment"}[module]
             raise EnvironmentProblem(
-                f"tracking.{setting} is set, but {module} is not installed; `pip install genrm-rl[{module}]` or "
-                "unset it"
+                f"tracking.{setting} is set, but {module} is not installed; `pip install {module}` or unset it"
             )
 
 

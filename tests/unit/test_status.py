@@ -98,7 +98,7 @@ def test_steps_of_a_judge_that_learns_within_a_bootstrap_are_counted(tmp_path):
 
 def test_a_run_without_a_result_is_said_by_report_with_the_way_to_go_on(tmp_path):
     run = made(tmp_path / "job", {})
-    with pytest.raises(RunDirectoryError, match="has come to no result yet; `genrm-rl status .*job` says"):
+    with pytest.raises(RunDirectoryError, match="holds no figures yet; `genrm-rl status .*job` says"):
         show_report(run, Console(file=io.StringIO()))
     with pytest.raises(RunDirectoryError, match="no run 'jib' here or in"):
         show_report(Path("jib"), Console(file=io.StringIO()), tmp_path)
