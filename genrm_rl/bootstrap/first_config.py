@@ -70,7 +70,7 @@ def sizes_for(shape: ModelShape, context: int, machine: Machine) -> Sizes:
         for tokens in MICROBATCHES:
             learner = LearnerConfig(
                 workers=max(1, machine.gpus - 1),
-                gpus_per_worker=1.0 if machine.gpus > 1 else 0.5 if machine.gpus else 0.0,
+                gpus_per_worker=float(bool(machine.gpus)),  # of a machine's only GPU each role gets a share
                 cpus_per_worker=float(min(machine.cores, 8)),
                 zero_stage=2,
                 gradient_checkpointing=checkpointing,

@@ -36,10 +36,8 @@ def people_console(*, stderr: bool = False) -> PeopleConsole:
 def people_table(*columns: str | Column, title: str | None = None) -> Table:
     """A table that fits 80 characters sooner than rich's own: one line under the head, no frame, and what is too long
     goes on in the next line instead of ending in dots."""
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for column in columns:
-        made.columns.append(column) if isinstance(column, Column) else made.add_column(column, overflow="fold")
-    return made
+    found = [column if isinstance(column, Column) else Column(column, overflow="fold") for column in columns]
+    return Table(*found, title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def number(name: str) -> Column:
@@ -47,10 +45,10 @@ def number(name: str) -> Column:
     return Column(name, justify="right", no_wrap=True)
 
 
-def plain_log(name: str = "RAY_COLOR_PREFIX") -> None:
+def plain_log() -> None:
     """Ray colours what it passes on from its processes, also in files, unless it is told not to."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
-        os.environ.setdefault(name, "0")
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
 
 
 def worth_a_line(step: int, steps: int, console: Console) -> bool:
@@ -68,7 +66,6 @@ class LogMarks:
         self._clock = clock
         self._said = clock()
         self._quarter = 0
-        self.silent = True
 
     def due(self, done: int, total: int) -> bool:
         """Whether ``done`` of ``total`` is one of them; if so it counts as said."""
@@ -76,5 +73,5 @@ class LogMarks:
         now = self._clock()
         if quarter <= self._quarter or quarter == QUARTERS or now - self._said < LOG_EVERY_SECONDS:
             return False
-        self._quarter, self._said, self.silent = quarter, now, False
+        self._quarter, self._said = quarter, now
         return True

@@ -15,6 +15,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.preferences.world import world_pairs
 from placement import memory
+from placement.sharing import gpus_of, on_one_gpu
 from placement.shapes import shape_of
 
 
@@ -76,6 +77,8 @@ def test_sizes_follow_the_memory_of_the_machine():
     assert sizes_for(shape_of(small), 640, Machine(8, 160.0, 0, 0.0)).learner.tokens_per_microbatch > (
         fits.learner.tokens_per_microbatch
     )
+    one = sizes_for(shape_of(small), 640, Machine(16, 64.0, 1, 24.0))
+    assert sum(gpus_of(on_one_gpu(RunConfig(learner=one.learner, rollout=one.rollout)))) <= 1
     spread = sizes_for(shape_of(large), 4096, node).learner
     assert spread.workers == 7 and spread.tokens_per_microbatch >= 4096
     assert memory.trained_model(shape_of(large), spread.model_copy(update={"precision": "bfloat16"})).total <= 0.9 * 80
