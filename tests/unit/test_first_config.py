@@ -15,8 +15,8 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.preferences.world import world_pairs
 from placement import memory
-from placement.sharing import gpus_of, on_one_gpu
 from placement.shapes import shape_of
+from placement.sharing import gpus_of, on_one_gpu
 
 
 def pair_rows(split: str, count: int) -> str:
