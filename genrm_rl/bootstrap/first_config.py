@@ -141,6 +141,8 @@ evaluation: {{pairs: {tested}, decoding: [{"sampled" if slow else "sampled, gree
 def _sides(pairs: Pairs, tested: int, limit: int | None) -> str:
     """The sources of train, gate and test, with the reason of the split."""
     lines = []
+    if limit and "test" not in pairs.sides:
+        limit += tested  # the same draw, so that these are what leaves train
     for side in ("train", "gate", "test"):
         source = [f"path: {quoted(pairs.path.name)}"]
         most = tested if side == "test" else limit if side == "train" else None
