@@ -4,6 +4,7 @@ instant."""
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from genrm_rl import __version__
 from genrm_rl.choices import Rule
 from genrm_rl.cli_agents import agents
+from genrm_rl.cli_completion import CompletedCommand
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
 from genrm_rl.cli_pages import pages
 from genrm_rl.cli_tools import tools
@@ -27,6 +28,7 @@ from genrm_rl.config.serving import ServeConfig
 from genrm_rl.dry_run import preview
 from genrm_rl.errors import ConfigError, GenRMError
 from genrm_rl.judging.types import Asked
+from genrm_rl.runtime.console import people_console, plain_log
 from genrm_rl.settings_help import asks_for_settings, epilog, print_settings
 
 INTERRUPTED = 130  # exit status of a command that ctrl-C ended
@@ -38,7 +40,6 @@ app = typer.Typer(
     name="genrm-rl",
     help="Train a generative reward model, evaluate it, serve it, and report what came out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(agents)
@@ -166,12 +167,12 @@ def best_of(
     choose_best(settings, judge, asked, rule or None, out, console)  # type: ignore[arg-type]
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="run directory with a report.json")]) -> None:
-    """Write report.html again from report.json, and print the comparison table."""
-    from genrm_rl.evaluation.report import rerender
+@app.command(epilog=epilog("report"))
+def report(run: Annotated[Path, typer.Argument(help="run directory, or run id")]) -> None:
+    """Write the page of a finished run of any kind again, and print its table."""
+    from genrm_rl.cli_report import show_report
 
-    rerender(run, console)
+    show_report(run, console)
 
 
 @app.command("read")
@@ -256,7 +257,7 @@ def label(
     label_source(source, context.args, out, form, take or [], page, console)
 
 
-@app.command()
+@app.command(epilog=epilog("status"))
 def status(
     run: Annotated[str, typer.Argument(help="run directory, or run id")],
     root: Annotated[str, typer.Option(help="folder of all run directories, or its URI")] = "runs",
@@ -267,28 +268,35 @@ def status(
     show_status(read_status(run, root), console)
 
 
+for _command in (*app.registered_commands, *agents.registered_commands, *tools.registered_commands):
+    _command.cls = CompletedCommand
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point: errors for people become one sentence on stderr and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated", category=FutureWarning)
+    plain_log()
     words = list(argv) if argv is not None else sys.argv[1:]
     try:
         if asks_for_settings(words):
             return print_settings(words, console)
-        app(args=words, standalone_mode=True)
+        app(args=words, prog_name="genrm-rl", standalone_mode=True)
     except GenRMError as error:
         problem = getattr(error, "cause", error)  # of a worker's error, Ray shows the whole traceback
         # Messages quote file names and library messages: no markup in them, and one line.
         sentence = " ".join(line.strip() for line in str(problem).splitlines() if line.strip()).removesuffix(".")
         shown = Text.assemble(("error:", "bold red"), " ", sentence)
-        Console(stderr=True).print(shown, highlight=False, soft_wrap=True)
+        people_console(stderr=True).print(shown, highlight=False, soft_wrap=True)
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            goes_on = "; give the same command again, and it goes on from what is finished" if is_job(words) else ""
-            Console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
+            again = shlex.join(["genrm-rl", *words])
+            how = f"; give the same command again, and it goes on from what is finished: {again}"
+            goes_on = how if is_job(words) else ""
+            people_console(stderr=True).print(f"interrupted{goes_on}", highlight=False, soft_wrap=True)
         raise
 
 

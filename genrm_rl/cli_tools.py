@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +13,38 @@ from rich.table import Column, Table
 from genrm_rl.cli_options import CONFIGS, OVERRIDES, ConfigOption, config_from, console
 from genrm_rl.config.environments import EnvironmentConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.errors import ConfigError
 from genrm_rl.settings_help import epilog
 
-CLUSTER = Path(__file__).resolve().parents[1] / "ray_cluster.yaml"
+ROOT = Path(__file__).resolve().parents[1]
+# An installed package has the same pools as a preset.
+CLUSTERS = (ROOT / "ray_cluster.yaml", ROOT / "placement/presets/clusters/gcp.yaml")
+CLUSTER = next((file for file in CLUSTERS if file.is_file()), CLUSTERS[0])
 
 tools = typer.Typer()
+
+
+@tools.command(epilog=epilog("init"))
+def init(
+    pairs: Annotated[Path | None, typer.Option(help="your preference pairs: a file or folder (docs/data.md)")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="`tiny`, `smollm2`, a hub id, a model's directory or a GGUF file")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the configuration to write; never overwritten")] = Path("first.yaml"),
+    run_id: Annotated[str | None, typer.Option("--id", help="of the run; none: the name of --out")] = None,
+) -> None:
+    """Look at your pairs, your model and this machine, and write a commented configuration of a first run. On a
+    terminal it asks for what is not given."""
+    from genrm_rl.bootstrap.first_config import write_first_config
+
+    asks = sys.stdin.isatty()
+    if not asks and (pairs is None or model is None):
+        raise ConfigError(f"{'--pairs' if pairs is None else '--model'} is not given, and no terminal can be asked")
+    pairs = pairs or Path(typer.prompt("preference pairs (file or folder)"))
+    model = model or str(typer.prompt("model (name or path)", default="smollm2"))
+    console.print(write_first_config(pairs, model, out, run_id), highlight=False, markup=False)
+    for what, more in (("what it would do", " --dry-run"), ("run it", "")):
+        console.print(f"{what}: genrm-rl bootstrap --config {shlex.quote(str(out))}{more}", highlight=False)
 
 
 @tools.command(context_settings=OVERRIDES, epilog=epilog("plan"))
@@ -49,7 +78,7 @@ def doctor(context: typer.Context, config: ConfigOption = None) -> None:
         raise typer.Exit(1)
 
 
-@tools.command()
+@tools.command(epilog=epilog("selftest"))
 def selftest(
     checks: Annotated[list[str] | None, typer.Argument(help="names of checks; none: all")] = None,
     out: Annotated[Path, typer.Option(help="folder of selftest.json and the logs")] = Path("runs/selftest"),

@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from genrm_rl.config import RunConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import describe
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.settings_help import list_of_settings
 
 
@@ -48,24 +49,15 @@ def print_plan(config: RunConfig, console: Console) -> None:
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
     splits = load_sources(config.data, config.run.seed, misfit=misfit(config, encoder))
-    data = Table("split", "pairs", title="data")
+    data = people_table("data", number("pairs"))
     data.add_row("train", str(len(splits.train)))
     data.add_row("gate", str(len(splits.gate)))
     for name, pairs in splits.test.items():
         data.add_row(f"test {name}", str(len(pairs)))
     console.print(data)
     console.print(f"read: {splits.report.describe()}", highlight=False)
-    batches = Table(
-        Column("method", overflow="fold"),
-        "round",
-        "pairs",
-        "traces",
-        "tokens <=",
-        "examples <=",
-        "batch",
-        "steps <=",
-        title="batch table",
-    )
+    columns = ("round", "pairs", "traces", "tokens <=", "examples <=", "batch", "steps <=")
+    batches = people_table("method", *map(number, columns), title="batch table")
     for planned in plan_rounds(config, len(splits.train)):
         batches.add_row(
             planned.method, str(planned.iteration), f"{planned.pairs:,}", f"{planned.traces_sampled:,}",

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
+from genrm_rl.cli_examples import examples
 from genrm_rl.config import RunConfig
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
@@ -47,9 +48,11 @@ HELP, EVERY = "--help", "all"
 
 
 def epilog(command: str) -> str:
-    """The last lines of a command's `--help`: how its settings are set, and where they are explained."""
+    """The last lines of a command's `--help`: examples, how its settings are set, and where they are explained."""
+    if command not in SETTINGS:
+        return examples(command)
     names = ", ".join(SETTINGS[command].model_fields)
-    return (
+    return f"{examples(command)}\n\n" + (
         f"Every setting of the configuration can be given as --section.key value, e.g. --run.id try. "
         f"`genrm-rl {command} --help SECTION` explains those of a section, with units and defaults; sections: {names}, "
         f"or {EVERY}."
@@ -80,7 +83,7 @@ def list_of_settings(rows: Sequence[tuple[str, ...]], title: str) -> Group:
     lines: list[Text | Padding] = [Text(title, style="bold")]
     for key, value, unit, meaning in rows:
         lines.append(Text.assemble((key, "cyan"), " ", value, *([f" {unit}"] if unit else [])))
-        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 4)))
+        lines.append(Padding(Text(meaning, style="dim"), (0, 0, 0, 4), expand=False))
     return Group(*lines)
 
 

@@ -35,7 +35,9 @@ def collect_episodes(config: AgentConfig, console: Console) -> Path:
         run.claim()
         with (
             ray_session(),
-            engine_pool(model.path, config.rollout, config.model, console=console, logprobs_of="sampling") as pool,
+            engine_pool(
+                model.path, config.rollout, config.model, console=console, logprobs_of="sampling", role="policy"
+            ) as pool,
             playing_stage(config, spec, chat, pool) as stage,
         ):
             for step in range(config.ppo.steps):

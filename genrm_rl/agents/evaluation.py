@@ -18,6 +18,7 @@ from genrm_rl.evaluation.play import share
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.types import content_hash
+from genrm_rl.runtime.console import people_table
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
@@ -54,7 +55,7 @@ def evaluate_agent(config: AgentConfig, environments: Sequence[str], console: Co
 
 def table_of(found: Mapping[str, Mapping[str, Split]], title: str) -> Table:
     """One row per environment, as the page of GenRM on agents has them."""
-    table = Table("environment", "validation: success", "test: success", "format", "masked", title=title)
+    table = people_table("environment", "validation: success", "test: success", "format", "masked", title=title)
     for name, splits in found.items():
         masked = sum(sum(figures["masked"].values()) for figures in splits.values())
         rates = [figures["format_rate"] for figures in splits.values() if figures["format_rate"] is not None]
@@ -81,7 +82,7 @@ def _play(
         console.print(line, highlight=False)
 
     found: dict[str, dict[str, Split]] = {}
-    with ray_session(), engine_pool(model_path, config.rollout, config.model, console=console) as pool:
+    with ray_session(), engine_pool(model_path, config.rollout, config.model, console=console, role="policy") as pool:
         for name, spec in specs.items():
             tasks = config.tasks.model_copy(update={"environment": name})
             own = config.model_copy(update={"tasks": tasks})

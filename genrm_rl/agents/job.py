@@ -98,6 +98,7 @@ def _work(
             console=console,
             logprobs_of="sampling",
             lora_rank=config.learner.lora_rank,
+            role="policy",
         ) as pool,
         playing_stage(config, spec, chat, pool) as stage,
         judge_of(config, run, console) as judge,
@@ -157,7 +158,7 @@ def step_judge_of(
     else:
         model = config.model.model_copy(update={"name": str(config.step_judge.checkpoint)})
         path = resolve_model(model).path
-        with EnginePool(path, config.judge_rollout, model, console=console) as own:
+        with EnginePool(path, config.judge_rollout, model, console=console, role="step judge") as own:
             yield StepJudge(own, ChatEncoder(load_tokenizer(path)), run, longest)
 
 

@@ -22,6 +22,7 @@ from genrm_rl.evaluation.intervals import paired_difference
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.play import share
 from genrm_rl.evaluation.step_charts import step_charts
+from genrm_rl.runtime.console import people_table
 from genrm_rl.runtime.storage import is_complete, read_json, write_atomic, write_json
 
 SCHEMA_VERSION = 1
@@ -124,7 +125,7 @@ def sentence(report: dict[str, Any]) -> str:
 
 def table(report: dict[str, Any]) -> Table:
     """Every measurement, for the terminal."""
-    grid = Table("split", "step", "success", "score", "format", "turns", title=f"{report['environment']}")
+    grid = people_table("split", "step", "success", "score", "format", "turns", title=f"{report['environment']}")
     for row in report["measured"]:
         grid.add_row(
             row["split"],

@@ -14,6 +14,7 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -44,6 +45,10 @@ class OpenRLHFLosses:
 @functools.cache
 def losses() -> OpenRLHFLosses:
     """Import OpenRLHF's losses once per process (it pulls in DeepSpeed). Raises EnvironmentProblem if it is absent."""
+    import torch
+
+    if not torch.cuda.is_available():  # DeepSpeed warns when it has to find that out by itself
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     with _bare_packages():
         loss = importlib.import_module("openrlhf.models.loss")
         tensors = importlib.import_module("openrlhf.models.utils")

@@ -91,7 +91,13 @@ def opened_hosts(
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learners_of(config, model_path, console) as learners,
         engine_pool(
-            model_path, config.rollout, config.model, console=console, logprobs_of="sampling", lora_rank=rank
+            model_path,
+            config.rollout,
+            config.model,
+            console=console,
+            logprobs_of="sampling",
+            lora_rank=rank,
+            role="policy",
         ) as pool,
         rewarder_of(config, console) as rewarder,
     ):

@@ -92,8 +92,7 @@ class PolicyMeasurement:
         found = self.hosts.run.manifest(stage)["probes"]
         judged = {kind: row for kind, row in found.items() if row["judged"]}
         self.hosts.sink.log({f"probes/{kind}": row["wins"] / row["judged"] for kind, row in judged.items()}, step)
-        shown = ", ".join(f"{kind} {row['wins']} of {row['judged']}" for kind, row in judged.items())
-        self.hosts.say(f"after step {step}: probes that beat the policy's answer: {shown or 'none could be judged'}")
+        self.hosts.say(f"after step {step}: probes that beat the policy's answer: {probe_words(judged)}")
 
     def _answers(self, prompts: Sequence[PolicyPrompt], purpose: str, *, greedy: bool) -> list[Answer]:
         hosts = self.hosts
@@ -204,3 +203,12 @@ def _write(directory: Path, prompts: Sequence[PolicyPrompt], answers: Sequence[A
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
     write_atomic(directory / ANSWERS_FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def probe_words(judged: dict[str, dict[str, Any]]) -> str:
+    """The hacking probes that won, and how many never did."""
+    if not judged:
+        return "none could be judged"
+    won = [f"{kind} {row['wins']} of {row['judged']}" for kind, row in judged.items() if row["wins"]]
+    never = len(judged) - len(won)
+    return ", ".join([*won, *([f"{never} others never"] if won and never else [])]) or f"none of {never}"

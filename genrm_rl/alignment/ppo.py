@@ -18,6 +18,7 @@ from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rollouts import Rollout, collect_rollout, read_rollout
 from genrm_rl.alignment.statistics import mean, rollout_metrics
 from genrm_rl.learners.policy_updates import PolicyUpdates, new_updates
+from genrm_rl.runtime.console import worth_a_line
 from genrm_rl.runtime.storage import write_json
 
 
@@ -139,6 +140,8 @@ class PPO:
         }
         write_json(self.hosts.run.path / "steps" / f"{step:05d}" / "metrics.json", {"step": step, **row})
         self.hosts.sink.log(row, step)
+        if not worth_a_line(step + 1, self.config.steps, self.hosts.console):
+            return
         gold = f", gold {row['rollout/gold_accuracy']:.3f}" if row.get("rollout/gold_accuracy") is not None else ""
         reward = f"{row['reward/mean']:.3f}" if row["reward/mean"] is not None else "none"
         self.hosts.say(

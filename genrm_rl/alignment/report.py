@@ -23,6 +23,7 @@ from genrm_rl.evaluation import view
 from genrm_rl.evaluation.alarms import probe_alarms, step_alarms
 from genrm_rl.evaluation.intervals import paired_difference
 from genrm_rl.evaluation.pages import page_environment
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.run_directory import FinishedStages, RunDirectory
 from genrm_rl.runtime.storage import is_complete, read_json, read_manifest, write_atomic, write_json
 
@@ -209,16 +210,15 @@ def probe_wins(row: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 def table(report: dict[str, Any]) -> Table:
     """Before and after on every set, for the terminal."""
-    grid = Table("test set", "decoding", "before", "after", "difference", "95 %", "KL nats", title="gold accuracy, %")
+    numbers = [number(name) for name in ("before", "after", "difference [95 %]", "KL nats")]
+    grid = people_table("gold accuracy, %", *numbers)
     kl = {(row["set"], row["decoding"]): row["kl_nats"] for row in report["evaluation"]}
     for row in report["differences"]:
         grid.add_row(
-            row["set"],
-            row["decoding"],
+            f"{row['set']}, {row['decoding']}",
             view.percent(row["before"]),
             view.percent(row["after"]),
-            view.points(row["difference"]),
-            view.points_interval(row["ci95"]),
+            view.difference(row["difference"], row["ci95"]),
             view.decimals(kl[row["set"], row["decoding"]]),
         )
     return grid

@@ -20,6 +20,7 @@ from genrm_rl.config import Method, OnPolicyConfig
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.requests import both_orders, judge_requests
 from genrm_rl.judging.types import Trace
+from genrm_rl.runtime.console import worth_a_line
 from genrm_rl.runtime.storage import read_json, remove_tree, write_json
 
 if TYPE_CHECKING:
@@ -124,10 +125,11 @@ class OnPolicyLoop:
         self.workshop.sink.log(
             {f"{self.method}/{name}": value for name, value in row.items() if value is not None}, step
         )
-        self.workshop.say(
-            f"{self.method} step {step + 1}/{self.config.steps}: {self.lesson.describe(row)}, "
-            f"sampled in {row['seconds/sample']:.1f} s, learned in {row['seconds/learn']:.1f} s"
-        )
+        if worth_a_line(step + 1, self.config.steps, self.workshop.console):
+            self.workshop.say(
+                f"{self.method} step {step + 1}/{self.config.steps}: {self.lesson.describe(row)}, "
+                f"sampled in {row['seconds/sample']:.1f} s, learned in {row['seconds/learn']:.1f} s"
+            )
 
     def sample(self, step: int) -> list[Trace]:
         """Traces of the step's pairs in both orders, by the weights after ``step`` steps; a stage of the run."""

@@ -80,7 +80,9 @@ def sample_answers(bench: Workbench, turn: int, asked: Sequence[PolicyPrompt], p
 
         config, path = bench.config.policy, (bench.root / policy).resolve()
         # "sampling" as in the alignment, whose engines these can then be.
-        with engine_pool(path, config.rollout, config.model, console=bench.console, logprobs_of="sampling") as pool:
+        with engine_pool(
+            path, config.rollout, config.model, console=bench.console, logprobs_of="sampling", role="policy"
+        ) as pool:
             for name, questions in parts.items():
                 bench.stage(name, lambda directory, q=questions: _ask(bench, turn, pool, q, directory))
     answers: defaultdict[str, list[str]] = defaultdict(list)

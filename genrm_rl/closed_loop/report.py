@@ -24,6 +24,7 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.learners.probe_record import read_record
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 
 SCHEMA_VERSION = 1
@@ -239,19 +240,18 @@ def alarms(report: dict[str, Any], config: AlarmConfig) -> list[str]:
 
 def table(report: dict[str, Any]) -> Table:
     """What changed in each turn, for the terminal."""
-    columns = ("turn", "what", "on", "before", "after", "difference", "95 %", "ties")
-    grid = Table(*columns, title="the loop, right answers in %")
+    numbers = [number(name) for name in ("before", "after", "difference [95 %]", "ties")]
+    grid = people_table("", *numbers, title="The loop, right answers in %")
     for turn in report["turns"]:
         for what in ("policy", "judge"):
+            if turn[what]:
+                grid.add_row(f"turn {turn['turn']}, {what}")
             for row in turn[what]:
                 grid.add_row(
-                    str(turn["turn"]),
-                    what,
-                    f"{row['set']}, {row['decoding']}",
+                    f"  {row['set']}, {row['decoding']}",
                     view.percent(row["before"]),
                     view.percent(row["after"]),
-                    view.points(row["difference"]),
-                    view.points_interval(row["ci95"]),
+                    view.difference(row["difference"], row["ci95"]),
                     " to ".join(view.percent(value) for value in row.get("ties", ())),
                 )
     return grid

@@ -70,7 +70,7 @@ def run_benchmark(config: RunConfig, name: str, checkpoint: str, form: Asked, co
         console.print(f"[bold]{suites.headline(suite, rows)}[/bold]", highlight=False)
         console.print(f"{decoding}: {suites.cost(rows)}", highlight=False)
     console.print(benchmark_table(found.rows))
-    console.print(result_table([*found.rows, *found.baselines]))
+    console.print(result_table([*found.rows, *found.baselines], console.width))
     for sentence in unbeaten_baselines(found):
         console.print(sentence, style="red", highlight=False, markup=False)
     written = write_leaderboard(suite, found)

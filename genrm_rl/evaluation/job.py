@@ -33,10 +33,13 @@ from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, Misfit, check_test_sets, load_sources
 from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 from placement.room import check_room
+
+WIDE, NARROW = 130, 5  # characters from which all columns fit, and how many of them do in 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,7 @@ def write_results(
 
 def benchmark_table(rows: list[ResultRow]) -> Table:
     """The benchmark's own score of each row, in percent, for the terminal."""
-    table = Table("test set", "decoding", "rule", "score", "sections", "questions left out")
+    table = people_table("test set", "decoding", "rule", number("score"), "sections", "left out")
     for row in rows:
         if row.benchmark is not None:
             score = row.benchmark
@@ -215,24 +218,15 @@ def benchmark_table(rows: list[ResultRow]) -> Table:
     return table
 
 
-def result_table(rows: list[ResultRow]) -> Table:
-    """The main figures of each row, in percent, for the terminal."""
-    columns = (
-        "judge",
-        "test set",
-        "decoding",
-        "pairs",
-        "accuracy",
-        "95 %",
-        "of verdicts",
-        "folded",
-        "ties",
-        "consistent",
-    )
-    table = Table(*columns, "right in both", "no verdict", "ECE")
+def result_table(rows: list[ResultRow], width: int) -> Table:
+    """The main figures of each row, in percent, for a terminal of ``width`` characters: a narrow one shows fewer."""
+    every = ("pairs", "accuracy", "95 %", "ties", "folded", "no verdict", "of verdicts", "consistent", "in both", "ECE")
+    columns = every if width >= WIDE else every[:NARROW]
+    table = people_table("judge", "test set, decoding", *map(number, columns))
     for row in rows:
-        cells = (row.accuracy_decided, row.accuracy_folded, row.tie_rate, row.consistent, row.right_in_both)
-        shown = [view.percent(cell) for cell in (*cells, row.non_verdict_rate, row.ece)]
+        cells = (row.tie_rate, row.accuracy_folded, row.non_verdict_rate, row.accuracy_decided, row.consistent)
+        shown = [view.percent(cell) for cell in (*cells, row.right_in_both, row.ece)]
         accuracy, interval = view.percent(row.accuracy_strict), view.percent_interval(row.ci95)
-        table.add_row(row.judge, row.test_set, row.decoding, str(row.n), accuracy, interval, *shown)
+        numbers = [str(row.n), accuracy, interval, *shown][: len(columns)]
+        table.add_row(row.judge, f"{row.test_set}, {row.decoding}", *numbers)
     return table

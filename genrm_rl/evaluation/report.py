@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.evaluation.headline import complete, failed_probes, unbeaten
+from genrm_rl.evaluation.headline import complete, failed_probes, headline, unbeaten
 from genrm_rl.evaluation.html import render_html
 from genrm_rl.evaluation.schema import SCHEMA_VERSION, Report
 from genrm_rl.evaluation.terminal import comparison_grid, comparison_table
@@ -66,10 +66,14 @@ def load_report(run_dir: str | Path) -> Report:
         raise RunDirectoryError(f"{path}, {where}: {first['msg'].lower()}; resume the run to write it again") from error
 
 
-def print_report(report: Report, console: Console) -> None:
-    """The comparison table, and in red which judges fail the probe gate and which baselines were not beaten."""
-    console.print(comparison_grid(report, width=console.width))
-    for sentence in (*failed_probes(report), *unbeaten(report)):
+def print_report(report: Report, console: Console, *, brief: bool = False) -> None:
+    """The comparison table, and in red which judges fail the probe gate and which baselines were not beaten; ``brief``
+    is the headline and the probe gate alone."""
+    if brief:
+        console.print(headline(report), highlight=False, markup=False)
+    else:
+        console.print(comparison_grid(report, width=console.width))
+    for sentence in (*failed_probes(report), *(() if brief else unbeaten(report))):
         console.print(sentence, style="red", highlight=False, markup=False)
     passed = {row.judge for row in report.probes} - {row.judge for row in report.probes if not row.passed}
     if passed:
@@ -78,10 +82,9 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def rerender(run_dir: str | Path, console: Console) -> Path:
-    """Write the page again from ``report.json`` and print the comparison table."""
+    """Write the page again from ``report.json`` and print the comparison table; returns the page's path."""
     report = load_report(run_dir)
     path = write_report(run_dir, report)
     print_report(report, console)
     console.print(report.headline or "", highlight=False, markup=False)
-    console.print(f"report: {path}", highlight=False, markup=False)
     return path

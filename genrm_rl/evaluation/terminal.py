@@ -15,10 +15,10 @@ from genrm_rl.evaluation.view import (
     COLUMNS,
     ComparisonLine,
     comparison_blocks,
+    difference,
     direction,
     judge_label,
     percent,
-    points,
 )
 
 STYLES = {"better": "green", "worse": "red", "unclear": ""}
@@ -76,6 +76,4 @@ def _share(row: ResultRow | None, *, interval: bool) -> str:
 def _delta(row: DifferenceRow | None, *, interval: bool) -> Text:
     if row is None:
         return Text("")
-    low, high = (points(bound) for bound in row.ci95)
-    tail = f" [{low}, {high}]" if interval else ""
-    return Text(f"{points(row.difference)}{tail}", style=STYLES[direction(row)])
+    return Text(difference(row.difference, row.ci95 if interval else None), style=STYLES[direction(row)])

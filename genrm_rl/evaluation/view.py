@@ -150,6 +150,12 @@ def points_interval(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f"{points(interval[0])}{NBSP}to {points(interval[1])}"
 
 
+def difference(value: float | None, interval: Sequence[float] | None) -> str:
+    """``+2.1 [\u22121.0, +5.0]``, in points."""
+    shown = "" if interval is None else f" [{points(interval[0])}, {points(interval[1])}]"
+    return f"{points(value)}{shown}"
+
+
 def direction(row: DifferenceRow) -> str:
     """``better`` or ``worse`` if the interval leaves out zero, else ``unclear``."""
     return way(row.ci95)

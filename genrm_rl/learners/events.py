@@ -116,7 +116,7 @@ class FitEvents:
     ) -> Iterator[None]:
         """Show and report progress from a thread while the body runs."""
         stop = threading.Event()
-        with progress_display(title, show) as draw:
+        with progress_display(title, show, ends=True) as draw:
 
             def look() -> None:
                 while not stop.wait(interval):
@@ -166,12 +166,13 @@ def merged_history(state_dir: Path) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def progress_display(title: str, show: bool) -> Iterator[Callable[[FitProgress], None]]:
-    """A rich progress bar on a terminal, a line at each phase and every half minute elsewhere."""
-    from rich.console import Console
+def progress_display(title: str, show: bool, *, ends: bool = False) -> Iterator[Callable[[FitProgress], None]]:
+    """A progress bar on a terminal, few lines elsewhere (`LogMarks`), with ``ends`` also the first and last."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
+    from genrm_rl.runtime.console import LogMarks, people_console
+
+    console = people_console(stderr=True)
     if not show:
         yield lambda state: None
     elif console.is_terminal:
@@ -182,14 +183,19 @@ def progress_display(title: str, show: bool) -> Iterator[Callable[[FitProgress],
                 task, total=state.total_steps or None, completed=state.step, status=describe(state)
             )
     else:
-        seen = {"phase": "", "time": 0.0}
+        marks, last = LogMarks(), FitProgress(title, "starting workers")
 
         def draw(state: FitProgress) -> None:
-            if state.phase != seen["phase"] or time.monotonic() - seen["time"] > 30:
+            nonlocal last
+            last = state
+            if marks.due(state.step, state.total_steps):
                 console.print(f"{title}: {describe(state)}", highlight=False)
-                seen.update(phase=state.phase, time=time.monotonic())
 
+        if ends:
+            console.print(f"{title}: {describe(last)}", highlight=False)
         yield draw
+        if ends:
+            console.print(f"{title}: {describe(last)}", highlight=False)
 
 
 def describe(state: FitProgress) -> str:
@@ -198,8 +204,8 @@ def describe(state: FitProgress) -> str:
         return state.phase
     parts = [f"step {state.step}/{state.total_steps}", f"{state.tokens_per_second:,.0f} tokens/s"]
     parts += [f"{key} {state.metrics[key]:.3f}" for key in ("loss", "accuracy") if key in state.metrics]
-    if state.seconds_left is not None:
-        parts.append(f"{state.seconds_left:.0f} s left")
+    if state.seconds_left:
+        parts.append(f"about {state.seconds_left:.0f} s left")
     if state.attempt > 1:
         parts.append(f"attempt {state.attempt}")
     return ", ".join(parts)

@@ -246,12 +246,12 @@ def _wait_for_nodes(learner: LearnerConfig) -> None:
     if not on_a_cluster():
         return
     from ray.util.placement_group import remove_placement_group
-    from rich.console import Console
 
+    from genrm_rl.runtime.console import people_console
     from placement.acquire import Request, acquire
 
     request = Request("fit", learner.workers, learner_bundle(learner), learner.pool, "learner.workers")
-    say = Console(stderr=True).print
+    say = people_console(stderr=True).print
     remove_placement_group(acquire(request, deadline=learner.placement_deadline, grows=True, say=say))
 
 

@@ -16,7 +16,6 @@ import ray
 from ray.exceptions import ObjectLostError, RayActorError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from rich.console import Console
 
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.errors import GenRMError
@@ -24,6 +23,7 @@ from genrm_rl.learners.actor import LearnerActor
 from genrm_rl.learners.objective import Objective
 from genrm_rl.learners.packing import Segment
 from genrm_rl.learners.payload import LearnerPayload
+from genrm_rl.runtime.console import people_console
 from genrm_rl.runtime.stalls import Whereabouts, answers
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class LearnerGroup:
         return self._answers(calls, f"`{method}` of the", self._config.stall_deadline, "learner.stall_deadline")
 
     def _answers(self, calls: list[ray.ObjectRef], what: str, deadline: float, setting: str) -> list[Any]:
-        say = Console(stderr=True).print
+        say = people_console(stderr=True).print
         name = f"{what} {self.role}"
         try:
             return answers(calls, name, deadline=deadline, setting=setting, workers=self._workers, say=say)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from rich.console import Console
 
 from genrm_rl.errors import ModelError
 from genrm_rl.models.inspection import in_one_line
 from genrm_rl.models.tokenizer import SPARE_PAD_TOKENS
+from genrm_rl.runtime.console import people_console
 from genrm_rl.runtime.storage import is_complete, publish_directory, read_manifest
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def quantised_note(path: Path) -> str | None:
 
 
 def _dequantise(model: GgufModel) -> None:
-    console = Console(stderr=True)
+    console = people_console(stderr=True)
     console.print(f"de-quantising {model.name}: once, a minute or so")
     where = {"gguf_file": model.file.name}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def files_of(folder: Path, split: str | None, config_name: str | None) -> list[P
             f"(found {listed or 'nothing'}); give a file or a glob, or a folder with its `split`"
         )
     return chosen
+
+
+def splits_of(folder: Path, config_name: str | None = None) -> list[str]:
+    """The splits of a folder that has several, else nothing. Raises DataError as :func:`files_of`."""
+    saved = folder / "dataset_dict.json"
+    if saved.is_file():
+        return [str(name) for name in json.loads(saved.read_text(encoding="utf-8")).get("splits", ())]
+    if (folder / "state.json").is_file():
+        return []
+    declared = _declared(folder, config_name)
+    if declared:
+        return list(declared)
+    found = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.name.endswith(SUFFIXES)]
+    splits = [word for word in _SPLITS if any(_has_word(name, word) for name in found)]
+    return splits if len(splits) > 1 else []
 
 
 def _stem(path: Path) -> str:

@@ -20,6 +20,7 @@ from genrm_rl.rollout.resources import choose_device, engine_bundle, reserve, wa
 from genrm_rl.rollout.settings import Device, Distribution, engine_settings
 from genrm_rl.rollout.sync_client import ENGINE_GONE, last_line
 from genrm_rl.rollout.types import EngineReport
+from genrm_rl.runtime.console import people_console
 
 LOOK_SECONDS = 5.0
 
@@ -36,6 +37,7 @@ class EngineGroup:
         device: ``cpu`` or ``cuda``; None takes what the Ray cluster has.
         logprobs_of: the distribution of generated tokens' log-probabilities (`EngineSettings`).
         lora_rank: the rank of the adapters that will be published; 0 for whole weights.
+        role: what the engines are for, in the line that says that one is ready.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class EngineGroup:
         console: Console | None = None,
         logprobs_of: Distribution = "model",
         lora_rank: int = 0,
+        role: str = "",
     ) -> None:
-        self._console = console or Console(stderr=True)
+        self._role = f" ({role})" if role else ""
+        self._console = console or people_console(stderr=True)
         self.rollout = rollout
         on = device or choose_device(rollout)
         self.settings = engine_settings(model_path, rollout, model, on, logprobs_of, lora_rank)
@@ -145,7 +149,7 @@ class EngineGroup:
                 begun = time.monotonic()
                 continue
             self._reports[index] = report
-            self._say(f"engine {index} ready after {time.monotonic() - begun:.1f} s")
+            self._say(f"engine {index} ready{self._role} after {time.monotonic() - begun:.1f} s")
 
     def _begin(self, index: int) -> ray.ObjectRef:
         """A new actor's start."""

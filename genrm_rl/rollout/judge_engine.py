@@ -169,7 +169,9 @@ class JudgeEngine:
         if self._pool is None:
             from genrm_rl.rollout.shared_pool import engine_pool
 
-            pool = engine_pool(self.base.path, self.config.rollout, self.config.model, console=self.console)
+            pool = engine_pool(
+                self.base.path, self.config.rollout, self.config.model, console=self.console, role="judge"
+            )
             self._pool = self._cleanup.enter_context(pool)
         return self._pool
 

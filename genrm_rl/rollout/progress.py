@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-LINE_EVERY_SECONDS = 15.0
+from genrm_rl.runtime.console import LogMarks, people_console
 
 
 class GenerationProgress:
-    """A bar on a terminal, a line every fifteen seconds elsewhere, nothing without a label."""
+    """A bar on a terminal, few lines elsewhere (`LogMarks`), nothing without a label."""
 
     def __init__(self, label: str | None, total: int) -> None:
         self._label, self._total = label, total
         self._done = self._tokens = 0
-        self._begun = self._said = time.monotonic()
-        self._console = Console(stderr=True)
+        self._begun = time.monotonic()
+        self._marks = LogMarks()
+        self._console = people_console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
     def __enter__(self) -> GenerationProgress:
-        if self._label and sys.stderr.isatty():
+        if self._label and self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]:,.0f} tok/s"), TimeRemainingColumn(),
@@ -48,9 +47,9 @@ class GenerationProgress:
         rate = self._tokens / max(now - self._begun, 1e-6)
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, rate=rate)
-        elif self._label and now - self._said >= LINE_EVERY_SECONDS and self._done:
-            self._said = now
+        elif self._label and self._marks.due(self._done, self._total):
             left = (now - self._begun) / self._done * (self._total - self._done)
             self._console.print(
-                f"{self._label}: {self._done}/{self._total}, {rate:,.0f} tok/s, about {left:.0f} s left"
+                f"{self._label}: {self._done:,} of {self._total:,}, {rate:,.0f} tokens/s, about {left:.0f} s left",
+                highlight=False,
             )

@@ -92,6 +92,7 @@ def engine_pool(
     console: Console | None = None,
     logprobs_of: Distribution = "model",
     lora_rank: int = 0,
+    role: str = "",
 ) -> Iterator[EnginePool]:
     """The engines of one job, which serve ``model_path`` as their base: those that the job before it left inside
     `shared_engines`, or new ones, which are waited for where they are needed first. Arguments and errors: `EnginePool`;
@@ -102,7 +103,7 @@ def engine_pool(
     try:
         if not place.take(model_path, rollout, model, logprobs_of, lora_rank):
             place.pool = EnginePool(
-                model_path, rollout, model, console=console, logprobs_of=logprobs_of, lora_rank=lora_rank
+                model_path, rollout, model, console=console, logprobs_of=logprobs_of, lora_rank=lora_rank, role=role
             )
         place.in_use = True
         yield place.pool

@@ -20,10 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.runtime.conditional import Version, read_version, write_version
+from genrm_rl.runtime.console import people_console
 from genrm_rl.runtime.store_paths import Stored, stored
 
 LEASE = "lease.json"
@@ -83,7 +82,7 @@ class Lease:
         return before["owner"].rpartition(":")[0] == self._owner.rpartition(":")[0]
 
     def _see_it_expire(self, before: Version) -> Version | None:
-        Console(stderr=True).print(
+        people_console(stderr=True).print(
             f"run {self._run.name!r} was last driven by {_facts(before)['owner']}; waiting {EXPIRES_SECONDS:g} s "
             "to see if it is alive",
             highlight=False,

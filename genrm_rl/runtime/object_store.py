@@ -19,9 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.console import people_console
 from genrm_rl.runtime.store_paths import Stored, scratch, stored, working_path
 
 if TYPE_CHECKING:
@@ -212,7 +211,9 @@ def patiently(action: Callable[[], Result], place: Stored) -> Result:
                     f"below {scratch()}, and the same command goes on from there"
                 ) from problem
             if not said:
-                Console(stderr=True).print(f"the store does not answer for {place.uri} ({problem}); waiting for it")
+                people_console(stderr=True).print(
+                    f"the store does not answer for {place.uri} ({problem}); waiting for it"
+                )
                 said = True
             time.sleep(pause * random.uniform(0.5, 1.5))  # workers must not come back all at once
             pause = min(2 * pause, 15.0)

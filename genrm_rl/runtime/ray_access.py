@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 from genrm_rl.errors import EnvironmentProblem
+from genrm_rl.runtime.console import people_console
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 USERS_TOKEN = Path("~/.ray/auth_token")
@@ -65,7 +64,7 @@ def access_to(address: str) -> Iterator[None]:
             f"the Ray cluster at {address} refuses the token from {token_source()}, which is another cluster's; {HOW}"
         )
     if answer == "open":
-        Console(stderr=True).print(
+        people_console(stderr=True).print(
             f"the Ray cluster at {address} asks for no token: whoever reaches it can run commands on it; start it with "
             f"{MODE}=token (docs/cluster.md)",
             highlight=False,

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
-from rich.table import Column, Table
 
 from genrm_rl.errors import RunDirectoryError
+from genrm_rl.runtime.console import number, people_table
 from genrm_rl.runtime.lease import EXPIRES_SECONDS, read_lease
 from genrm_rl.runtime.object_store import fetch
+from genrm_rl.runtime.results import result_of, settings_of
 from genrm_rl.runtime.run_directory import LOCK, PROVENANCE, no_such_run
 from genrm_rl.runtime.storage import MARKER, read_json
 from genrm_rl.runtime.store_paths import stored, working_path
@@ -38,13 +38,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """``driver`` is the process that holds the run, None if nobody does. ``steps`` is (done, planned) of the last loop
+    """``driver`` is the process that holds the run, None if nobody does. ``result`` of a
+    finished one is what to look at. ``steps`` is (done, planned) of the last loop
     of updates, ``step_seconds`` their mean time, ``masked`` what became of rewards that the judge did not give."""
 
     path: Path
     provenance: dict[str, Any]
     driver: str | None
-    finished: bool
+    result: str | None
     stages: list[Stage]
     last_write: float
     steps: tuple[int, int | None] | None = None
@@ -66,7 +67,7 @@ def read_status(run: str, root: str) -> RunStatus:
         path=path,
         provenance=provenance,
         driver=_lessee(path) if stored(path) else _driver(path / LOCK),
-        finished=(path / "report.html").is_file(),
+        result=result_of(path),
         stages=[
             _stage(path, file, written[file])
             for file in files
@@ -140,8 +141,11 @@ def _steps(metrics: list[Path]) -> dict[str, Any]:
 
 
 def _planned(run: Path) -> int | None:
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    return config["ppo"]["steps"] if config.get("method") == "ppo" else config.get("dpo", {}).get("rounds")
+    """Of an alignment, of agents, or of a judge that learns from its own traces (a folder of a bootstrap's method)."""
+    config = settings_of(run)
+    if not config:  # methods/METHOD/roundN
+        return settings_of(run.parents[2]).get("bootstrap", {}).get(run.parent.name, {}).get("steps")
+    return config["dpo"].get("rounds") if config.get("method") == "dpo" else config.get("ppo", {}).get("steps")
 
 
 def show_status(status: RunStatus, console: Console) -> None:
@@ -153,8 +157,8 @@ def show_status(status: RunStatus, console: Console) -> None:
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     ago = _duration(time.time() - status.last_write)
-    if status.finished:
-        state = "finished; see report.html"
+    if status.result is not None:
+        state = f"finished; see {status.result}"
     elif status.driver is not None:
         state = f"being driven by process {status.driver}; last written to {ago} ago"
     else:
@@ -163,7 +167,7 @@ def show_status(status: RunStatus, console: Console) -> None:
     if status.stages:
         shown = status.stages[-SHOWN_STAGES:]
         title = f"complete stages: {len(status.stages)}" + (", the last:" if len(status.stages) > len(shown) else "")
-        table = Table(Column("stage", overflow="fold"), "took", "ended", title=title)
+        table = people_table("stage", number("took"), number("ended"), title=title)
         for stage in shown:
             took = _duration(stage.seconds) if stage.seconds is not None else "-"
             table.add_row(stage.name, took, f"{_duration(time.time() - stage.ended)} ago")

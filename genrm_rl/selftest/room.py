@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from genrm_rl.config import ModelConfig, RolloutConfig
 from genrm_rl.config.model import LearnerConfig
 from genrm_rl.learners.group import LearnerGroup
 from genrm_rl.rollout.pool import EnginePool
 from genrm_rl.rollout.shared_pool import engine_pool, shared_engines
+from genrm_rl.runtime.console import people_console
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.selftest.checks import Place
 from genrm_rl.selftest.random_model import LLAMA_1B, random_model
@@ -28,7 +28,7 @@ class Room:
 
     def __init__(self, place: Place) -> None:
         self.place, self.machine = place, place.machine
-        self.console = Console(stderr=True)
+        self.console = people_console(stderr=True)
         self._learner = ExitStack()
         self._known: tuple[Path, LearnerConfig] | None = None
         self._group: LearnerGroup | None = None

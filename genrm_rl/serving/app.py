@@ -21,6 +21,7 @@ from ray.serve.exceptions import RayServeException
 from genrm_rl.config.serving import LOOPBACK, ServeConfig, ServingConfig
 from genrm_rl.errors import ConfigError, JudgeFailure
 from genrm_rl.judging.judge import Judge
+from genrm_rl.serving.ending import end_serve
 from genrm_rl.serving.ingress import RewardService
 from genrm_rl.serving.operations.proxy import threshold
 from genrm_rl.serving.replicas.judge_apps import APP, reason_of, served_judge, start_judge
@@ -64,7 +65,7 @@ def running_service(config: ServeConfig, judge: Judge) -> Iterator[str]:
             finally:
                 drain(serving)
         finally:
-            serve.shutdown()
+            end_serve()
 
 
 def start_proxies(serving: ServingConfig) -> None:

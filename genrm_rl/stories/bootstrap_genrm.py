@@ -30,8 +30,9 @@ from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from placement.room import on_this_machine
 
 
-def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False) -> Path:
-    """Run or continue the job; returns its directory. Raises GenRMError before anything expensive if input is bad."""
+def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = False, brief: bool = False) -> Path:
+    """Run or continue the job; returns its directory. ``brief`` prints the result in sentences, without the table.
+    Raises GenRMError before anything expensive if input is bad."""
     if must_exist:
         check_exists(config.run)
     config = on_this_machine(config, console)  # allocate
@@ -51,7 +52,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
         report = build_report(judges, suites, baselines, probes, workshop, [*notes, *model.notes, *missing])
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
-    print_report(report, console)
+    print_report(report, console, brief=brief)
     console.print(f"report: {run.path / 'report.html'}", highlight=False)
     return run.path
 

@@ -6,6 +6,7 @@ so a loop that was cut off goes on where it was. One level down: ``genrm_rl/clos
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 from pathlib import Path
@@ -25,6 +26,8 @@ from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.stories.align_policy import run_alignment
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 from placement.room import check_plan, on_this_machine
+
+bootstrap = functools.partial(run_bootstrap, brief=True)  # the loop has a table of its own
 
 
 def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:
@@ -65,7 +68,7 @@ def go_on(bench: Workbench, turn: int) -> int:
 
 def run_turn(bench: Workbench, turn: int) -> bool:
     """Go through a turn, or on with it. False if it waits for a person."""
-    judge = first_judge(bench, run_bootstrap) if turn == 1 else served_after(bench, turn - 1)
+    judge = first_judge(bench, bootstrap) if turn == 1 else served_after(bench, turn - 1)
 
     with shared_engines():  # of the policy
         say_stage(bench, turn, f"align the policy with judge {judge.version}")
@@ -81,7 +84,7 @@ def run_turn(bench: Workbench, turn: int) -> bool:
         candidate = None
         if labelled["labelled"]:
             say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
-            candidate = next_judge(bench, turn, run_bootstrap)  # learn
+            candidate = next_judge(bench, turn, bootstrap)  # learn
         else:
             bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
 

@@ -19,7 +19,7 @@ def evaluate_judge(config: RunConfig, judge_name: str, form: Asked, console: Con
     """:func:`measure_judge`, then print what came out. Returns the run directory. Raises JudgeFailure at the end if not
     one judgment is a verdict."""
     found = measure_judge(config, judge_name, form, console, probe=True)
-    console.print(result_table([*found.rows, *found.baselines]))
+    console.print(result_table([*found.rows, *found.baselines], console.width))
     for note in found.notes:
         console.print(note, highlight=False, markup=False)
     for sentence in unbeaten_baselines(found):

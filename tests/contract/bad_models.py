@@ -215,7 +215,7 @@ def broken_record_of_a_probe_gate(folder: Path) -> BadInput:
 
 def report_of_a_run_without_one(folder: Path) -> BadInput:
     words = ["report", "runs/earlier"]
-    return BadInput(words, ("runs/earlier/report.json does not exist",), "a run that reached its report")
+    return BadInput(words, ("runs/earlier holds no figures yet",), "`genrm-rl status runs/earlier` says how far it is")
 
 
 def report_that_is_not_json(folder: Path) -> BadInput:

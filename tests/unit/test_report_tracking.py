@@ -42,6 +42,17 @@ def test_a_sink_that_is_not_installed_is_named(tmp_path, module, setting):
         pass
 
 
+@pytest.mark.parametrize(("module", "setting"), [("wandb", "wandb_project"), ("mlflow", "mlflow_experiment")])
+def test_a_sink_that_is_installed_takes_metrics(tmp_path, module, setting, monkeypatch):
+    pytest.importorskip(module)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    with open_sinks(TrackingConfig(tensorboard=False, **{setting: "x"}), tmp_path, "run", {"seed": 0}) as sink:
+        sink.log({"gate/accuracy_strict": 0.5, "gate/flip_rate": None}, step=1)
+    assert (tmp_path / {"wandb": "wandb", "mlflow": "mlflow.db"}[module]).exists()
+
+
 def test_every_sink_is_closed_even_if_one_fails():
     closed = []
 

@@ -1,0 +1,44 @@
+"""What each kind of run leaves when it has finished, read from its directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genrm_rl.runtime.storage import MARKER
+
+CONFIG = "config.yaml"
+# What a kind of run writes last, most telling first.
+RESULTS = ("report.html", "results.json", "agents.json")
+STAGES = ("*/winners", "**/winners", "judge", "policy")  # of best-of, train-step-judge, clone-agent
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """The resolved settings; empty where there are none, as in a folder within a run."""
+    file = run / CONFIG
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return found if isinstance(found, dict) else {}
+
+
+def result_of(run: Path) -> str | None:
+    """What to look at in a finished run, relative to it; None while it is not finished."""
+    settings = settings_of(run)
+    if "turns" in settings:  # a loop writes its page also while it waits for people
+        last = run / f"turn{settings['turns']}/stages/gate" / MARKER
+        return "report.html" if last.is_file() and (run / "report.html").is_file() else None
+    for name in RESULTS:
+        if (run / name).is_file():
+            return name
+    steps = list(run.glob("steps/*"))
+    if steps:  # of what is played to be learned from, all steps; of what learns, the page
+        played = len(list(run.glob(f"steps/*/episodes/{MARKER}")))
+        learns = any((step / "metrics.json").is_file() for step in steps)
+        done = "tasks" in settings and not learns and played >= settings["ppo"]["steps"]
+        return "steps" if done else None
+    for pattern in STAGES:
+        for folder in sorted(run.glob(pattern)):
+            if (folder / MARKER).is_file():
+                return str(folder.relative_to(run))
+    return None
