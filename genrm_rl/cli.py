@@ -167,22 +167,6 @@ def best_of(
     choose_best(settings, judge, asked, rule or None, out, console)  # type: ignore[arg-type]
 
 
-@app.command(epilog=epilog("report"))
-def report(run: Annotated[Path, typer.Argument(help="run directory, or run id")]) -> None:
-    """Write the page of a finished run of any kind again, and print its table."""
-    from genrm_rl.cli_report import show_report
-
-    show_report(run, console)
-
-
-@app.command("read")
-def read_judgments(run: Annotated[Path, typer.Argument(help="run directory of any job that judges")]) -> None:
-    """Write every judgment of a run as pages to read, search and filter: reader/index.html, which needs no server."""
-    from genrm_rl.reading.command import read_run
-
-    read_run(run, console)
-
-
 @app.command(context_settings=OVERRIDES, epilog=epilog("serve"))
 def serve(context: typer.Context, config: ConfigOption = None, dry_run: DryRun = False, every: All = False) -> None:
     """Serve a judge over HTTP: judgments of comparisons, and rewards of groups of responses."""

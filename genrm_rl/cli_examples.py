@@ -6,6 +6,9 @@ JUDGE = "runs/quickstart/turn1/bootstrap/methods/star_dpo/round1/checkpoint"
 POLICY = "runs/cloned/policy"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
+    "read": ("genrm-rl read runs/quickstart",),
+    "compare": ("genrm-rl compare runs/quickstart/turn1 runs/quickstart/turn2 --out comparison.html",),
+    "watch": ("genrm-rl watch quickstart",),
     "init": (
         "genrm-rl init",
         "genrm-rl init --pairs pairs.jsonl --model smollm2 --out first.yaml",

@@ -1,4 +1,4 @@
-"""Commands of ``genrm-rl`` that show runs: live, and side by side."""
+"""Commands of ``genrm-rl`` that show runs: live, side by side, and every judgment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def watch(
     watch_run(run, root, settings, console)
 
 
-@pages.command()
+@pages.command(epilog=epilog("compare"))
 def compare(
     runs: Annotated[list[str], typer.Argument(help="run directories or ids; RUN/turn2 is a turn of a loop")],
     root: Root = "runs",
@@ -41,3 +41,19 @@ def compare(
     from genrm_rl.pages.compare import compare_runs
 
     compare_runs(runs, root, out, console)
+
+
+@pages.command("read", epilog=epilog("read"))
+def read_judgments(run: Annotated[Path, typer.Argument(help="run directory of any job that judges")]) -> None:
+    """Write every judgment of a run as pages to read, search and filter: reader/index.html, which needs no server."""
+    from genrm_rl.reading.command import read_run
+
+    read_run(run, console)
+
+
+@pages.command(epilog=epilog("report"))
+def report(run: Annotated[Path, typer.Argument(help="run directory, or run id")]) -> None:
+    """Write the page of a finished run of any kind again, and print its table."""
+    from genrm_rl.cli_report import show_report
+
+    show_report(run, console)

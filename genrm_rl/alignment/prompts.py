@@ -186,8 +186,7 @@ def find_questions(config: PromptsConfig, *, seed: int, show_reference: bool = F
 
 
 class _Reader:
-    """Reads sources one after another; bad and over-long rows of all of them share a log each. Without ``chat``,
-    prompts have no tokens and none is too long."""
+    """Reads sources one after another, bad and over-long rows with a log each; without ``chat`` there are no tokens."""
 
     def __init__(
         self, config: PromptsConfig, chat: ChatEncoder | None, room: int, seed: int, show_reference: bool
@@ -267,10 +266,8 @@ class _Reader:
         if self.chat.unknown_in(ids):
             raise BadRow("unknown_characters", "it has characters that the model's tokenizer does not know")
         if len(ids) > self.room:
-            raise BadRow(
-                "too_long",
-                f"the prompt has {len(ids)} tokens and {self.room} fit beside sampling.max_tokens in model.max_context",
-            )
+            words = f"the prompt has {len(ids)} tokens and {self.room} fit beside sampling.max_tokens"
+            raise BadRow("too_long", f"{words} in model.max_context")
         return PolicyPrompt(name, messages, tuple(ids), world)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from genrm_rl.evaluation.plots import bar_figure, line_figure
+from genrm_rl.evaluation.svg import bar_figure, line_figure
 
 Points = Sequence[tuple[float, float]]
 DASH = "\u2013"

@@ -16,7 +16,6 @@ from genrm_rl.evaluation.charts import Bar, Chart, bar_chart, present
 from genrm_rl.evaluation.glossary import explain
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.plots import (
-    SERIES,
     calibration_panel,
     fit_curve_plot,
     forest_plot,
@@ -26,6 +25,7 @@ from genrm_rl.evaluation.plots import (
 )
 from genrm_rl.evaluation.probe_charts import probe_chart
 from genrm_rl.evaluation.schema import ExampleTrace, Report, StageRow
+from genrm_rl.evaluation.svg import SERIES
 
 MOST_TRACES = 400  # traces on the page; the JSON keeps all
 OUTCOME_WORDS = {"right": "right", "wrong": "wrong", "non_verdict": "no verdict"}

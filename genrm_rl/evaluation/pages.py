@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from genrm_rl.evaluation import glossary, view
-from genrm_rl.evaluation.plots import slug
+from genrm_rl.evaluation.svg import slug
 
 LONGEST_TEXT = 6000  # characters of one text on a page; the JSON keeps it whole
 

@@ -15,8 +15,8 @@ from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.errors import ConfigError, RunDirectoryError
 from genrm_rl.evaluation.charts import DASH, Chart, gate_chart, present
 from genrm_rl.evaluation.pages import page_environment
-from genrm_rl.evaluation.plots import SERIES
 from genrm_rl.evaluation.step_charts import CURVES, step_chart, step_points
+from genrm_rl.evaluation.svg import SERIES
 from genrm_rl.evaluation.view import points, points_interval, way
 from genrm_rl.pages.figures import (
     Figure,

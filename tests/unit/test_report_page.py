@@ -8,8 +8,8 @@ import pytest
 
 from genrm_rl.evaluation.headline import complete
 from genrm_rl.evaluation.html import render_html, stage_groups
-from genrm_rl.evaluation.plots import SENTINELS
 from genrm_rl.evaluation.schema import JudgeInfo, Report, RunInfo, StageRow, TestSetInfo
+from genrm_rl.evaluation.svg import SENTINELS
 from tests.unit.report_example import small_report, trace
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{ 7 * 7 }}&lt;"
