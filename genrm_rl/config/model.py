@@ -143,7 +143,8 @@ class RolloutConfig(Section):
     )
     parity_limit: float | None = setting(
         None,
-        "largest mean log-probability difference that a publication may show; None: 1e-3 float32, 0.1 bfloat16",
+        "largest mean log-probability difference that a publication may show; None: 1e-3 where engines and "
+        "learner compute in float32, else 0.1",
         unit="nats",
     )
 

@@ -159,7 +159,7 @@ class LearnerGroup:
 
         prompts = probe_prompts(self._model_dir)
         rows = self.logprobs([Segment(prompt, np.arange(len(prompt) - 1)) for prompt in prompts])
-        return ProbeReference(prompts, tuple(tuple(row.tolist()) for row in rows))
+        return ProbeReference(prompts, tuple(tuple(row.tolist()) for row in rows), self._config.compute_format)
 
     def save(self, directory: Path) -> None:
         """Write an HF checkpoint into an existing directory that all workers reach."""

@@ -176,7 +176,7 @@ class WeightPublisher:
         """The worst engine's probe; `PublicationError` if it is beyond the limit."""
         from genrm_rl.rollout.parity import compare, parity_limit
 
-        limit = parity_limit(self._configured_limit, self._settings.dtype)
+        limit = parity_limit(self._configured_limit, self._settings.dtype, weights.reference.format)
         probes = [compare(weights.reference, answer, limit) for answer in answers]
         for index, probe in enumerate(probes):
             if not probe.passed:

@@ -32,4 +32,5 @@ def test_a_missing_answer_is_an_error() -> None:
 def test_limits_follow_the_number_format_unless_configured() -> None:
     assert parity_limit(None, "float32") == 1e-3
     assert parity_limit(None, "bfloat16") == 0.1
+    assert parity_limit(None, "float32", "bfloat16") == 0.1, "a bfloat16 learner rounds, whatever its engines do"
     assert parity_limit(0.5, "float32") == 0.5
