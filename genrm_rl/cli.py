@@ -252,8 +252,9 @@ def status(
     show_status(read_status(run, root), console)
 
 
-for _command in (*app.registered_commands, *agents.registered_commands, *tools.registered_commands):
-    _command.cls = CompletedCommand
+for _room in (app, agents, pages, tools):
+    for _command in _room.registered_commands:
+        _command.cls = CompletedCommand
 
 
 def main(argv: Sequence[str] | None = None) -> None:
