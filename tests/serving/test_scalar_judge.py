@@ -22,6 +22,7 @@ from genrm_rl.runtime.storage import publish_directory
 from genrm_rl.serving.app import deploy, drain
 from genrm_rl.serving.replicas.judge_apps import judge_apps, judge_to_serve
 
+pytestmark = pytest.mark.drill  # it starts a service of its own
 NAME = "scalar"
 GROUP = {"prompt": "add 5 0 5 1", "responses": ["11", "8", "the answer is 12", "11"]}
 

@@ -19,6 +19,7 @@ from genrm_rl.labelling.formats import read_tasks
 from genrm_rl.preferences.types import content_hash
 from tests.annotators import PATIENCE_SECONDS, DeskProcess, Person
 
+pytestmark = pytest.mark.drill
 COMPARISONS, PEOPLE, KILL_AT = 300, 10, 150
 SETTINGS = {"annotators": PEOPLE, "overlap": 0.2}
 
