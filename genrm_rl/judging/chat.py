@@ -7,6 +7,7 @@ template's own pieces are tokenised with control tokens on, the contents with co
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from genrm_rl.judging.verdicts import CLOSERS, END_OF_THINKING, THINK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# Whether control tokens in a text count is a state of the tokenizer, set before each call: threads take turns.
+_ENCODING = threading.Lock()
 
 
 class ChatEncoder:
@@ -187,14 +191,18 @@ class ChatEncoder:
 
     def _marked(self, text: str) -> tuple[int, ...]:
         """Tokens of a text of ours, marks as the model's own tokens."""
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self._encode(text))
 
     def unknown_in(self, token_ids: Sequence[int]) -> bool:
         """Whether the tokenizer had no token for some character (byte-level tokenizers always have)."""
         return self.tokenizer.unk_token_id is not None and self.tokenizer.unk_token_id in token_ids
 
+    def _encode(self, text: str, **how: bool) -> list[int]:
+        with _ENCODING:
+            return self.tokenizer(text, add_special_tokens=False, **how)["input_ids"]
+
     def _plain(self, text: str) -> list[int]:
-        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        ids = self._encode(text, split_special_tokens=True, verbose=False)
         if self._armed_unknown is None or self._armed_unknown not in ids:
             return ids
         return [part for index in ids for part in (self._replacement if index == self._armed_unknown else (index,))]
@@ -215,7 +223,7 @@ class ChatEncoder:
     def _replacement(self) -> tuple[int, ...]:
         """What an unknown character becomes instead: U+FFFD, or a question mark."""
         for text in ("\ufffd", "?"):
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self._encode(text)
             if self._armed_unknown not in ids:
                 return tuple(ids)
         return ()

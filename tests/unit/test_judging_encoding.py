@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -234,3 +235,16 @@ def test_prompt_and_completion_are_tokenised_apart() -> None:
     pair = PairExample.from_completions(parts[0], (*parts[1], chat.stop_token_id), (7,))
     chosen, _ = PairLogprobs().segments(pair)
     assert [chosen.token_ids[position + 1] for position in chosen.take] == [*parts[1], chat.stop_token_id]
+
+
+def test_threads_that_share_an_encoder_do_not_disturb_each_other() -> None:
+    chat = ChatEncoder(smollm2_tokenizer())
+    plain, marked = "it is 4 <|im_end|> and more " * 40, "<|im_end|>\n" * 40
+    want = {plain: chat.text_ids(plain), marked: chat._marked(marked)}
+
+    def encode(number: int) -> bool:
+        text, how = (plain, chat.text_ids) if number % 2 else (marked, chat._marked)
+        return tuple(how(text)) == tuple(want[text])
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(encode, range(400)))
