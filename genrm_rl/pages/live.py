@@ -87,7 +87,7 @@ class Watcher:
 
 def state_of(status: RunStatus) -> str:
     """What the run is doing, in a sentence; without the time of day, so that it changes only when something happens."""
-    if status.finished:
+    if status.result is not None:
         return "Finished."
     who = "Nobody drives it" if status.driver is None else f"Under way (process {status.driver})"
     last = f"; last finished: {status.stages[-1].name}" if status.stages else ""
@@ -103,7 +103,7 @@ def state_of(status: RunStatus) -> str:
 def stall_alarms(status: RunStatus, config: AlarmConfig, now: float) -> list[str]:
     """A run that is not finished and writes nothing: because nobody drives it, or because it hangs."""
     silent = now - status.last_write
-    if status.finished:
+    if status.result is not None:
         return []
     if status.driver is None:
         return ["Nobody drives the run, and it is not finished; the same command with the same --run.id goes on."]

@@ -38,9 +38,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """``driver`` is the process that holds the run, None if nobody does. ``result`` of a
-    finished one is what to look at. ``steps`` is (done, planned) of the last loop
-    of updates, ``step_seconds`` their mean time, ``masked`` what became of rewards that the judge did not give."""
+    """``driver`` is the process that holds the run, None if nobody does. ``result`` of a finished one is what to look
+    at, else None. ``steps`` is (done, planned) of the last loop of updates, ``step_seconds`` their mean time,
+    ``masked`` what became of rewards that the judge did not give."""
 
     path: Path
     provenance: dict[str, Any]

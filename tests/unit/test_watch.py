@@ -23,7 +23,7 @@ from tests.unit.run_examples import step
 
 
 def status(**changes: object) -> RunStatus:
-    fields = {"path": Path("r"), "provenance": {}, "driver": "1", "finished": False, "stages": [], "last_write": 0.0}
+    fields = {"path": Path("r"), "provenance": {}, "driver": "1", "result": None, "stages": [], "last_write": 0.0}
     return RunStatus(**(fields | changes))
 
 
@@ -125,7 +125,7 @@ def test_a_null_answer_gives_the_alarm_only_over_the_limit():
         ({}, 601.0, "written nothing for 10"),
         ({"step_seconds": 300.0}, 1200.0, None),  # five steps of five minutes are no stall
         ({"driver": None}, 1.0, "Nobody drives the run"),
-        ({"driver": None, "finished": True}, 9999.0, None),
+        ({"driver": None, "result": "report.html"}, 9999.0, None),
     ],
 )
 def test_a_stall_is_silence_of_a_run_that_is_not_finished(changes, now, words):
