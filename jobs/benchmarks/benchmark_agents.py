@@ -124,7 +124,7 @@ class Judges:
 
     def trajectory(self, *, sparse: bool) -> Path:
         """Checkpoint of the trajectory judge."""
-        bench, name = self.bench, f"{self.prefix}-judge{'-sparse' if sparse else ''}"
+        bench, name = self.bench, f"{self.prefix}-trajectory{'-sparse' if sparse else ''}"
         words = {"run.seed": self.seed, "parts.outcome-share": SPARSE if sparse else 1.0}
         file = bench.root / f"{name}.jsonl"
         run = bench.root / name
