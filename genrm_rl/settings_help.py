@@ -60,14 +60,14 @@ def epilog(command: str) -> str:
 
 
 def asks_for_settings(words: Sequence[str]) -> bool:
-    """True for a command line like ``align --help ppo``."""
-    return len(words) > 2 and words[0] in SETTINGS and words[1] == HELP
+    """True for a command line like ``align --help ppo``, whatever stands before ``--help``."""
+    return bool(words) and words[0] in SETTINGS and HELP in words[1:-1]
 
 
 def print_settings(words: Sequence[str], console: Console) -> None:
     """The settings of the sections that ``words`` (``align --help ppo``) name. Raises ConfigError for one that the
     command does not have, with the nearest."""
-    command, _, *sections = words
+    command, sections = words[0], words[words.index(HELP) + 1 :]
     rows = describe(SETTINGS[command]())
     for section in sections:
         wanted = section.strip("-").replace("-", "_")

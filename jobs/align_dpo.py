@@ -12,4 +12,4 @@ import sys
 from genrm_rl.cli import main
 
 if __name__ == "__main__":
-    main(["align", *sys.argv[1:], "--method", "dpo"])
+    main(["align", "--method", "dpo", *sys.argv[1:]])

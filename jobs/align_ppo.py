@@ -12,4 +12,4 @@ import sys
 from genrm_rl.cli import main
 
 if __name__ == "__main__":
-    main(["align", *sys.argv[1:], "--method", "ppo"])
+    main(["align", "--method", "ppo", *sys.argv[1:]])
