@@ -152,7 +152,7 @@ class Judges:
     def measured(self) -> dict[str, Any]:
         """What the judges of this seed are worth on held-out episodes, where they were made."""
         found: dict[str, Any] = {"seed": self.seed}
-        for name in ("judge", "judge-sparse"):
+        for name in ("trajectory", "trajectory-sparse"):
             report = self.bench.root / f"{self.prefix}-{name}" / "report.json"
             if report.is_file():
                 found[name] = read_json(report)["results"]
