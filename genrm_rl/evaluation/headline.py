@@ -22,6 +22,7 @@ from genrm_rl.evaluation.view import (
 
 PERCENT = f"{NBSP}%"
 NON_VERDICT_LIMIT = 0.01  # a share above it is news
+UNTRAINED = "llm_judge"
 MOST_PLACES = 4  # comparisons that one sentence names
 
 
@@ -40,7 +41,9 @@ def headline(report: Report) -> str:
     best = _best_trained(report, test_set, column)
     base = find_result(report, report.baseline, test_set, column)
     if best is None:
-        return f"{_says(report, base)} No trained judge was measured." if base else "No trained judge was measured."
+        alone = [f"{_says(report, base)}."] if base else []
+        trained = base is not None and report.baseline != UNTRAINED  # a run of one method has nobody to compare it with
+        return " ".join(alone if trained else [*alone, "No trained judge was measured."])
     difference = baseline_difference(report, best.judge, test_set, column)
     tail = f": {_points_words(difference)}" if difference else ""
     sentences = [f"{_versus(report, best, base)}{tail}."]

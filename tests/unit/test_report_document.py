@@ -104,6 +104,17 @@ def test_the_headline_takes_the_judge_of_the_gate_not_the_best_on_the_test_set()
     assert " a, sampled, judges 75.0" in headline(shown).replace("\u00a0", " ")  # b has 100.0 on the test set
 
 
+@pytest.mark.parametrize(
+    ("name", "end"), [("star_dpo", "right."), ("llm_judge", "right. No trained judge was measured.")]
+)
+def test_the_headline_of_a_judge_that_stands_alone(name, end):
+    alone = summarise(suite(name, "id", "sampled", "RF"), resamples=100)
+    shown = small_report(
+        baseline=name, judges=(JudgeInfo(name=name, iteration=1),), learning_curve=(), results=(alone,), differences=()
+    )
+    assert headline(shown).endswith(end)
+
+
 def test_the_headline_does_not_hide_a_loss(report):
     def flip(row: DifferenceRow) -> DifferenceRow:
         return row.model_copy(update={"difference": -0.1, "ci95": (-0.2, -0.01)})
