@@ -29,6 +29,7 @@ def test_a_log_gets_whole_lines_and_a_terminal_wraps(monkeypatch: pytest.MonkeyP
 
 
 def test_no_color_is_respected_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[31m" in printed("[red]failed[/]", force_terminal=True, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in printed("[red]failed[/]", force_terminal=True, color_system="standard")
