@@ -27,7 +27,7 @@ from genrm_rl.pages.figures import (
     turn_figures,
 )
 from genrm_rl.pages.runs import find_run, label_of, report_of
-from genrm_rl.pages.settings import settings_of
+from genrm_rl.runtime.results import settings_of
 from genrm_rl.runtime.run_directory import flatten
 from genrm_rl.runtime.storage import write_atomic
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from genrm_rl.config.watching import AlarmConfig, WatchConfig
 from genrm_rl.evaluation.view import duration
-from genrm_rl.pages.runs import find_run, kind_of, label_of, page_of
+from genrm_rl.pages.runs import find_run, known_kind, label_of, page_of
 from genrm_rl.runtime.run_directory import PROVENANCE
 from genrm_rl.runtime.status import RunStatus, read_status
 
@@ -36,7 +36,7 @@ class Watcher:
     def __init__(self, run: str, root: str, config: WatchConfig, clock: Callable[[], float] = time.time) -> None:
         """Raises RunDirectoryError if there is no such run."""
         self.path = find_run(run, root)
-        kind_of(self.path)
+        known_kind(self.path)
         self.config = config
         self._root, self._clock = root, clock
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.schema import StageRow
 from genrm_rl.evaluation.view import LABELS, change, verdict
 from genrm_rl.learners.fit import HISTORY_FILE
-from genrm_rl.pages.settings import settings_of
+from genrm_rl.runtime.results import settings_of
 from genrm_rl.runtime.storage import is_complete, read_json, read_json_lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -15,15 +15,11 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.pages.settings import settings_of
 from genrm_rl.runtime.object_store import fetch, light, stored
+from genrm_rl.runtime.results import CONFIG, Kind, kind_of, settings_of
 from genrm_rl.runtime.run_directory import PROVENANCE, FinishedStages
 from genrm_rl.runtime.status import run_path
 from genrm_rl.runtime.storage import read_json
-
-Kind = Literal["loop", "alignment", "agent", "bootstrap"]
-# A section that only the settings of this kind have, most telling first.
-SECTIONS: dict[str, Kind] = {"turns": "loop", "tasks": "agent", "ppo": "alignment", "bootstrap": "bootstrap"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +45,17 @@ def find_run(run: str, root: str) -> Path:
     return path
 
 
-def kind_of(path: Path) -> Kind:
+def known_kind(path: Path) -> Kind:
     """What made a run. Raises RunDirectoryError."""
-    settings = settings_of(path)
-    for section, kind in SECTIONS.items():
-        if section in settings:
-            return kind
-    raise RunDirectoryError(f"{path / 'config.yaml'} is not the settings of a run; give the directory of a job")
+    kind = kind_of(settings_of(path))
+    if kind is None:
+        raise RunDirectoryError(f"{path / CONFIG} is not the settings of a run; give the directory of a job")
+    return kind
 
 
 def report_of(path: Path) -> tuple[Kind, dict[str, Any]]:
     """Kind and report of a run as it stands now; for a bootstrap that is not finished, its rounds and stages."""
-    kind = kind_of(path)
+    kind = known_kind(path)
     return kind, _BUILD[kind](path)
 
 
@@ -85,14 +80,14 @@ def _loop_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPa
 def _bench(path: Path) -> Any:
     from genrm_rl.closed_loop.workbench import Workbench
 
-    config = load_config(LoopConfig, path / "config.yaml", [])
+    config = load_config(LoopConfig, path / CONFIG, [])
     return Workbench(config, FinishedStages(path), Console(quiet=True))
 
 
 def _alignment(path: Path) -> dict[str, Any]:
     from genrm_rl.alignment.report import build_align_report
 
-    return build_align_report(FinishedStages(path), load_config(AlignConfig, path / "config.yaml", []))
+    return build_align_report(FinishedStages(path), load_config(AlignConfig, path / CONFIG, []))
 
 
 def _alignment_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPage:
@@ -104,7 +99,7 @@ def _alignment_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> 
 def _agent(path: Path) -> dict[str, Any]:
     from genrm_rl.agents.report import build_agent_report
 
-    return build_agent_report(path, load_config(AgentConfig, path / "config.yaml", []))
+    return build_agent_report(path, load_config(AgentConfig, path / CONFIG, []))
 
 
 def _agent_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPage:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from genrm_rl.config import RunConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -17,9 +15,8 @@ from genrm_rl.reading.labelled import labelled_parts
 from genrm_rl.reading.rewarded import rewarded_parts
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Part
+from genrm_rl.runtime.results import CONFIG, kind_of, settings_of
 from genrm_rl.runtime.run_directory import PROVENANCE
-
-SETTINGS = "config.yaml"
 
 
 def check_run(run: Path) -> None:
@@ -40,12 +37,12 @@ def collect(run: Path, store: TextStore) -> Iterator[Part]:
 
 
 def _parts(folder: Path, store: TextStore, name: str) -> Iterator[Part]:
-    """Which job made a run shows in the sections of its settings."""
-    path = folder / SETTINGS
-    sections = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if "ppo" in sections:
-        yield from rewarded_parts(folder, load_config(AlignConfig, path), name)
-    elif "comparisons" in sections:
-        yield from labelled_parts(folder, load_config(LoopConfig, path), name)
-    elif "bootstrap" in sections:
-        yield from judged_parts(folder, load_config(RunConfig, path), store, name)
+    """Of one run. Episodes of agents are read on their own page."""
+    path = folder / CONFIG
+    match kind_of(settings_of(folder)):
+        case "alignment":
+            yield from rewarded_parts(folder, load_config(AlignConfig, path), name)
+        case "loop":
+            yield from labelled_parts(folder, load_config(LoopConfig, path), name)
+        case "bootstrap":
+            yield from judged_parts(folder, load_config(RunConfig, path), store, name)

@@ -18,7 +18,7 @@ from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import PreferencePair, content_hash
 from genrm_rl.preferences.validation import PairReader
 from genrm_rl.preferences.world import world_pairs
-from genrm_rl.reading.text_store import TextStore, answer_hash
+from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Texts
 
 DRAWS = 12  # no kind of null answer has more texts to draw from
@@ -36,7 +36,7 @@ def find_pairs(
             for pair in _pairs(source, config, seed, noise):
                 if pair.id in pairs:
                     store.add_pair(pair)
-                if answers and (digest := answer_hash(pair.chosen)) in answers:
+                if answers and (digest := content_hash(pair.chosen)) in answers:
                     store.add_chosen(digest, pair)
         except DataError as problem:
             notes.append(f"texts of the source {source.label} can't be found again: {problem}")

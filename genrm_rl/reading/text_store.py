@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.guide import Guide
-from genrm_rl.preferences.types import Message, PreferencePair, content_hash
+from genrm_rl.preferences.types import Message, PreferencePair
 from genrm_rl.reading.types import Texts, Vote
 
 COLUMNS = ("trace_id", "swapped", "verdict", "p_a", "log_odds", "text")
@@ -97,8 +97,3 @@ def _row(prompt: Sequence[Message], a: str, b: str, guide: Guide) -> str:
 def _texts(row: str) -> Texts:
     turns, a, b, guide = json.loads(row)
     return Texts(tuple(Message(role, content) for role, content in turns), a, b, Guide.of(guide))
-
-
-def answer_hash(text: str) -> str:
-    """As records name answers."""
-    return content_hash(text)

@@ -230,9 +230,7 @@ def write_tables(bench: Bench, runs: dict[str, list[Path]], seeds: list[int], ju
         mean, by_seed = math.fsum(points) / len(points), ", ".join(view.points(each) for each in points)
         within = tuple(math.fsum(row["ci95"][side] for row in rows) / len(rows) for side in (0, 1))
         interval = over_seeds(points, within)[0]
-        before, after, form = (
-            math.fsum(row[name] for row in rows) / len(rows) for name in ("before", "after", "format")
-        )
+        before, after, form = (mean_of(rows, name) for name in ("before", "after", "format"))
         lines.append(
             f"| {arm} | {view.percent(before)} | {view.percent(after)} | {view.points(mean)} | "
             f"{view.points_interval(interval)} | {by_seed} | {view.percent(form)} |"

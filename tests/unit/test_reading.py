@@ -16,6 +16,7 @@ from genrm_rl.reading.command import read_run
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Flag, Item, Part, ReadGroup, ReadJudgment
 from genrm_rl.reading.word_index import BUCKETS, WordIndex, bucket_of
+from genrm_rl.runtime.run_directory import PROVENANCE
 from tests.unit.reader_runs import ANSWERS, QUESTION, aligned_run, evaluated_run
 
 
@@ -108,6 +109,12 @@ def test_what_is_not_finished_or_no_run_is_not_read(tmp_path, store):
         with pytest.raises(RunDirectoryError, match=says):
             read_run(folder, Console(quiet=True))
     assert not (tmp_path / "typo").exists() and not list(run.glob("*reader*"))
+
+
+def test_a_run_of_agents_is_not_taken_for_an_alignment_whose_sections_it_has(tmp_path, store):
+    (tmp_path / PROVENANCE).write_text("{}")
+    (tmp_path / "config.yaml").write_text("tasks: {environment: shop}\nppo: {steps: 3}\n")
+    assert list(parts(tmp_path, store)) == []
 
 
 def test_words_are_found_in_the_file_that_their_beginning_names(tmp_path):
