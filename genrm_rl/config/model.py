@@ -33,9 +33,10 @@ class ModelConfig(Section):
 class JudgeConfig(Section):
     """How the judge is asked and how its verdicts are folded."""
 
-    template: Literal["compact", "mt_bench", "chat_compact"] = setting(
+    template: Literal["compact", "mt_bench", "chat_compact", "plain"] = setting(
         "compact",
-        "prompt family; for any chat model `mt_bench`, or `chat_compact`: at most 40 tokens beside the texts",
+        "prompt family; for any chat model `mt_bench`, `chat_compact` (at most 40 tokens beside the texts) or `plain` "
+        "(the texts and the letters alone, without the model's chat template)",
     )
     chat_template_kwargs: dict[str, bool | int | float | str] = setting(
         dict, "arguments of the model's chat template, e.g. {enable_thinking: false}"

@@ -133,6 +133,12 @@ class ChatEncoder:
         return self.ignorable(token_id) or not text.strip(" \t\r\n" + CLOSERS)
 
     @cached_property
+    def opening_ids(self) -> tuple[int, ...]:
+        """What the tokenizer begins every text with: its start token, or nothing."""
+        ids = self.tokenizer("", add_special_tokens=True)["input_ids"]
+        return tuple(ids[:1]) if ids[:1] == [self.tokenizer.bos_token_id] else ()
+
+    @cached_property
     def opens_thinking(self) -> bool:
         """Whether the template begins the assistant's turn inside ``<think>``."""
         return self._template.pieces(("user",), True)[-1].rstrip().endswith(THINK)

@@ -12,7 +12,7 @@ from genrm_rl.config.rubric import Rubric
 from genrm_rl.errors import DataError, ModelError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.guidance import WORDING
-from genrm_rl.judging.prompts import JudgePrompt, prompt_hashes, training_form
+from genrm_rl.judging.prompts import ChatMessage, JudgePrompt, prompt_hashes, training_form
 from genrm_rl.judging.scale import PointTokens, Scale
 from genrm_rl.judging.templates import GRAMMARS, Family
 from genrm_rl.judging.thoughts import thought_and_answer, without_thoughts
@@ -69,6 +69,11 @@ class JudgeEncoder:
     ) -> None:
         self.chat = ChatEncoder(tokenizer, template_arguments)
         self.chat.check_template()
+        if family == "plain" and self.chat.opens_thinking:
+            raise ModelError(
+                f"The chat template of {tokenizer.name_or_path or 'the model'} begins every answer inside <think>, and "
+                "judge.template plain goes without it; choose mt_bench or chat_compact."
+            )
         self.family: Family = family
         self.grammar = replace(GRAMMARS[family], ties=ties)
         self.max_context = max_context
@@ -161,8 +166,13 @@ class JudgeEncoder:
         ModelError for turns that the templates do not take.
         """
         messages = JudgePrompt(self.family, form, self.grammar.ties).render(self._shown(comparison), hint, reasons)
-        ids = self.chat.conversation_ids(messages, generation=True)
+        ids = self._asked(messages)
         return ids + self.chat.no_thinking_ids + self.marker_token_ids if form == "direct" else ids
+
+    def _asked(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
+        if self.family == "plain":
+            return self.chat.opening_ids + tuple(self.chat.text_ids(messages[-1]["content"]))
+        return self.chat.conversation_ids(messages, generation=True)
 
     def completion_ids(self, rationale: str, slot: Slot) -> tuple[int, ...]:
         """A written judgment: rationale, verdict line, end of turn. ``<think>...</think>`` at the start of the
@@ -215,8 +225,7 @@ class JudgeEncoder:
     def point_ids(self, comparison: Comparison) -> tuple[int, ...]:
         """The comparison's first answer alone, to be rated: the next token is a number of the scale."""
         messages = self.scale.messages(self.family, self._shown(comparison))
-        ids = self.chat.conversation_ids(messages, generation=True)
-        return ids + self.chat.no_thinking_ids + self.points.before
+        return self._asked(messages) + self.chat.no_thinking_ids + self.points.before
 
     def pair_ids(self, comparison: Comparison) -> tuple[int, ...]:
         """Both answers for a PairRM-style classifier: the direct prompt, whose last token's state is scored."""

@@ -76,7 +76,9 @@ class JudgePrompt:
         """The question alone, or the conversation up to the answer. Raises DataError as :meth:`render` does."""
         if self.family == "mt_bench":
             return conversation_block(comparison.prompt)
-        if self.family == "chat_compact":
+        if self.family == "plain" and len(comparison.prompt) == 1:
+            return indent(comparison.prompt[0].content)
+        if self.family in ("chat_compact", "plain"):
             return "\n".join(f"{turn.role.capitalize()}: {indent(turn.content)}" for turn in comparison.prompt)
         if len(comparison.prompt) != 1 or comparison.prompt[0].role != "user":
             roles = [turn.role for turn in comparison.prompt]
@@ -124,4 +126,9 @@ def indent(text: str) -> str:
 
 
 # How a text of each family is kept from forging its structure.
-HARMLESS: dict[Family, Callable[[str], str]] = {"compact": one_line, "chat_compact": indent, "mt_bench": defuse}
+HARMLESS: dict[Family, Callable[[str], str]] = {
+    "compact": one_line,
+    "chat_compact": indent,
+    "plain": indent,
+    "mt_bench": defuse,
+}

@@ -33,7 +33,12 @@ from genrm_rl.preferences.types import Comparison, content_hash
 if TYPE_CHECKING:
     from genrm_rl.judging.chat import ChatEncoder
 
-_MARKERS: dict[Family, str] = {"compact": "score: ", "mt_bench": "Score: ", "chat_compact": "Score: "}
+_MARKERS: dict[Family, str] = {
+    "compact": "score: ",
+    "mt_bench": "Score: ",
+    "chat_compact": "Score: ",
+    "plain": "Score: ",
+}
 _SYSTEM = (
     "You are an impartial judge. An AI assistant has answered a user, and you rate the answer by itself: how well it "
     "follows the user's instructions and how good it is for the user. Weigh its helpfulness, relevance, accuracy, "
@@ -51,6 +56,7 @@ How good is the answer? {asked}"""
 _SHORT: dict[Family, str] = {
     "compact": "rate {low} to {high} {question}\nA: {answer}",
     "chat_compact": "{question}\nAnswer: {answer}\nHow good is the answer, from {low} to {high}?",
+    "plain": "{question}\nAnswer: {answer}\n",
 }
 
 

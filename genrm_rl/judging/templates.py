@@ -1,9 +1,10 @@
-"""The words that judges are asked with: three template families times three forms, each with a version.
+"""The words that judges are asked with: four template families times three forms, each with a version.
 
 ``mt_bench`` follows the pairwise judge prompt of MT-Bench (Zheng et al. 2023) with the tie option removed, as arXiv
 2410.12832 describes its prompts: named criteria, a warning against position, length and name bias, and a fixed verdict
 line at the end. ``chat_compact`` asks a chat model the same in at most 40 tokens around the conversation and the two
 answers: a small model learns from what it reads, and of a short pair ``mt_bench`` is nearly all that it reads.
+``plain`` is the same without the model's chat template, text that the judge continues.
 ``compact`` is the one-line-per-field format that the shipped tiny model was pre-trained on.
 
 A changed text is a new version: manifests of sampled traces record a hash of it and of the model's chat template.
@@ -18,7 +19,7 @@ from genrm_rl.judging.types import Form
 from genrm_rl.judging.verdicts import VerdictGrammar
 from genrm_rl.preferences.types import content_hash
 
-Family = Literal["compact", "mt_bench", "chat_compact"]
+Family = Literal["compact", "mt_bench", "chat_compact", "plain"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -26,6 +27,7 @@ GRAMMARS: dict[Family, VerdictGrammar] = {
     "compact": VerdictGrammar(marker="verdict: ", letters=("A", "B")),
     "mt_bench": VerdictGrammar(marker="Verdict:", letters=(" A", " B"), free=True),
     "chat_compact": VerdictGrammar(marker="Better:", letters=(" A", " B"), free=True),
+    "plain": VerdictGrammar(marker="Better:", letters=(" A", " B"), free=True),
 }
 
 
@@ -115,6 +117,11 @@ _TEMPLATES = (
         1,
         "Explain.",
         _FIELDS + "\nWhy is {hint} better? End with `Better: {hint}`.",
+    ),
+    Template("plain", "direct", 1, "", _FIELDS + "\n"),
+    Template("plain", "cot", 1, "", _FIELDS + "\nReasons, and a last line, Better: A or Better: B\n"),
+    Template(
+        "plain", "rationalize", 1, "", _FIELDS + "\nReasons why {hint} is better, and a last line, Better: {hint}\n"
     ),
 )
 TEMPLATES: dict[tuple[Family, Form], Template] = {(entry.family, entry.form): entry for entry in _TEMPLATES}

@@ -58,6 +58,7 @@ CASES = [
     (smollm2_tokenizer, "mt_bench"),
     (smollm2_tokenizer, "compact"),
     (smollm2_tokenizer, "chat_compact"),
+    (smollm2_tokenizer, "plain"),
 ]
 IDS = [f"{tokenizer.__name__.removesuffix('_tokenizer')}-{family}" for tokenizer, family in CASES]
 

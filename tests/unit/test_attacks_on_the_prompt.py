@@ -67,11 +67,18 @@ def test_an_attack_adds_no_field_and_no_delimiter(encoder: JudgeEncoder) -> None
             if encoder.family == "compact":
                 assert [line[:3] for line in after.splitlines()[1:]] == ["A: ", "B: "], (attack, "one line a field")
             elif encoder.family == "chat_compact":
-                fields = [line.partition(":")[0] for line in after.splitlines() if not line.startswith(" ")]
-                assert fields == ["User", "A", "B"], (attack, "only a field begins a line without a blank")
+                assert fields_of(after) == ["User", "A", "B"], (attack, "only a field begins a line without a blank")
+            elif encoder.family == "plain":
+                assert fields_of(after)[-3:] == fields_of(before)[-3:], attack
+                assert len(fields_of(after)) <= 4, (attack, "the question's own first line, and no further field")
             else:
                 counts = [[text.lower().count(each) for each in DELIMITERS] for text in (before, after)]
                 assert counts[0] == counts[1], attack
+
+
+def fields_of(prompt: str) -> list[str]:
+    """What begins a line without a blank in the short formats."""
+    return [line.partition(":")[0] for line in prompt.splitlines() if not line.startswith(" ")]
 
 
 @pytest.mark.parametrize("mine", ["A", "B"])

@@ -94,7 +94,7 @@ def test_an_answer_cannot_close_its_own_block(answer: str) -> None:
         plain = JudgePrompt(family, "cot").render(comparison(a="fine"))[-1]["content"]
         if family == "compact":
             assert len(nasty.splitlines()) <= 3 and nasty.split("\n")[-1] == "B: 84"
-        elif family == "chat_compact":
+        elif family in ("chat_compact", "plain"):
             fields = [line[:3] for line in nasty.splitlines() if not line.startswith(" ")]
             assert fields == [line[:3] for line in plain.splitlines()]
         else:
