@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
+from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection, rejectable
 from genrm_rl.config import SelectionConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
@@ -42,7 +43,7 @@ def written_examples(
     for pair in pairs:
         for swapped in (False, True):
             label, comparison = pair.label(swapped=swapped), pair.comparison(swapped=swapped)
-            told = [text for text in told_reasons(pair.rationales, label) if _fits(text, encoder)]
+            told = fitting_reasons(pair, label, encoder)
             for number, reason in enumerate(told[: selection.max_kept_per_order]):
                 written = encoder.written_example(comparison, reason, label)
                 examples.append(
@@ -53,6 +54,43 @@ def written_examples(
                     )
                 )
     return examples
+
+
+def written_pair_examples(
+    selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder, selection: SelectionConfig
+) -> list[PairExample]:
+    """The first reason that somebody wrote about each of ``pairs`` against the judge's own wrong traces of it, at most
+    ``pairs_per_order`` of each order. Every pair has one (:func:`has_reason`); traces of others are passed over."""
+    usable, found = rejectable(selection), Counter[tuple[str, bool]]()
+    examples = []
+    for item in selections:
+        trace, key = item.trace, (item.trace.pair_id, item.trace.swapped)
+        if item.reason not in usable or trace.pair_id not in pairs or found[key] == selection.pairs_per_order:
+            continue
+        found[key] += 1
+        label, comparison = pairs[trace.pair_id].label(swapped=trace.swapped), _comparison(trace, pairs)
+        reason = fitting_reasons(pairs[trace.pair_id], label, encoder)[0]
+        written = encoder.written_example(comparison, reason, label)
+        examples.append(
+            PairExample.from_completions(
+                written.prompt_token_ids,
+                written.completion_token_ids,
+                encoder.trace_example(comparison, trace).completion_token_ids,
+                f"{trace.pair_id}-{comparison.order}-written>{trace.trace_id}",
+            )
+        )
+    return examples
+
+
+def has_reason(pair: PreferencePair, encoder: JudgeEncoder) -> bool:
+    """Whether somebody wrote a reason about the pair that fits a rationale; of a tie nobody can say what is better."""
+    return not pair.tie and bool(fitting_reasons(pair, "A", encoder))
+
+
+def fitting_reasons(pair: PreferencePair, label: Slot, encoder: JudgeEncoder) -> list[str]:
+    """What was written about the pair, for the order in which ``label`` is the better answer, if no longer than a
+    rationale may be."""
+    return [text for text in told_reasons(pair.rationales, label) if _fits(text, encoder)]
 
 
 def _fits(reason: str, encoder: JudgeEncoder) -> bool:

@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.bootstrap.examples import dpo_examples, sft_examples, written_examples
+from genrm_rl.bootstrap.examples import (
+    dpo_examples,
+    has_reason,
+    sft_examples,
+    written_examples,
+    written_pair_examples,
+)
 from genrm_rl.bootstrap.gate import decide
 from genrm_rl.bootstrap.select import (
     TraceSelection,
@@ -17,6 +23,7 @@ from genrm_rl.bootstrap.select import (
     pair_traces,
     select_traces,
     without_correct_trace,
+    written_instead,
 )
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import Method
@@ -80,13 +87,17 @@ def objective_of(method: Method) -> str:
 
 def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: Workshop) -> Path:
     """Select, balance, and write the training examples with their reason codes."""
-    config = workshop.config.bootstrap.selection
+    config, encoder, pairs_of = workshop.config.bootstrap.selection, workshop.encoder, workshop.train_by_id
+    part = [pairs_of[name] for name in sorted({trace.pair_id for trace in traces})]
+    told = [pair for pair in part if has_reason(pair, encoder)] if config.written_reasons else []
     selections = select_traces(traces, workshop.train_labels, config, workshop.seed)
+    selections = written_instead(selections, {pair.id for pair in told}, workshop.train_labels)
     if method.endswith("dpo"):
         pairs = pair_traces(selections, workshop.train_labels, config, workshop.seed)
-        examples: list[Any] = list(dpo_examples(pairs, workshop.train_by_id, workshop.encoder))
+        examples: list[Any] = list(dpo_examples(pairs, pairs_of, encoder))
+        examples += written_pair_examples(selections, {pair.id: pair for pair in told}, encoder, config)
     else:
-        examples = list(sft_examples(selections, workshop.train_by_id, workshop.encoder))
+        examples = list(sft_examples(selections, pairs_of, encoder)) + written_examples(told, encoder, config)
     facts = selection_facts(selections, workshop) | {
         "learned_from": "pairs of traces" if method.endswith("dpo") else "traces"
     }

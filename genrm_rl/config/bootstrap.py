@@ -36,6 +36,11 @@ class SelectionConfig(Section):
     both_orders: bool = setting(
         False, "a correct trace counts only if one is correct in the other order too, so that position teaches nothing"
     )
+    written_reasons: bool = setting(
+        False,
+        "where somebody wrote why an answer is better (data.train[].rationales; null negatives come with it), that is "
+        "the correct trace, and no sampled one",
+    )
     on_all_wrong: Literal["skip", "rationalize"] = setting(
         "skip", "comparisons without a correct trace: leave them out, or ask again with the label as a hint (STaR)"
     )
