@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection, rejectable
@@ -11,7 +12,7 @@ from genrm_rl.config import SelectionConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
-from genrm_rl.preferences.types import Comparison, PreferencePair, Slot
+from genrm_rl.preferences.types import Comparison, PreferencePair, Slot, other_slot
 
 Pairs = Mapping[str, PreferencePair]
 OWN_NAMES = re.compile(
@@ -59,26 +60,34 @@ def written_examples(
 def written_pair_examples(
     selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder, selection: SelectionConfig
 ) -> list[PairExample]:
-    """The first reason that somebody wrote about each of ``pairs`` against the judge's own wrong traces of it, at most
-    ``pairs_per_order`` of each order. Every pair has one (:func:`has_reason`); traces of others are passed over."""
-    usable, found = rejectable(selection), Counter[tuple[str, bool]]()
-    examples = []
+    """The first reason that somebody wrote about each of ``pairs``, in both orders, against the same reason said of the
+    other answer, and against the judge's own wrong traces, at most ``pairs_per_order`` of each order.
+
+    Every pair has a reason (:func:`has_reason`); traces of others are passed over.
+    """
+    wrong: dict[tuple[str, bool], list[Trace]] = defaultdict(list)
+    usable = rejectable(selection)
     for item in selections:
-        trace, key = item.trace, (item.trace.pair_id, item.trace.swapped)
-        if item.reason not in usable or trace.pair_id not in pairs or found[key] == selection.pairs_per_order:
-            continue
-        found[key] += 1
-        label, comparison = pairs[trace.pair_id].label(swapped=trace.swapped), _comparison(trace, pairs)
-        reason = fitting_reasons(pairs[trace.pair_id], label, encoder)[0]
-        written = encoder.written_example(comparison, reason, label)
-        examples.append(
-            PairExample.from_completions(
-                written.prompt_token_ids,
-                written.completion_token_ids,
-                encoder.trace_example(comparison, trace).completion_token_ids,
-                f"{trace.pair_id}-{comparison.order}-written>{trace.trace_id}",
-            )
+        if item.reason in usable:
+            wrong[item.trace.pair_id, item.trace.swapped].append(item.trace)
+    examples = []
+    for pair, swapped in itertools.product(pairs.values(), (False, True)):
+        label, comparison = pair.label(swapped=swapped), pair.comparison(swapped=swapped)
+        right, mirrored = (
+            encoder.written_example(comparison, fitting_reasons(pair, slot, encoder)[0], slot)
+            for slot in (label, other_slot(label))
         )
+        own = wrong[pair.id, swapped][: selection.pairs_per_order]
+        rejected = {"mirrored": mirrored} | {each.trace_id: encoder.trace_example(comparison, each) for each in own}
+        examples += [
+            PairExample.from_completions(
+                right.prompt_token_ids,
+                right.completion_token_ids,
+                each.completion_token_ids,
+                f"{pair.id}-{comparison.order}-written>{name}",
+            )
+            for name, each in rejected.items()
+        ]
     return examples
 
 
@@ -100,8 +109,7 @@ def _fits(reason: str, encoder: JudgeEncoder) -> bool:
 def told_reasons(rationales: Sequence[str], label: Slot) -> list[str]:
     """What annotators wrote, with ``[chosen]`` and ``[rejected]`` as the slots that hold these answers. What numbers or
     names the answers itself is left out: it may mean the other order."""
-    other = "B" if label == "A" else "A"
-    named = [text.replace("[chosen]", label).replace("[rejected]", other) for text in rationales]
+    named = [text.replace("[chosen]", label).replace("[rejected]", other_slot(label)) for text in rationales]
     return [said for said, text in zip(named, rationales, strict=True) if OWN_NAMES.search(text) is None]
 
 

@@ -11,7 +11,7 @@ from genrm_rl.generation import GenerationRequest
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.folding import Orders
 from genrm_rl.judging.types import Form, Trace, Verdict
-from genrm_rl.preferences.types import Comparison, Slot
+from genrm_rl.preferences.types import Comparison, Slot, other_slot
 
 AGAIN = "again"  # what the id of a second asking ends in
 
@@ -81,7 +81,7 @@ def judge_requests(
         hint = None
         if hints is not None:
             canonical = hints[comparison.pair_id]
-            hint = canonical if not comparison.swapped else ("B" if canonical == "A" else "A")
+            hint = other_slot(canonical) if comparison.swapped else canonical
         prompt = encoder.prompt_ids(comparison, form, hint)
         if len(prompt) + encoder.tokens_after(form) > encoder.max_context:
             raise DataError(

@@ -45,6 +45,11 @@ def guide_parts(guide: Guide) -> list[object]:
     return [guide.plain()] if guide else []
 
 
+def other_slot(slot: Slot) -> Slot:
+    """B of A and A of B."""
+    return "B" if slot == "A" else "A"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two answers to one prompt, in slots A and B. Which one won is *not* in it.
@@ -153,7 +158,7 @@ class PreferencePair:
             raise ValueError(f"pair {self.id} is a tie, neither of its answers is the better one")
         if not swapped:
             return self.chosen_slot
-        return "B" if self.chosen_slot == "A" else "A"
+        return other_slot(self.chosen_slot)
 
 
 def fingerprint(pairs: Iterable[PreferencePair]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from genrm_rl.preferences.types import Slot
+from genrm_rl.preferences.types import Slot, other_slot
 from genrm_rl.preferences.world.families import FAMILIES, Family, Length, draw_question_in, near_miss, show_work, solve
 from genrm_rl.preferences.world.style import Style, dress
 
@@ -87,10 +87,10 @@ def judgment_document(rng: random.Random, kind: Kind, question: str) -> Document
         return Document(kind, question, f"pick {shown}", f"verdict: {rng.choice('AB')}")
     if kind == "judge":
         if rng.random() < FEELING_SHARE:
-            felt = better if rng.random() < FEELING_RIGHT_RATE else other(better)
+            felt = better if rng.random() < FEELING_RIGHT_RATE else other_slot(better)
             return Document(kind, question, f"judge {shown}", feeling(felt))
         return Document(kind, question, f"judge {shown}", careful_trace(rng, question, core_a, core_b))
-    hint = better if rng.random() < WHY_RIGHT_HINT_RATE else other(better)
+    hint = better if rng.random() < WHY_RIGHT_HINT_RATE else other_slot(better)
     return Document(kind, question, f"why {hint} {shown}", rationalisation(rng, question, core_a, core_b, hint))
 
 
@@ -106,7 +106,7 @@ def careful_trace(rng: random.Random, question: str, core_a: str, core_b: str) -
     tick_b = (core_b == result) != (rng.random() < TICK_SLIP_RATE)
     verdict: Slot = ("A" if tick_a else "B") if tick_a != tick_b else rng.choice(("A", "B"))
     if rng.random() < VERDICT_SLIP_RATE:
-        verdict = other(verdict)
+        verdict = other_slot(verdict)
     return _write_trace(question, result, core_a, core_b, tick_a, tick_b, verdict)
 
 
@@ -131,11 +131,6 @@ def compare_characters(result: str, answer: str) -> str:
         if expected != seen:
             break
     return " ".join(zipped)
-
-
-def other(slot: Slot) -> Slot:
-    """The other slot."""
-    return "B" if slot == "A" else "A"
 
 
 def _write_trace(
