@@ -71,8 +71,8 @@ class JudgeEncoder:
         self.chat.check_template()
         if family == "plain" and self.chat.opens_thinking:
             raise ModelError(
-                f"The chat template of {tokenizer.name_or_path or 'the model'} begins every answer inside <think>, and "
-                "judge.template plain goes without it; choose mt_bench or chat_compact."
+                f"The chat template of {tokenizer.name_or_path or 'the model'} begins every answer inside <think>: "
+                "choose judge.template mt_bench or chat_compact."
             )
         self.family: Family = family
         self.grammar = replace(GRAMMARS[family], ties=ties)
@@ -292,10 +292,8 @@ class JudgeEncoder:
         a, b = (self.chat.text_ids(before + self.grammar.line(slot)) for slot in ("A", "B"))
         if a[:-1] != b[:-1] or a[-1:] == b[-1:] or self.chat.unknown_in(a + b):
             raise ModelError(
-                f"The tokenizer of {self.chat.tokenizer.name_or_path or 'the model'} does not write the verdict "
-                "letters of "
+                f"The tokenizer of {self.chat.tokenizer.name_or_path or 'the model'} does not write the letters of "
                 f"{self.grammar.line('A')!r} and {self.grammar.line('B')!r} as one token each; choose the other "
-                "judge.template, "
-                "or another model."
+                "judge.template, or another model."
             )
         return tuple(a[:-1]), (a[-1], b[-1])
