@@ -12,7 +12,7 @@ from genrm_rl.config import SelectionConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
-from genrm_rl.preferences.types import Comparison, PreferencePair, Slot, other_slot
+from genrm_rl.preferences.types import Comparison, PreferencePair, Slot, content_hash, other_slot
 
 Pairs = Mapping[str, PreferencePair]
 OWN_NAMES = re.compile(
@@ -88,6 +88,33 @@ def written_pair_examples(
             )
             for name, each in rejected.items()
         ]
+    return examples
+
+
+def borrowed_pair_examples(
+    selections: Iterable[TraceSelection], pairs: Pairs, told: Pairs, encoder: JudgeEncoder, seed: int
+) -> list[PairExample]:
+    """A kept trace of each pair about which nobody wrote, against a reason that was written about another pair and is
+    said of the better answer here: a reason is not to be given where it does not hold."""
+    kept: dict[str, Trace] = {}
+    for item in sorted(selections, key=lambda item: content_hash(seed, item.trace.trace_id)):
+        if item.reason is Reason.KEPT and item.trace.pair_id not in told:
+            kept.setdefault(item.trace.pair_id, item.trace)
+    lenders = list(told.values())
+    examples = []
+    for name, trace in sorted(kept.items()) if lenders else ():
+        comparison, wrong = _comparison(trace, pairs), other_slot(pairs[name].label(swapped=trace.swapped))
+        lender = lenders[int(content_hash(seed, name), 16) % len(lenders)]
+        chosen = encoder.trace_example(comparison, trace)
+        rejected = encoder.written_example(comparison, fitting_reasons(lender, wrong, encoder)[0], wrong)
+        examples.append(
+            PairExample.from_completions(
+                chosen.prompt_token_ids,
+                chosen.completion_token_ids,
+                rejected.completion_token_ids,
+                f"{trace.trace_id}>borrowed-{lender.id}",
+            )
+        )
     return examples
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.bootstrap.examples import (
+    borrowed_pair_examples,
     dpo_examples,
     has_reason,
     sft_examples,
@@ -89,15 +90,16 @@ def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: W
     """Select, balance, and write the training examples with their reason codes."""
     config, encoder, pairs_of = workshop.config.bootstrap.selection, workshop.encoder, workshop.train_by_id
     part = [pairs_of[name] for name in sorted({trace.pair_id for trace in traces})]
-    told = [pair for pair in part if has_reason(pair, encoder)] if config.written_reasons else []
+    told = {pair.id: pair for pair in part if config.written_reasons and has_reason(pair, encoder)}
     selections = select_traces(traces, workshop.train_labels, config, workshop.seed)
-    selections = written_instead(selections, {pair.id for pair in told}, workshop.train_labels)
+    selections = written_instead(selections, told, workshop.train_labels)
     if method.endswith("dpo"):
         pairs = pair_traces(selections, workshop.train_labels, config, workshop.seed)
         examples: list[Any] = list(dpo_examples(pairs, pairs_of, encoder))
-        examples += written_pair_examples(selections, {pair.id: pair for pair in told}, encoder, config)
+        examples += written_pair_examples(selections, told, encoder, config)
+        examples += borrowed_pair_examples(selections, pairs_of, told, encoder, workshop.seed)
     else:
-        examples = list(sft_examples(selections, pairs_of, encoder)) + written_examples(told, encoder, config)
+        examples = list(sft_examples(selections, pairs_of, encoder)) + written_examples(told.values(), encoder, config)
     facts = selection_facts(selections, workshop) | {
         "learned_from": "pairs of traces" if method.endswith("dpo") else "traces"
     }
