@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection, rejectable
+from genrm_rl.bootstrap.select import Reason, TracePair, TraceSelection
 from genrm_rl.config import SelectionConfig
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.examples import LabeledExample, PairExample, SequenceExample, VerdictExample
-from genrm_rl.preferences.types import Comparison, PreferencePair, Slot, content_hash, other_slot
+from genrm_rl.preferences.types import Comparison, PreferencePair, Slot, other_slot
 
 Pairs = Mapping[str, PreferencePair]
 OWN_NAMES = re.compile(
@@ -57,67 +55,6 @@ def written_examples(
     return examples
 
 
-def written_pair_examples(
-    selections: Iterable[TraceSelection], pairs: Pairs, encoder: JudgeEncoder, selection: SelectionConfig
-) -> list[PairExample]:
-    """The first reason that somebody wrote about each of ``pairs``, in both orders, against the same reason said of the
-    other answer, and against the judge's own wrong traces, at most ``pairs_per_order`` of each order.
-
-    Every pair has a reason (:func:`has_reason`); traces of others are passed over.
-    """
-    wrong: dict[tuple[str, bool], list[Trace]] = defaultdict(list)
-    usable = rejectable(selection)
-    for item in selections:
-        if item.reason in usable:
-            wrong[item.trace.pair_id, item.trace.swapped].append(item.trace)
-    examples = []
-    for pair, swapped in itertools.product(pairs.values(), (False, True)):
-        label, comparison = pair.label(swapped=swapped), pair.comparison(swapped=swapped)
-        right, mirrored = (
-            encoder.written_example(comparison, fitting_reasons(pair, slot, encoder)[0], slot)
-            for slot in (label, other_slot(label))
-        )
-        own = wrong[pair.id, swapped][: selection.pairs_per_order]
-        rejected = {"mirrored": mirrored} | {each.trace_id: encoder.trace_example(comparison, each) for each in own}
-        examples += [
-            PairExample.from_completions(
-                right.prompt_token_ids,
-                right.completion_token_ids,
-                each.completion_token_ids,
-                f"{pair.id}-{comparison.order}-written>{name}",
-            )
-            for name, each in rejected.items()
-        ]
-    return examples
-
-
-def borrowed_pair_examples(
-    selections: Iterable[TraceSelection], pairs: Pairs, told: Pairs, encoder: JudgeEncoder, seed: int
-) -> list[PairExample]:
-    """A kept trace of each pair about which nobody wrote, against a reason that was written about another pair and is
-    said of the better answer here: a reason is not to be given where it does not hold."""
-    kept: dict[str, Trace] = {}
-    for item in sorted(selections, key=lambda item: content_hash(seed, item.trace.trace_id)):
-        if item.reason is Reason.KEPT and item.trace.pair_id not in told:
-            kept.setdefault(item.trace.pair_id, item.trace)
-    lenders = list(told.values())
-    examples = []
-    for name, trace in sorted(kept.items()) if lenders else ():
-        comparison, wrong = _comparison(trace, pairs), other_slot(pairs[name].label(swapped=trace.swapped))
-        lender = lenders[int(content_hash(seed, name), 16) % len(lenders)]
-        chosen = encoder.trace_example(comparison, trace)
-        rejected = encoder.written_example(comparison, fitting_reasons(lender, wrong, encoder)[0], wrong)
-        examples.append(
-            PairExample.from_completions(
-                chosen.prompt_token_ids,
-                chosen.completion_token_ids,
-                rejected.completion_token_ids,
-                f"{trace.trace_id}>borrowed-{lender.id}",
-            )
-        )
-    return examples
-
-
 def has_reason(pair: PreferencePair, encoder: JudgeEncoder) -> bool:
     """Whether somebody wrote a reason about the pair that fits a rationale; of a tie nobody can say what is better."""
     return not pair.tie and bool(fitting_reasons(pair, "A", encoder))
@@ -126,11 +63,8 @@ def has_reason(pair: PreferencePair, encoder: JudgeEncoder) -> bool:
 def fitting_reasons(pair: PreferencePair, label: Slot, encoder: JudgeEncoder) -> list[str]:
     """What was written about the pair, for the order in which ``label`` is the better answer, if no longer than a
     rationale may be."""
-    return [text for text in told_reasons(pair.rationales, label) if _fits(text, encoder)]
-
-
-def _fits(reason: str, encoder: JudgeEncoder) -> bool:
-    return len(encoder.chat.text_ids(reason)) <= encoder.max_rationale
+    told = told_reasons(pair.rationales, label)
+    return [text for text in told if len(encoder.chat.text_ids(text)) <= encoder.max_rationale]
 
 
 def told_reasons(rationales: Sequence[str], label: Slot) -> list[str]:

@@ -7,7 +7,7 @@ result depends on the set of traces and the seed alone, never on arrival order.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,7 +30,6 @@ class Reason(StrEnum):
     ONE_ORDER = "one_order"
     QUOTA_REACHED = "quota_reached"
     BALANCED_OUT = "balanced_out"
-    WRITTEN_INSTEAD = "written_instead"
 
 
 NON_VERDICT_REASONS: Mapping[Verdict, Reason] = {
@@ -106,14 +105,14 @@ def pair_traces(
     """
     good: dict[tuple[str, bool], list[Trace]] = defaultdict(list)
     bad: dict[tuple[str, bool], list[Trace]] = defaultdict(list)
-    usable = rejectable(config)
+    usable = {Reason.WRONG_VERDICT}
+    if config.unparseable_as_rejected:
+        usable |= {Reason.UNPARSEABLE, Reason.TRUNCATED, Reason.TRUNCATED_THINKING, Reason.ABSTAINED}
     for item in selections:
         key = (item.trace.pair_id, item.trace.swapped)
         if item.reason in usable:
             bad[key].append(item.trace)
-        elif item.reason not in (Reason.DUPLICATE, Reason.ONE_ORDER, Reason.WRITTEN_INSTEAD) and is_correct(
-            item.trace, labels
-        ):
+        elif item.reason not in (Reason.DUPLICATE, Reason.ONE_ORDER) and is_correct(item.trace, labels):
             good[key].append(item.trace)
     pairs: list[TracePair] = []
     for key in sorted(good.keys() & bad.keys()):
@@ -123,26 +122,6 @@ def pair_traces(
         surplus = _surplus([pair.chosen for pair in pairs], seed)
         pairs = [pair for pair in pairs if pair.chosen.trace_id not in surplus]
     return pairs
-
-
-def rejectable(config: SelectionConfig) -> set[Reason]:
-    """Reason codes of the traces that may be the rejected side of a pair."""
-    if not config.unparseable_as_rejected:
-        return {Reason.WRONG_VERDICT}
-    cut_off = {Reason.TRUNCATED, Reason.TRUNCATED_THINKING}
-    return {Reason.WRONG_VERDICT, Reason.UNPARSEABLE, Reason.ABSTAINED, *cut_off}
-
-
-def written_instead(
-    selections: Iterable[TraceSelection], told: Collection[str], labels: Labels
-) -> list[TraceSelection]:
-    """``selections`` in which no correct trace of a pair in ``told`` is kept: for these somebody wrote the reason."""
-    return [
-        TraceSelection(item.trace, Reason.WRITTEN_INSTEAD)
-        if item.trace.pair_id in told and is_correct(item.trace, labels)
-        else item
-        for item in selections
-    ]
 
 
 def without_correct_trace(traces: Iterable[Trace], labels: Labels) -> set[tuple[str, bool]]:

@@ -8,14 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.bootstrap.examples import (
-    borrowed_pair_examples,
-    dpo_examples,
-    has_reason,
-    sft_examples,
-    written_examples,
-    written_pair_examples,
-)
+from genrm_rl.bootstrap.examples import dpo_examples, has_reason, sft_examples, written_examples
 from genrm_rl.bootstrap.gate import decide
 from genrm_rl.bootstrap.select import (
     TraceSelection,
@@ -24,7 +17,6 @@ from genrm_rl.bootstrap.select import (
     pair_traces,
     select_traces,
     without_correct_trace,
-    written_instead,
 )
 from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import Method
@@ -44,18 +36,26 @@ class NothingToLearn(DataError):
 
 
 def warm_started(workshop: Workshop) -> Judge:
-    """The base after a fit on what people wrote about the training pairs; all methods of a run share it.
+    """The base after a fit on what somebody wrote about training pairs (people, or whoever made null negatives), and on
+    its own right traces of the others; all methods of a run share it.
 
-    Raises NothingToLearn if they wrote nothing that fits.
+    Raises NothingToLearn if nobody wrote anything that fits.
     """
-    examples = written_examples(workshop.splits.train, workshop.encoder, workshop.config.bootstrap.selection)
-    if not examples:
+    encoder, selection = workshop.encoder, workshop.config.bootstrap.selection
+    told = [pair for pair in workshop.splits.train if has_reason(pair, encoder)]
+    if not told:
         raise NothingToLearn(
             "bootstrap.warm_start has nothing to learn from: no training pair carries a rationale of at most "
-            f"{workshop.encoder.max_rationale} tokens; name their file with data.train.N.rationales, or switch it off"
+            f"{encoder.max_rationale} tokens; name their file with data.train.N.rationales, or switch it off"
         )
+    known = {pair.id for pair in told}
+    others = [pair for pair in workshop.splits.train if pair.id not in known]
+    traces = sample_round("star_sft", 0, others, workshop.base, workshop) if others else []
+    selections = select_traces(traces, workshop.train_labels, selection, workshop.seed)
+    own = sft_examples(selections, workshop.train_by_id, encoder)
+    examples = [*written_examples(told, encoder, selection), *own]
     folder = "methods/warm_start/round1"
-    file = workshop.examples_stage(f"{folder}/examples", examples, {"learned_from": "what people wrote"})
+    file = workshop.examples_stage(f"{folder}/examples", examples, {"learned_from": "what somebody wrote, and traces"})
     checkpoint = workshop.fit_stage(f"{folder}/checkpoint", "star_sft", "sft", file, workshop.base)
     return Judge("warm_start", "generative", checkpoint, "warm_start-1")
 
@@ -88,18 +88,13 @@ def objective_of(method: Method) -> str:
 
 def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: Workshop) -> Path:
     """Select, balance, and write the training examples with their reason codes."""
-    config, encoder, pairs_of = workshop.config.bootstrap.selection, workshop.encoder, workshop.train_by_id
-    part = [pairs_of[name] for name in sorted({trace.pair_id for trace in traces})]
-    told = {pair.id: pair for pair in part if config.written_reasons and has_reason(pair, encoder)}
+    config = workshop.config.bootstrap.selection
     selections = select_traces(traces, workshop.train_labels, config, workshop.seed)
-    selections = written_instead(selections, told, workshop.train_labels)
     if method.endswith("dpo"):
         pairs = pair_traces(selections, workshop.train_labels, config, workshop.seed)
-        examples: list[Any] = list(dpo_examples(pairs, pairs_of, encoder))
-        examples += written_pair_examples(selections, told, encoder, config)
-        examples += borrowed_pair_examples(selections, pairs_of, told, encoder, workshop.seed)
+        examples: list[Any] = list(dpo_examples(pairs, workshop.train_by_id, workshop.encoder))
     else:
-        examples = list(sft_examples(selections, pairs_of, encoder)) + written_examples(told.values(), encoder, config)
+        examples = list(sft_examples(selections, workshop.train_by_id, workshop.encoder))
     facts = selection_facts(selections, workshop) | {
         "learned_from": "pairs of traces" if method.endswith("dpo") else "traces"
     }

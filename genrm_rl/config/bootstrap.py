@@ -36,11 +36,6 @@ class SelectionConfig(Section):
     both_orders: bool = setting(
         False, "a correct trace counts only if one is correct in the other order too, so that position teaches nothing"
     )
-    written_reasons: bool = setting(
-        False,
-        "where somebody wrote why an answer is better (data.train[].rationales; null negatives come with it), that is "
-        "the correct trace, and no sampled one",
-    )
     on_all_wrong: Literal["skip", "rationalize"] = setting(
         "skip", "comparisons without a correct trace: leave them out, or ask again with the label as a hint (STaR)"
     )
@@ -57,8 +52,8 @@ class BootstrapConfig(Section):
     selection: SelectionConfig = setting(SelectionConfig, "which traces are kept")
     warm_start: bool = setting(
         False,
-        "before the first STaR round, train on what people wrote about the training pairs (data.train[].rationales, "
-        "HelpSteer) with the settings of `sft`",
+        "before the first STaR round, train on what somebody wrote about training pairs (data.train[].rationales, "
+        "HelpSteer, the reasons of null negatives) and on own right traces of the others, with the settings of `sft`",
     )
     start_from: Literal["latest", "base"] = setting(
         "latest", "weights that each round's fit starts from: the last promoted judge, or the base (warm, if it is)"
