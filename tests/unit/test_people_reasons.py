@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genrm_rl.bootstrap.examples import has_reason, written_examples, written_pair_examples
-from genrm_rl.bootstrap.select import Reason, TraceSelection, written_instead
+from genrm_rl.bootstrap.examples import has_reason, written_examples
 from genrm_rl.config import SelectionConfig
 from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.errors import DataError
@@ -19,8 +18,7 @@ from genrm_rl.judging.verdicts import parse_verdict
 from genrm_rl.preferences.nulls import KIND, NULLS, REASONS, null_pairs
 from genrm_rl.preferences.sources import load_source
 from genrm_rl.preferences.types import PreferencePair
-from tests.unit.judging_cases import smollm2_tokenizer, tiny_tokenizer
-from tests.unit.test_selection import trace
+from tests.unit.judging_cases import smollm2_tokenizer
 
 ROWS = [{"id": f"r{i}", "prompt": f"q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(3)]
 
@@ -66,32 +64,6 @@ def test_reasons_that_can_not_be_used_are_one_sentence(reasons, said, tmp_path):
 def test_the_task_world_has_no_file_of_reasons():
     with pytest.raises(ValueError, match="the task world has none"):
         SourceConfig(world="train", rationales="x.jsonl")
-
-
-def test_a_written_reason_stands_against_its_mirror_and_the_judges_own_wrong_traces():
-    encoder = JudgeEncoder(tiny_tokenizer(), "compact", max_context=512, max_rationale=64)
-    told = PreferencePair.create("add 1 1", "2", "", rationales=("[rejected] is empty",))
-    plain = PreferencePair.create("add 1 2", "3", "4")
-    a_b = {"A": Verdict.PREFERS_A, "B": Verdict.PREFERS_B}
-    right, wrong = a_b[told.label()], a_b[told.label(swapped=True)]
-    traces = [trace(told.id, 0, right), trace(told.id, 1, wrong), trace(told.id, 2, wrong), trace(plain.id, 0, right)]
-    codes = (Reason.KEPT, Reason.WRONG_VERDICT, Reason.WRONG_VERDICT, Reason.KEPT)
-    selections = written_instead(
-        [TraceSelection(each, code) for each, code in zip(traces, codes, strict=True)],
-        {told.id},
-        {told.id: told.label(), plain.id: "A" if right is Verdict.PREFERS_A else "B"},
-    )
-    assert [item.reason for item in selections] == [Reason.WRITTEN_INSTEAD, *codes[1:]]
-    decode = encoder.chat.decode
-    examples = written_pair_examples(selections, {told.id: told}, encoder, SelectionConfig(pairs_per_order=1))
-    said = [
-        (decode(each.chosen_ids[each.chosen_prompt_length :]), decode(each.rejected_ids[each.rejected_prompt_length :]))
-        for each in examples
-    ]
-    empty = {"A": "A is empty\nverdict: B", "B": "B is empty\nverdict: A"}
-    first, second = (empty["B"], empty["A"]) if told.label() == "A" else (empty["A"], empty["B"])
-    assert said[0] == (first, second) and said[2] == (second, first), "both orders, against the mirror"
-    assert len(said) == 3 and said[1][0] == first, "and in the order of a wrong trace against it"
 
 
 def test_null_negatives_say_why_where_their_text_alone_says_so():
