@@ -102,7 +102,8 @@ def aligned_run(run: Path) -> list[JudgmentOut]:
         JudgedAnswer(Answer(name, n, (1,), text, (0.0,), "stop" if n < 2 else "length", "base"), record)
         for n, (text, record) in enumerate(zip(ANSWERS, records, strict=True))
     ]
-    with publish_directory(run / "steps/00000/rollout", {}) as folder:
+    facts = {"judge_version": "v", "generate_seconds": 0.0, "judge_seconds": 0.0}
+    with publish_directory(run / "steps/00000/rollout", facts) as folder:
         rollout = Rollout([group], [json.loads(judgment.model_dump_json())], "v", 0.0, 0.0)
         rollout.write(folder)
     return [judgment]
