@@ -81,12 +81,12 @@ def agent_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 def bootstrap_figures(path: Path, report: Mapping[str, Any]) -> dict[str, Figure]:
     """Right judgments of every judge on every test set; of a run that goes on, at the gate."""
-    if report.get("kind") == "progress":
+    if "results" not in report:
         return {
             f"right at the gate, {LABELS.get(row['method'], row['method'])}, round {row['iteration']}, %": Figure(
                 percent(row["accuracy_strict"]), percent_interval(row["ci95"])
             )
-            for row in report["learning_curve"]
+            for row in report.get("learning_curve", ())
         }
     labels = {judge["name"]: judge["label"] or judge["name"] for judge in report["judges"]}
     return {
