@@ -71,7 +71,9 @@ def in_short(item: Item) -> str:
     """A few words behind an item's title in a list."""
     if isinstance(item, ReadTraces):
         counts = Counter(flag for flags in item.tally for flag in COUNTED_TRACES if flags & flag)
-        said = "".join(f", {counts[flag]} {flag.name.lower().replace('_', ' ')}" for flag in counts)
+        said = "".join(
+            f", {counts[flag]} {flag.name.lower().replace('_', ' ')}" for flag in COUNTED_TRACES if counts[flag]
+        )
         return f"{len(item.traces)} sampled traces{said}"
     if isinstance(item, ReadGroup):
         masked = sum(answer.mask is not None for answer in item.answers)
