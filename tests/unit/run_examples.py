@@ -17,6 +17,7 @@ from genrm_rl.config.loop import LoopConfig
 from genrm_rl.evaluation.differences import compare_all
 from genrm_rl.evaluation.job import write_results
 from genrm_rl.evaluation.metrics import summarise
+from genrm_rl.evaluation.records import RECORDS, write_records
 from genrm_rl.evaluation.report import write_report
 from genrm_rl.evaluation.schema_results import BenchmarkScore
 from genrm_rl.judging.judge import Judge
@@ -124,6 +125,9 @@ def evaluated(path: Path, scored: str = "") -> Path:
     if scored:
         score = BenchmarkScore(rule=scored, overall=0.75, sections={"chat": 0.75})
         rows = [row.model_copy(update={"benchmark": score}) for row in rows]
+    for folder, records in (("star_dpo-abc/id-1/greedy", mine), ("longer_answer-0/id-1/deterministic", other)):
+        with publish_directory(run / f"evaluation/{folder}/judgments", {}) as partial:
+            write_records(partial / RECORDS, records)
     write_results(run, judge, rows, [summarise(other, resamples=100)], compare_all([other, mine], resamples=100), None)
     return run
 
