@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from genrm_rl.config import DataConfig, SourceConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Verdict
+from genrm_rl.preferences.nulls import null_negatives
+from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.reading.collect import collect
 from genrm_rl.reading.command import read_run
+from genrm_rl.reading.pair_texts import find_pairs
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Flag, Item, Part, ReadGroup, ReadJudgment
 from genrm_rl.reading.word_index import BUCKETS, WordIndex, bucket_of, steps
 from genrm_rl.runtime.run_directory import PROVENANCE
+from genrm_rl.runtime.storage import write_json_lines
 from tests.unit.reader_runs import ANSWERS, QUESTION, aligned_run, evaluated_run, trained_run
 
 
@@ -70,6 +75,20 @@ def test_null_answers_are_made_again(tmp_path, store):
         good, null = (item.texts.a, item.texts.b) if item.gold == "A" else (item.texts.b, item.texts.a)
         assert good.startswith("good answer") and null != good
         assert item.flags == Flag.PROBE | Flag.WRONG
+
+
+def test_null_negatives_of_the_training_pairs_are_made_again(tmp_path, store):
+    pairs = [PreferencePair.create(f"lesson {n}", f"good {n}", f"poor {n}") for n in range(20)]
+    rows = [{"prompt": p.prompt[0].content, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
+    write_json_lines(tmp_path / "train.jsonl", rows)
+    source = SourceConfig(path="train.jsonl")
+    drawn = {pair.id: pair for pair in null_negatives(pairs, 2.0, 7)}
+    assert len(drawn) > 20 and "null_other_answer" in {pair.category for pair in drawn.values()}
+    data = DataConfig(root=str(tmp_path), train=(source,), null_negatives=2.0)
+    assert find_pairs(data, 7, store, drawn, set()) == []
+    for name, pair in drawn.items():
+        texts = store.texts(name)
+        assert {"A": texts.a, "B": texts.b}[store.gold(name)] == pair.chosen and pair.rejected in (texts.a, texts.b)
 
 
 def test_texts_that_are_gone_are_said_and_judgments_stay(tmp_path, store):
