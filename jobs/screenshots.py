@@ -1,4 +1,4 @@
-"""Pictures of a run's page and of those within it, as a browser shows them: wide, narrow, and in the dark.
+"""Pictures of a run's page and of those within it, as a browser shows them: wide, on a phone, and in the dark.
 
     python jobs/screenshots.py quickstart --out shots
     python jobs/screenshots.py quickstart --out docs --name report
@@ -10,8 +10,9 @@ Chromium has to be installed.
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
+import base64
+import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from genrm_rl.config.watching import AlarmConfig, WatchConfig
 from genrm_rl.pages.live import Watcher
 from genrm_rl.pages.runs import page_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SHAPES = {"wide": (1280, 1600, False), "narrow": (500, 1600, False), "dark": (1280, 1600, True)}
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from browser import CHROMIUM, Browser  # the one that tests of pages use
+
+SHAPES = {"wide": (1280, 1600, False), "narrow": (390, 1600, False), "dark": (1280, 1600, True)}
 README = (1100, 1400, False)
 COLORS = 256  # of a picture's palette: pages have few
 
@@ -35,12 +38,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("shots"), help="folder of the pictures")
     parser.add_argument("--name", default="", help="one picture of the run's own page, under this name")
     words = parser.parse_args()
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        parser.exit(2, f"error: no browser is installed; install one of {', '.join(BROWSERS)}\n")
+    if CHROMIUM is None:
+        parser.exit(2, "error: no browser is installed; install chromium\n")
     words.out.mkdir(parents=True, exist_ok=True)
     watcher = Watcher(words.run, words.root, WatchConfig())
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
         for within in [""] if words.name else watcher.runs():
             page = Path(folder) / "page.html"
             page.write_text(page_of(watcher.path / within, AlarmConfig()).html, encoding="utf-8")
@@ -52,21 +54,13 @@ def main() -> None:
                 print(picture)
 
 
-def take(browser: str, page: Path, picture: Path, size: tuple[int, int], *, dark: bool) -> None:
-    """One picture of the beginning of a page. Raises CalledProcessError if the browser fails."""
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [
-                *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-sync"),
-                *(f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"),
-                *(["--blink-settings=preferredColorScheme=0"] if dark else []),
-                *(f"--screenshot={picture.resolve()}", page.as_uri()),
-            ],
-            check=True,
-            capture_output=True,
-        )
-    with Image.open(picture) as taken:
-        taken.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(picture, optimize=True)
+def take(browser: Browser, page: Path, picture: Path, size: tuple[int, int], *, dark: bool) -> None:
+    """One picture of the beginning of a page. The size is that of the emulated device: a window can't be as narrow as a
+    phone."""
+    shown = browser.open(page.as_uri(), width=size[0], height=size[1], dark=dark)
+    taken = base64.b64decode(shown.call("Page.captureScreenshot", format="png")["data"])
+    with Image.open(io.BytesIO(taken)) as image:
+        image.convert("RGB").quantize(COLORS, Image.Quantize.MAXCOVERAGE).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ class Browser:
     def open(
         self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False, watched: bool = False
     ) -> Page:
-        """A page of this size that has loaded; of a watched one, its errors and requests are events."""
+        """A page of this size that has loaded; of a watched one, its errors and requests are events. A page that is
+        wider than it should be fails here."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         page.call(
@@ -106,6 +107,7 @@ class Browser:
             page.call(f"{domain}.enable")
         page.call("Page.navigate", url=address)
         page.until("location.href !== 'about:blank' && document.readyState === 'complete'")
+        assert (found := page.value("innerWidth")) == width, f"{address} is {found} pixels wide instead of {width}"
         return page
 
     def _read(self) -> bytes:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from genrm_rl.alignment.answers import Answer
 from genrm_rl.alignment.figures import alignment_charts
 from genrm_rl.alignment.lost import finished_rollouts
 from genrm_rl.alignment.measure import ANSWERS_FILE
+from genrm_rl.alignment.prompts import PolicyPrompt, find_questions
 from genrm_rl.alignment.rollouts import ANSWERS_FILE as ROLLOUT_ANSWERS
 from genrm_rl.alignment.rollouts import read_rollout
 from genrm_rl.config.alignment import AlignConfig
+from genrm_rl.config.prompts import PromptsConfig
 from genrm_rl.config.watching import AlarmConfig
+from genrm_rl.errors import DataError
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.alarms import probe_alarms, step_alarms
 from genrm_rl.evaluation.intervals import paired_difference
@@ -64,7 +69,7 @@ def build_align_report(run: FinishedStages, config: AlignConfig) -> dict[str, An
         "time": time_shares(steps),
         "missing_rewards": missing_rewards(run),
         "learning": learning(steps),
-        "examples": examples(run, steps),
+        "examples": examples(run, config),
         "reward_client": read_json(path) if (path := run.path / "reward_client.json").is_file() else None,
         "config": config.model_dump(mode="json"),
     }
@@ -136,26 +141,49 @@ def time_shares(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: value / total for name, value in sums.items() if total}
 
 
-def examples(run: FinishedStages, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups of the last step: answers, rewards, and the judgments behind them."""
+def examples(run: FinishedStages, config: AlignConfig) -> list[dict[str, Any]]:
+    """Groups of the last step: the question (None where it can't be found again), answers, what a verifier says of each
+    (None where none can), rewards, and the judgments behind them."""
     found = sorted((run.path / "steps").glob(f"*/rollout/{ROLLOUT_ANSWERS}"))
     if not found or not is_complete(found[-1].parent):
         return []
     rollout = read_rollout(found[-1].parent, read_manifest(found[-1].parent))
     judgments = {judgment["id"]: judgment for judgment in rollout.judgments}
+    questions = _questions(config.prompts, config.run.seed)
     shown = []
     for group in rollout.groups[:SHOWN_GROUPS]:
+        question = questions.get(group[0].answer.prompt_id)
         ids = dict.fromkeys(identifier for judged in group for identifier in judged.record.judgments)
         shown.append(
             {
+                "question": question and [[turn.role, turn.content] for turn in question.messages],
                 "answers": [
-                    {"text": judged.answer.text, "reward": judged.record.reward, "mask": judged.record.mask}
+                    {
+                        "text": judged.answer.text,
+                        "right": _is_right(question, judged.answer),
+                        "reward": judged.record.reward,
+                        "mask": judged.record.mask,
+                    }
                     for judged in group
                 ],
                 "judgments": [judgments[identifier] for identifier in ids if identifier in judgments],
             }
         )
     return shown
+
+
+@functools.lru_cache(maxsize=1)  # a page is drawn anew with every step, from the same questions
+def _questions(config: PromptsConfig, seed: int) -> Mapping[str, PolicyPrompt]:
+    """Training questions by id; none where their file is gone."""
+    try:
+        return find_questions(config, seed=seed)
+    except DataError:
+        return {}
+
+
+def _is_right(question: PolicyPrompt | None, answer: Answer) -> bool | None:
+    verifiable = question is not None and question.verifiable and answer.usable
+    return question.right(answer.text) if question is not None and verifiable else None
 
 
 def render(report: dict[str, Any], limits: AlarmConfig | None = None) -> str:

@@ -104,7 +104,8 @@ def learn_from(method: Method, folder: str, traces: Sequence[Trace], workshop: W
             f"{method} has nothing to learn from in {folder}: {counts}; "
             "sample more with --bootstrap.samples-per-order, or set --bootstrap.selection.on-all-wrong rationalize"
         )
-    return workshop.examples_stage(f"{folder}/examples", examples, facts)
+    reasons = [(item.trace.trace_id, item.reason.value) for item in selections]
+    return workshop.examples_stage(f"{folder}/examples", examples, facts, reasons)
 
 
 def pass_gate(folder: str, parent: Judge, candidate: Judge, workshop: Workshop) -> Judge:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ from genrm_rl.learners.examples import Example, read_examples, write_examples
 from genrm_rl.preferences.sources import DataSplits
 from genrm_rl.preferences.types import PreferencePair, Slot
 from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.rollout.trace_store import REASONS_FILE, write_reasons
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.tracking import MetricSink, open_sinks
@@ -60,10 +61,19 @@ class Workshop:
         """One line for the person who watches."""
         self.console.print(text, highlight=False)
 
-    def examples_stage(self, stage: str, examples: Iterable[Example], facts: dict[str, object]) -> Path:
-        """Write training examples as a stage, as they are made; returns the Arrow file."""
+    def examples_stage(
+        self,
+        stage: str,
+        examples: Iterable[Example],
+        facts: dict[str, object],
+        reasons: Sequence[tuple[str, str]] = (),
+    ) -> Path:
+        """Write training examples as a stage, as they are made, and beside them the reason code of each trace that they
+        were selected from; returns the Arrow file."""
 
         def compute(directory: Path) -> dict[str, object]:
+            if reasons:
+                write_reasons(directory / REASONS_FILE, reasons)
             digest = write_examples(directory / EXAMPLES_FILE, examples)
             return facts | {"examples": len(read_examples(directory / EXAMPLES_FILE)), "sha256": digest}
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, stdtrit
 
 LEVEL = 0.95
 _CHUNK = 4_000_000  # drawn clusters held in memory at once (32 MB)
@@ -70,6 +69,8 @@ def sign_flip_test(difference_C: ArrayLike) -> float | None:
     a cluster it is McNemar's test made aware of the cluster. ``difference_C`` holds multiples of a quarter (decisions
     that count one, one half, or a mean of two of these).
     """
+    from scipy.special import gammaln  # late: many read this package's records, and few need scipy
+
     weights_C = np.rint(4.0 * _float(difference_C)).astype(np.int64)
     sizes, counts = np.unique(np.abs(weights_C[weights_C != 0]), return_counts=True)
     if not len(sizes):
@@ -95,6 +96,8 @@ def over_seeds(
     seeds as given. The seeds' own interval is Student's, mean +/- t(S - 1) s / sqrt(S); the result covers both, so that
     it is never narrower than either. Raises ValueError without a seed.
     """
+    from scipy.special import stdtrit
+
     count = len(by_seed)
     if not count:
         raise ValueError("an interval over seeds needs at least one seed")

@@ -8,7 +8,6 @@ from typing import Any
 import jinja2
 
 from genrm_rl.evaluation import glossary, view
-from genrm_rl.evaluation.svg import slug
 
 LONGEST_TEXT = 6000  # characters of one text on a page; the JSON keeps it whole
 
@@ -29,7 +28,7 @@ def page_environment(package: str = "genrm_rl.evaluation") -> jinja2.Environment
         "points_interval": view.points_interval, "direction": view.direction, "count": view.count,
         "compact": view.compact_count, "duration": view.duration, "decimals": view.decimals, "p_value": view.p_value,
         "words": view.words, "shorten": shorten,
-        "way": lambda row: view.way(row["ci95"]), "settings": settings, "explain": glossary.explain, "slug": slug,
+        "way": lambda row: view.way(row["ci95"]), "settings": settings, "explain": glossary.explain, "slug": view.slug,
     }  # fmt: skip
     return environment
 

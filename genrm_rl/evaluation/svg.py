@@ -16,6 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from genrm_rl.evaluation.view import slug
+
 SENTINELS = {
     "ink": "#a10001", "muted": "#a10002", "grid": "#a10003", "surface": "#a10004",
     "series-0": "#a20000", "series-1": "#a20001", "series-2": "#a20002", "series-3": "#a20003",
@@ -139,11 +141,6 @@ def svg(
             buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
     return _dress(buffer.getvalue(), slug(name), description)
-
-
-def slug(name: str) -> str:
-    """``name`` as it may stand in an id."""
-    return re.sub(r"[^A-Za-z0-9-]", "-", name)
 
 
 def _dress(svg: str, name: str, description: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -236,3 +237,8 @@ def p_value(value: float | None) -> str:
 def words(code: str) -> str:
     """``wrong_verdict`` as ``wrong verdict``, ``prefers_a`` as ``prefers A``."""
     return {"prefers_a": "prefers A", "prefers_b": "prefers B"}.get(code, code.replace("_", " "))
+
+
+def slug(name: str) -> str:
+    """``name`` as it may stand in an id."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", name)

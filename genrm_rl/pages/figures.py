@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +82,19 @@ def agent_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 def bootstrap_figures(path: Path, report: Mapping[str, Any]) -> dict[str, Figure]:
     """Right judgments of every judge on every test set; of a run that goes on, at the gate."""
-    if report.get("kind") == "progress":
+    if "results" not in report:
         return {
             f"right at the gate, {LABELS.get(row['method'], row['method'])}, round {row['iteration']}, %": Figure(
                 percent(row["accuracy_strict"]), percent_interval(row["ci95"])
             )
-            for row in report["learning_curve"]
+            for row in report.get("learning_curve", ())
         }
     labels = {judge["name"]: judge["label"] or judge["name"] for judge in report["judges"]}
     return {
         f"right judgments, {labels[row['judge']]} on {row['test_set']}, {row['decoding']}, %": Figure(
             percent(row["accuracy_strict"]),
             percent_interval(row["ci95"]),
-            _records(path / f"evaluation/{row['judge']}/{row['test_set']}/{row['decoding']}/judgments"),
+            _records(_suite(path, row)),
         )
         for row in report["results"]
     }
@@ -163,6 +164,15 @@ def _interval(rights: Mapping[str, float] | None) -> str:
         return ""
     values = list(rights.values())
     return percent_interval(bootstrap_interval(values, [1.0] * len(values), resamples=RESAMPLES, seed=SEED))
+
+
+def _suite(path: Path, row: Mapping[str, Any]) -> Path:
+    """The judgments behind a row of results. `evaluate` keeps them apart by hashes of judge and pairs; where several
+    have the same name, nothing says which are meant."""
+    plain = path / f"evaluation/{row['judge']}/{row['test_set']}/{row['decoding']}/judgments"
+    names = "/".join(f"{escape(row[key])}-*" for key in ("judge", "test_set"))
+    apart = [] if is_complete(plain) else list(path.glob(f"evaluation/{names}/{row['decoding']}/judgments"))
+    return apart[0] if len(apart) == 1 else plain
 
 
 def _records(stage: Path) -> list[JudgmentRecord] | None:

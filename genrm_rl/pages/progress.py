@@ -1,4 +1,4 @@
-"""A bootstrap that goes on: rounds at the gate, losses of fits, stages. Its report comes when all is measured."""
+"""A bootstrap, or a measurement, that goes on: rounds at the gate, losses of fits, stages. Figures come at the end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from genrm_rl.learners.fit import HISTORY_FILE
 from genrm_rl.runtime.results import settings_of
 from genrm_rl.runtime.storage import is_complete, read_json, read_json_lines
 
+JOBS = {"evaluate": "Judge evaluation", "benchmark": "Benchmark", "best-of": "Best of n"}
+
 
 def progress_report(run: Path) -> dict[str, Any]:
     """What is finished so far."""
@@ -29,6 +31,9 @@ def progress_report(run: Path) -> dict[str, Any]:
     gates = sorted(path for path in (run / "methods").glob("*/round*/gate") if is_complete(path))
     return {
         "kind": "progress",
+        "job": next(
+            (words for job, words in JOBS.items() if job in provenance["command"].split()[:2]), "Judge bootstrap"
+        ),
         "run": {key: provenance[key] for key in ("run_id", "seed", "created", "command", "code_revision")},
         "versions": provenance["versions"],
         "learning_curve": [row.model_dump(mode="json") for row in gate_rows(run)],
@@ -59,6 +64,8 @@ def sentence(report: dict[str, Any]) -> str:
     """How far it is, and whether the last judge is better than the one before."""
     count = len(report["stages"])
     done = f"{count} stage{' is' if count == 1 else 's are'} finished"
+    if report["job"] in JOBS.values():
+        return f"{done}; the figures come at the end."
     rounds = [row for row in report["learning_curve"] if row["iteration"]]
     if not rounds or not report["differences"]:
         return f"{done}; no judge has come to the gate yet."

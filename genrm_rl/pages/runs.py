@@ -54,7 +54,7 @@ def known_kind(path: Path) -> Kind:
 
 
 def report_of(path: Path) -> tuple[Kind, dict[str, Any]]:
-    """Kind and report of a run as it stands now; for a bootstrap that is not finished, its rounds and stages."""
+    """Kind and report of a run as it stands now; for an unfinished bootstrap or measurement, its rounds and stages."""
     kind = known_kind(path)
     return kind, _BUILD[kind](path)
 
@@ -110,21 +110,28 @@ def _agent_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunP
 
 def _bootstrap(path: Path) -> dict[str, Any]:
     from genrm_rl.evaluation.report import REPORT_JSON, load_report
+    from genrm_rl.pages.evaluated import RESULTS, best_of_report, chosen_folder, evaluated_report
     from genrm_rl.pages.progress import progress_report
 
     if (path / REPORT_JSON).is_file():
         return load_report(path).model_dump(mode="json")
-    return progress_report(path)
+    if (path / RESULTS).is_file():
+        return evaluated_report(path).model_dump(mode="json")
+    chosen = chosen_folder(path)
+    return progress_report(path) if chosen is None else best_of_report(path, chosen)
 
 
 def _bootstrap_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPage:
     from genrm_rl.evaluation.headline import failed_probes
     from genrm_rl.evaluation.html import render_html
     from genrm_rl.evaluation.schema import Report
+    from genrm_rl.pages.evaluated import render_best_of
     from genrm_rl.pages.progress import progress_alarms, render_progress
 
     if report.get("kind") == "progress":
         return RunPage(render_progress(report), progress_alarms(report))
+    if report.get("kind") == "best_of":
+        return RunPage(render_best_of(report), [])
     finished = Report.model_validate(report)
     return RunPage(render_html(finished), list(failed_probes(finished)))
 

@@ -116,7 +116,7 @@ def null_pairs(
     for number, pair in enumerate(usable):
         other = usable[(number + 1) % len(usable)]
         turned = [*kinds[number % len(kinds) :], *kinds[: number % len(kinds)]]
-        made = [one for kind in turned if (one := _null_pair(pair, other, kind, seed)) is not None]
+        made = [one for kind in turned if (one := null_pair(pair, other, kind, seed)) is not None]
         found += made[:1] if cycle else made
     return found
 
@@ -137,7 +137,9 @@ def null_negatives(train: Sequence[PreferencePair], share: float, seed: int) -> 
     return hash_order([pair for pair in found.values() if pair.id not in known], seed)
 
 
-def _null_pair(pair: PreferencePair, other: PreferencePair, kind: str, seed: int) -> PreferencePair | None:
+def null_pair(pair: PreferencePair, other: PreferencePair, kind: str, seed: int) -> PreferencePair | None:
+    """The chosen answer over its null answer of a kind, ``other`` being of another prompt; None if there is no such
+    answer."""
     if kind == "other_answer" and other.prompt == pair.prompt:
         return None
     made = null_answer(kind, pair.chosen, other.chosen, seed, pair.id)

@@ -1,4 +1,5 @@
-"""Judgments of labelled pairs: evaluations, gates and probe gates of a bootstrap or of `evaluate`."""
+"""Judgments of labelled pairs: evaluations, gates and probe gates of a bootstrap or of `evaluate`, and what a judge
+learned from."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, iter_records
 from genrm_rl.preferences.nulls import KIND
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.reading.pair_texts import find_pairs, null_texts
+from genrm_rl.reading.sampled import sampled_files, sampled_pairs, sampled_parts
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Part, ReadJudgment, Texts
 from genrm_rl.runtime.storage import is_complete
@@ -24,18 +26,22 @@ ABOUT = {
 
 
 def judged_parts(run: Path, config: RunConfig, store: TextStore, name: str) -> Iterator[Part]:
-    """One part per finished stage of judgments of the run in ``run``, which reports call ``name``."""
+    """One part per finished stage of judgments, or of traces to learn from, of the run in ``run``, which reports call
+    ``name``."""
     stages = sorted(path.parent for path in run.glob(f"*/**/judgments/{RECORDS}") if is_complete(path.parent))
     stages = [stage for stage in stages if stage.relative_to(run).parts[0] in ABOUT]
-    if not stages:
+    sampled = sampled_files(run)
+    if not stages and not sampled:
         return
     pairs, answers = _wanted(stages)
+    pairs |= sampled_pairs(sampled)
     notes = find_pairs(config.data, config.run.seed, store, pairs, answers)
     for stage in stages:
         suite = stage.parent.relative_to(run)
         place = f"{name}{suite.as_posix()}"
         yield Part(place, ABOUT[suite.parts[0]], _judgments(stage, place, store), notes)
         notes = []
+    yield from sampled_parts(run, sampled, store, name, notes)
 
 
 def _wanted(stages: list[Path]) -> tuple[set[str], set[str]]:

@@ -5,6 +5,7 @@ A pair is known by the hash of its texts, so what is found is what was judged, w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from genrm_rl.config.data import DataConfig, SourceConfig
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.records import JudgmentRecord
-from genrm_rl.preferences.nulls import KIND, NULLS
+from genrm_rl.preferences.nulls import KIND, NULLS, SOURCE, null_pair
 from genrm_rl.preferences.readers import read_rows
 from genrm_rl.preferences.turns import BadRow
 from genrm_rl.preferences.types import PreferencePair, content_hash
@@ -31,16 +32,32 @@ def find_pairs(
     sentence for each source that can't be read any more."""
     notes = []
     held_out = [(source, 0.0) for source in (*config.test, *config.gate)]
-    for source, noise in held_out + [(source, config.world.label_noise) for source in config.train]:
+    trained = [(source, config.world.label_noise) for source in config.train]
+    for source, noise in held_out + trained:
         try:
             for pair in _pairs(source, config, seed, noise):
                 if pair.id in pairs:
                     store.add_pair(pair)
+                if config.null_negatives and source in config.train and not pair.tie:
+                    store.add_train(content_hash(seed, SOURCE, pair.id), pair)
                 if answers and (digest := content_hash(pair.chosen)) in answers:
                     store.add_chosen(digest, pair)
         except DataError as problem:
             notes.append(f"texts of the source {source.label} can't be found again: {problem}")
+    _add_null_negatives(seed, store, pairs)
     return notes
+
+
+def _add_null_negatives(seed: int, store: TextStore, pairs: Collection[str]) -> None:
+    """Null answers beside training pairs, made again: the other prompt's answer is that of the next pair."""
+    drawn = store.take_train()
+    first = next(drawn, None)
+    if first is None:
+        return
+    for pair, other in itertools.pairwise(itertools.chain([first], drawn, [first])):
+        for made in (null_pair(pair, other, kind, seed) for kind in NULLS):
+            if made is not None and made.id in pairs:
+                store.add_pair(made)
 
 
 def _pairs(source: SourceConfig, config: DataConfig, seed: int, noise: float) -> Iterator[PreferencePair]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
+from functools import reduce
+from operator import or_
 from typing import Literal
 
 from genrm_rl.judging.types import Verdict
@@ -15,7 +17,7 @@ Order = Literal["ab", "ba"]
 
 
 class Flag(IntFlag):
-    """What pages are filtered by; fits one byte."""
+    """What pages are filtered by; fits two bytes."""
 
     RIGHT = 1
     WRONG = 2
@@ -25,6 +27,12 @@ class Flag(IntFlag):
     MASKED = 32  # of a group: an answer of it has no reward
     PROBE = 64
     GROUP = 128
+    TRACES = 256  # sampled for training; what follows are reason codes of selection
+    KEPT = 512
+    DUPLICATE = 1024
+    ONE_ORDER = 2048
+    QUOTA_REACHED = 4096
+    BALANCED_OUT = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +101,83 @@ class ReadJudgment:
         return found | (Flag.PROBE if self.probe else Flag(0))
 
     @property
+    def tally(self) -> list[Flag]:
+        """What is counted of it."""
+        return [self.flags]
+
+    @property
     def title(self) -> str:
         """The question, or the id of a judgment whose texts are gone."""
-        return self.texts.prompt[-1].content if self.texts and self.texts.prompt else f"judgment {self.id}"
+        return _question(self.texts) or f"judgment {self.id}"
 
     def words(self) -> Iterator[str]:
         """Every text by which it is found."""
         yield self.id
-        if self.texts is not None:
-            yield from (turn.content for turn in self.texts.prompt)
-            yield from (self.texts.a, self.texts.b, *guide_texts(self.texts.guide))
+        yield from _words(self.texts)
         yield from (vote.text for vote in self.votes)
+        yield from (value for _, value in self.facts)
+
+
+def _question(texts: Texts | None) -> str:
+    return texts.prompt[-1].content if texts and texts.prompt else ""
+
+
+def _words(texts: Texts | None) -> Iterator[str]:
+    if texts is not None:
+        yield from (turn.content for turn in texts.prompt)
+        yield from (texts.a, texts.b, *guide_texts(texts.guide))
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTrace:
+    """One trace that training chose from. ``right`` is None where it has no verdict or the label can't be found again;
+    ``reasons`` are (round of a method, reason code that its selection gave), none where nothing is recorded."""
+
+    vote: Vote
+    right: bool | None
+    reasons: Sequence[tuple[str, str]] = ()
+
+    @property
+    def flags(self) -> Flag:
+        """By which filters it is found."""
+        found = Flag.TRACES | (Flag(0) if self.vote.verdict.is_verdict else Flag.NO_VERDICT)
+        if self.right is not None:
+            found |= Flag.RIGHT if self.right else Flag.WRONG
+        names = {reason.upper() for _, reason in self.reasons}
+        return found | Flag(sum(Flag[name] for name in names & Flag.__members__.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTraces:
+    """All traces of a pair that one stage sampled for training. ``gold`` is the pair's label, None where it can't be
+    found again."""
+
+    id: str
+    texts: Texts | None
+    gold: Slot | Literal["tie"] | None
+    traces: Sequence[SampledTrace]
+    facts: Sequence[tuple[str, str]] = ()
+
+    @property
+    def flags(self) -> Flag:
+        """By which filters it is found: those of any of its traces."""
+        return reduce(or_, self.tally, Flag.TRACES)
+
+    @property
+    def tally(self) -> list[Flag]:
+        """What is counted of it: its traces."""
+        return [trace.flags for trace in self.traces]
+
+    @property
+    def title(self) -> str:
+        """The question, or the id of traces whose texts are gone."""
+        return _question(self.texts) or f"traces {self.id}"
+
+    def words(self) -> Iterator[str]:
+        """Every text by which it is found."""
+        yield self.id
+        yield from _words(self.texts)
+        yield from (trace.vote.text for trace in self.traces)
         yield from (value for _, value in self.facts)
 
 
@@ -151,6 +225,11 @@ class ReadGroup:
         return Flag.GROUP | (Flag.MASKED if masked else Flag(0))
 
     @property
+    def tally(self) -> list[Flag]:
+        """What is counted of it."""
+        return [self.flags]
+
+    @property
     def title(self) -> str:
         """The question, or the id of a group whose question is gone."""
         return self.prompt[-1].content if self.prompt else f"group {self.id}"
@@ -164,7 +243,7 @@ class ReadGroup:
             yield answer.mask or ""
 
 
-Item = ReadJudgment | ReadGroup
+Item = ReadJudgment | ReadGroup | ReadTraces
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ BUCKETS = 128  # files of words at most; a power of two
 ITEMS_PER_BUCKET = 400  # of a small run: fewer files
 WORD = re.compile(r"\w+")
 LONGEST_WORD = 40
-BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
 
 
 def words_of(texts: Iterable[str]) -> set[str]:
@@ -58,8 +58,8 @@ class WordIndex:
         return 1 << (wanted.bit_length() - 1)
 
     def files(self) -> Iterator[tuple[int, str]]:
-        """Number of each file, and its words with the items that have them, as JSON: ``[[word, "1.2.a"], ...]``, where
-        items are steps from the one before, in base 36."""
+        """Number of each file, and its words with the items that have them, as one JSON string: ``word steps,word
+        steps`` (:func:`steps`). A word has neither a comma nor a blank."""
         for file in self._files:
             file.close()
         for number in range(self.buckets):
@@ -70,20 +70,24 @@ class WordIndex:
                         word, item = line.split(" ")
                         found.setdefault(word, []).append(int(item))
                 path.unlink()
-            yield number, json.dumps([[word, steps(found[word])] for word in sorted(found)], separators=(",", ":"))
+            yield number, json.dumps(",".join(f"{word} {steps(found[word])}" for word in sorted(found)))
 
 
 def steps(items: Iterable[int]) -> str:
-    """Rising numbers as steps in base 36: 3, 5, 41 is ``3.2.10``."""
+    """Rising numbers as steps from the one before, in digits of five bits, of which the last of each step is one of the
+    upper half of ``DIGITS``: 3, 5, 41 is ``ZY1a``."""
     last, said = 0, []
     for item in items:
-        said.append(_base36(item - last))
+        said.append(_digits(item - last))
         last = item
-    return ".".join(said)
+    return "".join(said)
 
 
 @cache
-def _base36(number: int) -> str:
-    if number < 36:
-        return BASE36[number]
-    return _base36(number // 36) + BASE36[number % 36]
+def _digits(number: int) -> str:
+    rest, last = divmod(number, 32)
+    said = DIGITS[32 + last]
+    while rest:
+        rest, digit = divmod(rest, 32)
+        said = DIGITS[digit] + said
+    return said

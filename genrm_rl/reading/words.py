@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from genrm_rl.judging.types import Verdict
-from genrm_rl.reading.types import Flag, GroupAnswer, Item, Played, ReadGroup, Vote
+from genrm_rl.reading.types import Flag, GroupAnswer, Item, Played, ReadGroup, ReadTraces, Vote
 from genrm_rl.rewards.types import Mask, Rule
 
-FILTERS = ("verdict_words", "order_words", "outcome", "rule_words", "mask_words", "played", "parts_words")
+FILTERS = ("verdict_words", "order_words", "outcome", "in_short", "rule_words", "mask_words", "played", "parts_words")
+COUNTED_TRACES = (Flag.RIGHT, Flag.WRONG, Flag.NO_VERDICT, Flag.KEPT)
 NO_VERDICT = {
     Verdict.UNPARSEABLE: "no verdict (unreadable)",
     Verdict.TRUNCATED: "no verdict (cut off)",
@@ -65,11 +67,18 @@ def outcome(flags: Flag) -> str:
     return "right" if flags & Flag.RIGHT else "wrong" if flags & Flag.WRONG else ""
 
 
-def in_short(item: Item, flags: Flag) -> str:
+def in_short(item: Item) -> str:
     """A few words behind an item's title in a list."""
+    if isinstance(item, ReadTraces):
+        counts = Counter(flag for flags in item.tally for flag in COUNTED_TRACES if flags & flag)
+        said = "".join(
+            f", {counts[flag]} {flag.name.lower().replace('_', ' ')}" for flag in COUNTED_TRACES if counts[flag]
+        )
+        return f"{len(item.traces)} sampled traces{said}"
     if isinstance(item, ReadGroup):
         masked = sum(answer.mask is not None for answer in item.answers)
         return f"group of {len(item.answers)}" + (f", {masked} masked" if masked else "")
+    flags = item.flags
     said = [outcome(flags), "contradictory" if flags & Flag.CONTRADICTORY else "", item.probe.replace("_", " ")]
     found = "" if item.p_a is None else f", P(A) {item.p_a:.2f}"
     return f"{verdict_words(item.verdict)}{found}" + "".join(f", {each}" for each in said if each)

@@ -8,6 +8,7 @@ JSON: a page that is opened from a disk may load scripts beside it and fetch not
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,14 +20,14 @@ import jinja2
 
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.reading import words
-from genrm_rl.reading.types import Flag, Item, Part, ReadGroup
+from genrm_rl.reading.types import Flag, Item, Part, ReadGroup, ReadJudgment, ReadTraces
 from genrm_rl.reading.word_index import WordIndex
 
 ITEMS_PER_PAGE = 200
 ITEMS_PER_ROWS = 1000
 TITLE_CHARACTERS = 90
 ASSETS = ("reader.css", "reader.js")
-COUNTED = (Flag.RIGHT, Flag.WRONG, Flag.CONTRADICTORY, Flag.NO_VERDICT, Flag.MASKED)
+COUNTED = (Flag.RIGHT, Flag.WRONG, Flag.CONTRADICTORY, Flag.NO_VERDICT, Flag.MASKED, Flag.KEPT)
 
 
 @dataclass
@@ -39,6 +40,7 @@ class PartSummary:
     first_id: str = ""
     items: int = 0
     groups: int = 0
+    traces: int = 0
     counts: Counter[Flag] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -62,6 +64,11 @@ class Entry:
     def is_group(self) -> bool:
         """Whether it is a group of rewarded answers."""
         return bool(self.flags & Flag.GROUP)
+
+    @property
+    def is_traces(self) -> bool:
+        """Whether it is what was sampled of a pair for training."""
+        return bool(self.flags & Flag.TRACES)
 
     def address(self, number: int, identifier: str) -> str:
         """Of another item, as seen from this one's page."""
@@ -89,7 +96,7 @@ class Writer:
         self._words = WordIndex(scratch / "words")
         self._waiting: list[Entry] = []
         self._rows: list[list[Any]] = []
-        self._flags = bytearray()
+        self._flags = array("H")
         self._groups: dict[str, int] = {}  # number of each group of the part that is being written
         self.parts: list[PartSummary] = []
 
@@ -109,7 +116,7 @@ class Writer:
         overview = {
             "items": self.items,
             "page": ITEMS_PER_PAGE,
-            "flags": self._flags.hex(),
+            "flags": "".join(f"{flags:04x}" for flags in self._flags),
             "parts": [[part.name, part.start, part.items] for part in self.parts],
             "rows": ITEMS_PER_ROWS,
             "buckets": self._words.buckets,
@@ -131,9 +138,9 @@ class Writer:
             summary.first_id = summary.first_id or item.id
             summary.items += 1
             summary.groups += isinstance(item, ReadGroup)
-            flags = item.flags
-            summary.counts.update(flag for flag in COUNTED if flags & flag)
-            self._add(item, flags, part.name)
+            summary.traces += len(item.traces) if isinstance(item, ReadTraces) else 0
+            summary.counts.update(flag for flags in item.tally for flag in COUNTED if flags & flag)
+            self._add(item, item.flags, part.name)
         summary.notes = part.notes
         self.parts.append(summary)
 
@@ -143,10 +150,10 @@ class Writer:
         group = None
         if isinstance(item, ReadGroup):
             self._groups[item.id] = self.items
-        else:
+        elif isinstance(item, ReadJudgment):
             group = self._groups.get(item.group)
         self._waiting.append(Entry(self.items, item, flags, part, group))
-        self._rows.append([item.id, " ".join(item.title.split())[:TITLE_CHARACTERS], words.in_short(item, flags)])
+        self._rows.append([item.id, " ".join(item.title.split())[:TITLE_CHARACTERS], words.in_short(item)])
         self._words.add(item.words())
         self._flags.append(flags)
         if len(self._rows) == ITEMS_PER_ROWS:

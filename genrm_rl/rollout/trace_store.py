@@ -15,6 +15,8 @@ from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.runtime.storage import write_atomic
 
+REASONS_FILE = "reasons.parquet"
+REASONS_SCHEMA = pa.schema([("trace_id", pa.string()), ("reason", pa.string())])
 SCHEMA = pa.schema(
     [
         ("trace_id", pa.string()),
@@ -54,6 +56,15 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> Path:
 def read_traces(path: Path) -> list[Trace]:
     """Read a file written by :func:`write_traces`."""
     return list(_rows(path))
+
+
+def write_reasons(path: Path, reasons: Iterable[tuple[str, str]]) -> Path:
+    """Write what became of each trace, by its id, to one Parquet file, atomically."""
+    names = REASONS_SCHEMA.names
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in reasons], schema=REASONS_SCHEMA)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return write_atomic(path, buffer.getvalue().to_pybytes())
 
 
 def _rows(path: Path) -> Iterator[Trace]:

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 DEADLINE_VARIABLE = "GENRM_RL_STORAGE_DEADLINE"
 MARKER = "_COMPLETE.json"
 WEIGHTS = (".safetensors", ".pt")  # brought only to those who load them
-SMALL_BYTES = 2**20  # smaller files may be rewritten in place and are always taken anew; larger ones never change
+SMALL_BYTES = 2**20  # smaller files may be rewritten in place; larger ones never change
+# A store tells times to the second: a file that was brought so long after it was written is the last of its second,
+# also where the clocks differ a little.
+SETTLED_SECONDS = 60.0
 TEMPORARY = re.compile(r"\..+\.(partial|tmp|replaced)|\.lock")
 # Logs that a process of this machine may have open: replaced only by a longer one.
 GROWING = re.compile(r"events-\d+\.jsonl|events\.out\.tfevents.*")
@@ -110,7 +113,8 @@ def upload_missing(directory: Path) -> None:
 def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, size: True) -> None:
     """Bring what the store has of a file or directory into the working copy; ``wanted(name, bytes)`` chooses.
 
-    Files of the same size are not brought again unless they are small. Times are those of the store.
+    Files of the same size are not brought again unless they are small and may have been rewritten since. Times are the
+    store's.
     """
     place, path = stored(path), Path(path)
     if place is None:
@@ -120,7 +124,7 @@ def fetch(path: str | Path, wanted: Callable[[str, int], bool] = lambda name, si
     found = [(path, info)] if info.is_file else [(path / name, each) for name, each in _listing(place).items()]
 
     def take(file: Path, info: fs.FileInfo) -> None:
-        if file.is_file() and _is_current(file, info.size):
+        if file.is_file() and _is_current(file, info):
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
@@ -219,12 +223,14 @@ def patiently(action: Callable[[], Result], place: Stored) -> Result:
             pause = min(2 * pause, 15.0)
 
 
-def _is_current(file: Path, size: int) -> bool:
+def _is_current(file: Path, info: fs.FileInfo) -> bool:
     """False if the store's version of a local file may be another one."""
-    here = file.stat().st_size
+    here = file.stat()
     if GROWING.fullmatch(file.name):
-        return here >= size
-    return here == size > SMALL_BYTES
+        return here.st_size >= info.size
+    same_time = abs(here.st_mtime - info.mtime.timestamp()) < 1e-3
+    settled = same_time and here.st_ctime - here.st_mtime > SETTLED_SECONDS  # the change was that it was brought here
+    return here.st_size == info.size and (info.size > SMALL_BYTES or settled)
 
 
 def _is_temporary(path: Path, below: Path | None = None) -> bool:

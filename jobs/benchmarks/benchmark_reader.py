@@ -3,14 +3,14 @@ and a search take in a browser.
 
     python jobs/benchmarks/benchmark_reader.py --judgments 100000 --out runs/benchmark_reader
 
-Judgments are made up: a question of 12 words, answers of 35, a rationale of 45 in each order. Without Chromium, what a
+Judgments are made up: a question of 12 words, answers of 35, a rationale of 45 in each order. ``--sampled 12500`` adds
+as many training pairs with eight sampled traces each, and the reason code of every trace. Without Chromium, what a
 browser needs is not measured. Prints one JSON object and writes it to ``reader_benchmark.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import random
 import resource
@@ -26,15 +26,17 @@ from typing import Any
 
 import yaml
 
-import genrm_rl
 from genrm_rl.config import DataConfig, RunConfig, RunSettings, SourceConfig
 from genrm_rl.evaluation.records import RECORDS, record_from_judgment, write_records
 from genrm_rl.judging.folding import fold
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.types import PreferencePair
-from genrm_rl.rollout.trace_store import write_traces
+from genrm_rl.rollout.trace_store import REASONS_FILE, write_reasons, write_traces
 from genrm_rl.runtime.run_directory import PROVENANCE
 from genrm_rl.runtime.storage import publish_directory, write_atomic, write_json, write_json_lines
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+import browser as browsers  # the one that tests of pages use
 
 SUITE_PAIRS = 5000
 WORDS = 20_000  # of the made-up language
@@ -55,19 +57,21 @@ def main() -> None:
     """Make a run, read it in a process of its own, and look at it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judgments", type=int, default=100_000)
+    parser.add_argument("--sampled", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_reader"))
     options = parser.parse_args()
     run = options.out / "run"
     shutil.rmtree(run, ignore_errors=True)
-    make_run(run, options.judgments)
-    found = read(run) | {"judgments": options.judgments}
+    make_run(run, options.judgments, options.sampled)
+    found = read(run) | {"judgments": options.judgments, "pairs_with_sampled_traces": options.sampled}
     browser = look(run / "reader") or {"browser": "there is no chromium here"}
     write_json(options.out / "reader_benchmark.json", found | browser)
     print(json.dumps(found | browser, indent=2))
 
 
-def make_run(run: Path, judgments: int) -> None:
-    """A run directory as ``evaluate`` leaves it: one test set after another, each judged in both orders."""
+def make_run(run: Path, judgments: int, sampled: int = 0) -> None:
+    """A run directory as ``evaluate`` leaves it: one test set after another, each judged in both orders; with sampled
+    pairs, as a bootstrap does."""
     draw = random.Random(0)
     language = ["".join(draw.choices("abcdefghijklmnoprstuvwy", k=draw.randint(2, 10))) for _ in range(WORDS)]
     weights = [1 / (rank + 10) for rank in range(WORDS)]
@@ -85,7 +89,15 @@ def make_run(run: Path, judgments: int) -> None:
         write_json_lines(run / f"data/set{number}.jsonl", rows)
         sources.append(SourceConfig(name=f"set{number}", path=f"data/set{number}.jsonl"))
         judge_set(run, f"set{number}", pairs, draw, text)
-    config = RunConfig(run=RunSettings(id="reader"), data=DataConfig(root=str(run.absolute()), test=tuple(sources)))
+    train = ()
+    if sampled:
+        pairs = [PreferencePair.create(f"{text(12)} lesson {n}", text(35), text(35)) for n in range(sampled)]
+        rows = [{"prompt": p.prompt[0].content, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
+        write_json_lines(run / "data/train.jsonl", rows)
+        train = (SourceConfig(name="train", path="data/train.jsonl"),)
+        sample_round(run, pairs, draw, text)
+    data = DataConfig(root=str(run.absolute()), test=tuple(sources), train=train)
+    config = RunConfig(run=RunSettings(id="reader"), data=data)
     write_atomic(run / "config.yaml", yaml.safe_dump(config.model_dump(mode="json")))
     write_json(run / PROVENANCE, {"run_id": "reader"})
 
@@ -107,6 +119,21 @@ def judge_set(
         write_records(
             partial / RECORDS, (record_from_judgment(pair, fold(by_pair[pair.id]), **facts) for pair in pairs)
         )
+
+
+def sample_round(run: Path, pairs: list[PreferencePair], draw: random.Random, text: Callable[[int], str]) -> None:
+    """Four traces of each pair in each order, and a round that chose from them."""
+    traces = [
+        replace(trace, trace_id=f"{trace.trace_id}{sample}", sample_index=sample)
+        for pair in pairs
+        for sample in range(4)
+        for trace in made_up_traces(pair, draw, text)
+    ]
+    with publish_directory(run / "traces/made_up-part1", {}) as partial:
+        write_traces(partial / "traces.parquet", traces)
+    with publish_directory(run / "methods/star_sft/round1/examples", {"reasons": {}}) as partial:
+        codes = ("kept", "wrong_verdict", "duplicate")
+        write_reasons(partial / REASONS_FILE, ((trace.trace_id, draw.choice(codes)) for trace in traces))
 
 
 def made_up_traces(pair: PreferencePair, draw: random.Random, text: Callable[[int], str]) -> Iterator[Trace]:
@@ -155,17 +182,11 @@ def read(run: Path) -> dict[str, Any]:
 
 def look(reader: Path) -> dict[str, float] | None:
     """Seconds in Chromium until a page of judgments, the first page with a filter, and searches are there."""
-    spec = importlib.util.spec_from_file_location(
-        "browser", Path(genrm_rl.__file__).parents[1] / "tests" / "browser.py"
-    )
-    assert spec is not None and spec.loader is not None
-    browsers = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(browsers)  # the browser that tests of pages use
     if browsers.CHROMIUM is None:
         return None
     index, pages = (reader / "index.html").as_uri(), sorted((reader / "pages").iterdir())
     done = "document.getElementById('status').textContent.includes('found')"
-    word = json.loads((reader / "data/words-0.js").read_text().partition(",")[2].rstrip(");\n"))[0][0]
+    word = (reader / "data/words-0.js").read_text().partition(',"')[2].partition(" ")[0]
     with tempfile.TemporaryDirectory() as profile, browsers.Browser(Path(profile)) as browser:
         browser.open(index)  # the browser itself has started
         asked = {
@@ -176,6 +197,7 @@ def look(reader: Path) -> dict[str, float] | None:
             ),
             "first_page_seconds": (index, "document.querySelectorAll('tbody tr').length > 0"),
             "filter_seconds": (f"{index}?show=wrong", done),
+            "filter_of_traces_seconds": (f"{index}?show=traces-duplicate", done),
             "search_rare_word_seconds": (f"{index}?q={NEEDLE}", done),
             "search_beginning_of_words_seconds": (f"{index}?q={word[:2]}", done),
         }

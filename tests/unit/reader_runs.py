@@ -20,7 +20,7 @@ from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.nulls import null_pairs
 from genrm_rl.preferences.types import PreferencePair, as_messages, content_hash
 from genrm_rl.rewards.types import Mask, RewardRecord
-from genrm_rl.rollout.trace_store import write_traces
+from genrm_rl.rollout.trace_store import REASONS_FILE, write_reasons, write_traces
 from genrm_rl.runtime.run_directory import PROVENANCE
 from genrm_rl.runtime.storage import publish_directory, write_atomic, write_json, write_json_lines
 from genrm_rl.serving.contracts import Cost, Judged, JudgmentOut, compare
@@ -102,7 +102,28 @@ def aligned_run(run: Path) -> list[JudgmentOut]:
         JudgedAnswer(Answer(name, n, (1,), text, (0.0,), "stop" if n < 2 else "length", "base"), record)
         for n, (text, record) in enumerate(zip(ANSWERS, records, strict=True))
     ]
-    with publish_directory(run / "steps/00000/rollout", {}) as folder:
+    facts = {"judge_version": "v", "generate_seconds": 0.0, "judge_seconds": 0.0}
+    with publish_directory(run / "steps/00000/rollout", facts) as folder:
         rollout = Rollout([group], [json.loads(judgment.model_dump_json())], "v", 0.0, 0.0)
         rollout.write(folder)
     return [judgment]
+
+
+def trained_run(run: Path, *, recorded: bool = True) -> PreferencePair:
+    """A bootstrap's directory with traces of two training pairs, one of which is the returned one, and a round that
+    chose from them: in its first order one was kept and one is a duplicate, in the other one is wrong."""
+    pairs = [PreferencePair.create(f"lesson {n}", f"good answer {n}", f"poor answer {n}") for n in range(2)]
+    rows = [{"prompt": p.prompt[0].content, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
+    write_json_lines(run / "train.jsonl", rows)
+    source = SourceConfig(name="lessons", path="train.jsonl")
+    settle(run, RunConfig(run=RunSettings(id=run.name), data=DataConfig(root=str(run), train=(source,))))
+    pair, other = pairs
+    right, wrong = votes(pair, "RW", "reason")
+    sampled = [replace(right, trace_id=right.trace_id + "0"), right, wrong, *votes(other, "??")]
+    with publish_directory(run / "traces/base-part1", {}) as folder:
+        write_traces(folder / "traces.parquet", sampled)
+    codes = ("duplicate", "kept", "wrong_verdict", "unparseable", "unparseable")
+    with publish_directory(run / "methods/star_sft/round1/examples", {"reasons": {"kept": 1}}) as folder:
+        if recorded:
+            write_reasons(folder / REASONS_FILE, [(t.trace_id, c) for t, c in zip(sampled, codes, strict=True)])
+    return pair

@@ -14,11 +14,17 @@ from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loop import LoopConfig
+from genrm_rl.evaluation.differences import compare_all
+from genrm_rl.evaluation.job import write_results
+from genrm_rl.evaluation.metrics import summarise
+from genrm_rl.evaluation.records import RECORDS, write_records
 from genrm_rl.evaluation.report import write_report
+from genrm_rl.evaluation.schema_results import BenchmarkScore
+from genrm_rl.judging.judge import Judge
 from genrm_rl.preferences.nulls import NULLS
 from genrm_rl.runtime.run_directory import FinishedStages
 from genrm_rl.runtime.storage import publish_directory, write_json
-from tests.unit.report_example import small_report
+from tests.unit.report_example import small_report, suite
 
 QUESTIONS = [f"add {n} 1" for n in range(24)]
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -107,6 +113,42 @@ def bootstrap(path: Path) -> Path:
     """Finished, with a report in which every section is filled."""
     run = begin(path, RunConfig())
     write_report(run, small_report(HOSTILE))
+    return run
+
+
+def evaluated(path: Path, scored: str = "") -> Path:
+    """What ``genrm-rl evaluate`` leaves; ``scored`` by the rule of a benchmark."""
+    run = begin(path, RunConfig())
+    judge = Judge("star_dpo", "generative", Path("checkpoint"), "star_dpo-1", weights="abc")
+    mine, other = suite("star_dpo", "id", "greedy", "RRRF"), suite("longer_answer", "id", "deterministic", "B")
+    rows = [summarise(mine, resamples=100)]
+    if scored:
+        score = BenchmarkScore(rule=scored, overall=0.75, sections={"chat": 0.75})
+        rows = [row.model_copy(update={"benchmark": score}) for row in rows]
+    for folder, records in (("star_dpo-abc/id-1/greedy", mine), ("longer_answer-0/id-1/deterministic", other)):
+        with publish_directory(run / f"evaluation/{folder}/judgments", {}) as partial:
+            write_records(partial / RECORDS, records)
+    write_results(run, judge, rows, [summarise(other, resamples=100)], compare_all([other, mine], resamples=100), None)
+    return run
+
+
+def best_of(path: Path) -> Path:
+    """What ``genrm-rl best-of`` leaves: one of two prompts has a best answer."""
+    run = begin(path, RunConfig())
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"which {HOSTILE}"}],
+            "best": best,
+            "margin": None if best is None else 0.25,
+            "responses": ["one", HOSTILE],
+            "rewards": [None, None] if best is None else [0.25, 0.5],
+            "masks": ["not_judged"] * 2 if best is None else [None, None],
+        }
+        for best in (1, None)
+    ]
+    facts = {"judge_version": "star_dpo-1", "prompts": 2, "chosen": 1, "shared": 0, "masked": 2, "responses": 4}
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    stage(run / "best_of/star_dpo-abc/what/winners", facts | {"mean_margin": 0.25, "rounds": 1}, winners__jsonl=text)
     return run
 
 

@@ -41,6 +41,12 @@ def test_a_turn_stands_beside_a_run_and_what_one_lacks_is_a_dash(root):
     assert (same.value, same.apart, same.way) == ("83.3", "0.0", "unclear")
 
 
+def test_evaluations_are_compared_pair_by_pair(tmp_path):
+    columns = [open_column(str(run_examples.evaluated(tmp_path / name)), str(tmp_path), name) for name in "ab"]
+    cells = figure_rows(columns)["right judgments, STaR-DPO on id, greedy, %"]
+    assert [cell.value for cell in cells] == ["87.5", "87.5"] and cells[1].apart == "0.0"
+
+
 def test_the_terminal_and_the_page_say_the_same(root, tmp_path):
     console = Console(file=io.StringIO(), width=150)
     page = compare_runs(["slow", "fast"], str(root), tmp_path / "page.html", console).read_text(encoding="utf-8")

@@ -15,11 +15,13 @@ import pytest
 from genrm_rl.config import ModelConfig, RunConfig
 from genrm_rl.config.bootstrap import RunSettings
 from genrm_rl.config.labelling import LabellingConfig
+from genrm_rl.config.watching import WatchConfig
 from genrm_rl.errors import ModelError, RunDirectoryError
 from genrm_rl.labelling.book import TOKENS, Book, read_desk
 from genrm_rl.labelling.types import Label, Task
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.models.inspection import inspect_directory
+from genrm_rl.pages.live import Watcher
 from genrm_rl.preferences.types import Message
 from genrm_rl.runtime import lease, object_store
 from genrm_rl.runtime.object_store import fetch, light, move_tree, upload_tree
@@ -28,6 +30,7 @@ from genrm_rl.runtime.status import read_status
 from genrm_rl.runtime.storage import is_complete, publish_directory, remove_tree, write_atomic, write_json
 from genrm_rl.runtime.store_paths import working_path
 from tests.s3 import BUCKET, S3Server, use
+from tests.unit import run_examples
 
 
 @pytest.fixture(scope="module")
@@ -357,3 +360,43 @@ def test_a_label_is_in_the_store_when_it_is_kept_and_the_links_never_are(s3, roo
         assert len(read_desk(folder, tasks, LabellingConfig(), 0).by("p1")) == 2 and not (folder / TOKENS).exists()
         with Book(folder, tasks, LabellingConfig(), 0) as book:
             assert book.tokens()["p1"] != links["p1"]
+
+
+@pytest.fixture
+def brought(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of what is copied from now on; what was brought counts as settled at once."""
+    found, copy = [], object_store._copy
+    monkeypatch.setattr(object_store, "_copy", lambda *words: (found.append(words[1]), copy(*words)))
+    monkeypatch.setattr(object_store, "SETTLED_SECONDS", -1e9)
+    return found
+
+
+def test_watch_sees_a_run_in_a_store_go_on_and_brings_only_what_is_new(s3, root, monkeypatch, tmp_path, brought):
+    run = run_examples.loop(working_path(root) / "r")
+    upload_tree(run)
+    other_machine(monkeypatch, tmp_path)
+    now = [0.0]
+    watcher = Watcher("r", root, WatchConfig(), clock=lambda: now[0])
+    assert watcher.runs() == ["", "turn1/align", "turn1/bootstrap"]
+    assert "step 3 of" in watcher.look("turn1/align").state
+    monkeypatch.setenv("GENRM_RL_SCRATCH", str(tmp_path / "here"))
+    run_examples.add_step(run / "turn1/align", 3, **{"train/kl_reference": 7.0})
+    run_examples.alignment(run / "turn2/align")
+    upload_tree(run / "turn1/align/steps/00003"), upload_tree(run / "turn2")
+    other_machine(monkeypatch, tmp_path)
+    now[0] += 60
+    brought.clear()
+    seen = watcher.look("turn1/align")
+    assert "step 4 of" in seen.state and any("far from its start" in alarm for alarm in seen.alarms)
+    assert all("/turn1/align/steps/00003/" in path for path in brought) and len(brought) == 2
+    watcher.look()
+    assert watcher.runs()[-1] == "turn2/align"
+
+
+def test_a_small_file_that_was_just_written_is_brought_again(s3, root, monkeypatch, tmp_path):
+    write_atomic(working_path(root) / "r/state.json", "1")
+    other_machine(monkeypatch, tmp_path)
+    fetch(working_path(root) / "r")
+    s3.client.put_object(Bucket=BUCKET, Key=f"{root.removeprefix(f's3://{BUCKET}/')}/r/state.json", Body=b"2")
+    fetch(working_path(root) / "r")
+    assert (working_path(root) / "r/state.json").read_text() == "2"

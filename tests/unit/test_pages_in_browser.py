@@ -59,6 +59,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run_examples.agent,
         run_examples.bootstrap,
         run_examples.unfinished_bootstrap,
+        run_examples.evaluated,
+        run_examples.best_of,
         run_examples.loop,
     ):
         path = root / f"{make.__name__}.html"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from genrm_rl.reading.command import read_run
 from tests.browser import Browser, Page, in_browser
-from tests.unit.reader_runs import ATTACK, aligned_run, evaluated_run
+from tests.unit.reader_runs import ATTACK, aligned_run, evaluated_run, trained_run
 
 SAYS = ["RR", "WW", "RW", "R?"] + ["RR", "WW"] * 110  # 224 judgments: two pages
 LISTED = "document.getElementById('status').textContent.includes('found')"
@@ -26,6 +26,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("reader") / "run"
     evaluated_run(run, SAYS)
     aligned_run(run / "turn1/align")
+    trained_run(run / "turn1/judge")
     return read_run(run, Console(quiet=True)).parent
 
 
@@ -59,6 +60,12 @@ def count(page: Page) -> int:
         ("q=FOOL", 4),
         ("q=fooled+answer+nowhere", 0),
         ("q=four+two&show=wrong", 1),
+        ("show=traces", 2),
+        ("show=traces-wrong", 1),
+        ("show=traces-kept", 1),
+        ("show=traces-none&q=lesson", 1),
+        ("show=traces-balanced_out", 0),
+        ("show=judgments&q=lesson", 0),
     ],
 )
 def test_filters_and_words_find_what_they_should(browser, reader, query, number):
@@ -123,7 +130,7 @@ def test_a_screen_reader_hears_of_search_filters_judgments_and_what_was_found(br
     assert page.value("document.getElementById('status').getAttribute('role')") == "status"
     page = browser.open((reader / "pages/00001.html").as_uri())
     roles = [node["role"]["value"] for node in tree(page)]
-    assert (roles.count("article"), roles.count("meter"), roles.count("navigation")) == (30, 29, 2)
+    assert (roles.count("article"), roles.count("meter"), roles.count("navigation")) == (32, 29, 2)
 
 
 def tree(page: Page) -> list[dict]:
@@ -161,4 +168,4 @@ def test_without_scripts_every_page_is_reached_and_every_link_leads_somewhere(re
             target = pages[name.removeprefix("pages/") or where]
             assert not anchor or anchor in target.ids, f"{where}: {link}"
     assert len(pages) == 2 and {"00001.html"} <= set(pages["00000.html"].links)
-    assert first.links[0].startswith("pages/00000.html#") and len(first.links) == 3
+    assert first.links[0].startswith("pages/00000.html#") and len(first.links) == 4

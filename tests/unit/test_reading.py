@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from genrm_rl.config import DataConfig, SourceConfig
 from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Verdict
+from genrm_rl.preferences.nulls import null_negatives
+from genrm_rl.preferences.types import PreferencePair
 from genrm_rl.reading.collect import collect
 from genrm_rl.reading.command import read_run
+from genrm_rl.reading.pair_texts import find_pairs
 from genrm_rl.reading.text_store import TextStore
 from genrm_rl.reading.types import Flag, Item, Part, ReadGroup, ReadJudgment
-from genrm_rl.reading.word_index import BUCKETS, WordIndex, bucket_of
+from genrm_rl.reading.word_index import BUCKETS, WordIndex, bucket_of, steps
 from genrm_rl.runtime.run_directory import PROVENANCE
-from tests.unit.reader_runs import ANSWERS, QUESTION, aligned_run, evaluated_run
+from genrm_rl.runtime.storage import write_json_lines
+from tests.unit.reader_runs import ANSWERS, QUESTION, aligned_run, evaluated_run, trained_run
 
 
 @pytest.fixture
@@ -72,6 +77,20 @@ def test_null_answers_are_made_again(tmp_path, store):
         assert item.flags == Flag.PROBE | Flag.WRONG
 
 
+def test_null_negatives_of_the_training_pairs_are_made_again(tmp_path, store):
+    pairs = [PreferencePair.create(f"lesson {n}", f"good {n}", f"poor {n}") for n in range(20)]
+    rows = [{"prompt": p.prompt[0].content, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
+    write_json_lines(tmp_path / "train.jsonl", rows)
+    source = SourceConfig(path="train.jsonl")
+    drawn = {pair.id: pair for pair in null_negatives(pairs, 2.0, 7)}
+    assert len(drawn) > 20 and "null_other_answer" in {pair.category for pair in drawn.values()}
+    data = DataConfig(root=str(tmp_path), train=(source,), null_negatives=2.0)
+    assert find_pairs(data, 7, store, drawn, set()) == []
+    for name, pair in drawn.items():
+        texts = store.texts(name)
+        assert {"A": texts.a, "B": texts.b}[store.gold(name)] == pair.chosen and pair.rejected in (texts.a, texts.b)
+
+
 def test_texts_that_are_gone_are_said_and_judgments_stay(tmp_path, store):
     run = tmp_path / "run"
     evaluated_run(run)
@@ -99,6 +118,28 @@ def test_a_reward_is_traced_to_its_matches_and_a_mask_to_its_reason(tmp_path, st
     assert [vote.letter_p for vote in match.votes] == [pytest.approx((0.8, 0.2)), pytest.approx((0.3, 0.7))]
 
 
+def test_traces_that_were_sampled_stand_by_pair_with_what_selection_made_of_each(tmp_path, store):
+    pair = trained_run(tmp_path / "run")
+    ((part, found),) = parts(tmp_path / "run", store).values()
+    assert part.name == "traces/base-part1" and part.notes == []
+    mine, other = sorted(found, key=lambda item: item.texts.prompt[0].content)
+    assert {"A": mine.texts.a, "B": mine.texts.b}[mine.gold] == pair.chosen
+    assert sorted((trace.vote.order, trace.right, *trace.reasons) for trace in mine.traces) == [
+        ("ab", True, ("star_sft round1", "duplicate")),
+        ("ab", True, ("star_sft round1", "kept")),
+        ("ba", False, ("star_sft round1", "wrong_verdict")),
+    ]
+    assert mine.flags == Flag.TRACES | Flag.RIGHT | Flag.WRONG | Flag.KEPT | Flag.DUPLICATE
+    assert other.flags == Flag.TRACES | Flag.NO_VERDICT and [trace.right for trace in other.traces] == [None, None]
+
+
+def test_of_rounds_that_kept_no_reason_codes_right_and_wrong_are_shown_and_that_is_said(tmp_path, store):
+    trained_run(tmp_path / "run", recorded=False)
+    ((part, found),) = parts(tmp_path / "run", store).values()
+    assert "star_sft round1 made of each trace is not recorded" in part.notes[0]
+    assert {item.flags for item in found} == {Flag.TRACES | Flag.RIGHT | Flag.WRONG, Flag.TRACES | Flag.NO_VERDICT}
+
+
 def test_what_is_not_finished_or_no_run_is_not_read(tmp_path, store):
     run = tmp_path / "run"
     evaluated_run(run)
@@ -123,5 +164,10 @@ def test_words_are_found_in_the_file_that_their_beginning_names(tmp_path):
         index.add(texts)
     files = {number: json.loads(text) for number, text in index.files()}
     assert len(files) == index.buckets == 1
-    assert dict(map(tuple, files[0])) == {"rot": "0.1.2", "grün": "0", "7": "1", "__proto__": "3", "ﬁx": "3"}
+    found = dict(entry.split(" ") for entry in files[0].split(","))
+    assert found == {"rot": steps([0, 1, 3]), "grün": "W", "7": "X", "__proto__": "Z", "ﬁx": "Z"}
     assert bucket_of("rotation") == bucket_of("rot") and 0 <= bucket_of("\U0001f600") < BUCKETS
+
+
+def test_steps_of_any_size_are_told_apart_without_a_sign_between_them():
+    assert steps([3, 5, 41]) == "ZY1a" and steps([0]) == "W" and steps([2**15 + 1]) == "100X"

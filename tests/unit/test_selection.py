@@ -6,12 +6,22 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from genrm_rl.bootstrap.select import Reason, count_reasons, pair_traces, select_traces, without_correct_trace
-from genrm_rl.config import SelectionConfig
+from genrm_rl.bootstrap.star import learn_from
+from genrm_rl.bootstrap.workshop import Workshop
+from genrm_rl.config import RunConfig, SelectionConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace, Verdict
+from genrm_rl.preferences.sources import DataReport, DataSplits
+from genrm_rl.rollout.trace_store import REASONS_FILE
+from genrm_rl.runtime.run_directory import RunDirectory
+from tests.unit import judging_cases
 
 
 def trace(
@@ -71,6 +81,22 @@ def test_duplicates_and_quota():
     assert counts["kept"] == 2
     assert counts["kept"] + counts["duplicate"] + counts["quota_reached"] == 6
     assert sum(counts.values()) == 6
+
+
+def test_the_reason_code_of_each_trace_is_kept_beside_the_examples(tmp_path):
+    taught = judging_cases.pair()
+    traces = [trace(taught.id, n, Verdict.of(taught.label()), tokens=(5, 5 + n // 2)) for n in range(4)]
+    traces.append(trace(taught.id, 4, Verdict.UNPARSEABLE))
+    words = ("--bootstrap.selection.balance", "false")
+    config = load_config(RunConfig, None, ["--run.root", str(tmp_path), "--run.id", "r", *words])
+    encoder = JudgeEncoder.from_config(judging_cases.tiny_tokenizer(), config.judge, 512)
+    splits = DataSplits([taught], [], {}, DataReport())
+    with RunDirectory(config) as run:
+        workshop = Workshop(config, run, Console(quiet=True), None, splits, encoder, None, None, None)
+        file = learn_from("star_sft", "methods/star_sft/round1", traces, workshop)
+    rows = pq.read_table(file.parent / REASONS_FILE).to_pylist()
+    assert [row["trace_id"] for row in rows] == [each.trace_id for each in traces]
+    assert sorted(row["reason"] for row in rows) == ["duplicate", "duplicate", "kept", "kept", "unparseable"]
 
 
 def test_an_engine_failure_is_never_a_rejected_trace():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,12 @@ from genrm_rl.errors import RunDirectoryError
 from genrm_rl.evaluation.alarms import probe_alarms, step_alarms
 from genrm_rl.evaluation.glossary import NULL_ANSWERS, WORLD_SETS
 from genrm_rl.pages.live import Watcher, stall_alarms
+from genrm_rl.pages.runs import page_of
 from genrm_rl.pages.server import watch_app
 from genrm_rl.preferences.nulls import NULLS
 from genrm_rl.preferences.world.pairs import PAIR_SETS
 from genrm_rl.runtime.status import RunStatus
+from genrm_rl.runtime.storage import read_json, write_json
 from tests.unit import run_examples
 from tests.unit.run_examples import step
 
@@ -76,6 +79,37 @@ def test_a_bootstrap_is_shown_from_its_stages_until_its_report_is_there(tmp_path
     now[0] += 60
     seen = watcher.look()
     assert "Who judges better?" in seen.html and seen.state == "Finished."
+
+
+def test_an_evaluation_shows_its_accuracy_beside_what_it_has_to_beat(tmp_path):
+    seen = Watcher(str(run_examples.evaluated(tmp_path / "run")), str(tmp_path), WatchConfig()).look()
+    assert "Judge evaluation" in seen.html and "STaR-DPO, decoded greedily, judges 87.5\xa0% [" in seen.html
+    assert "Without a language model: Longer answer 100.0\xa0% [85.8, 100.0]." in seen.html
+    assert "STaR-DPO does not beat the longer answer in 1 of 1 comparisons" in seen.html
+    assert seen.state == "Finished."
+
+
+def test_a_benchmark_shows_its_own_headline_first(tmp_path):
+    html = page_of(run_examples.evaluated(tmp_path / "run", "rewardbench2"), AlarmConfig()).html
+    headlines = re.findall('<p class="headline">(.*?)</p>', html)
+    assert headlines[0].startswith("RewardBench 2: 75.0 (mean of the subsets); both orders agree on ")
+    assert "judges 87.5" in headlines[1]
+
+
+def test_a_best_of_n_shows_how_many_have_a_best_answer_and_which(tmp_path):
+    run = run_examples.best_of(tmp_path / "run")
+    html = page_of(run, AlarmConfig()).html
+    assert "By star_dpo-1: 1 of 2 prompts have a best answer, mean margin 0.25; the first place is shared in 0" in html
+    assert html.index("<b>best</b> &lt;img") and "not judged" in html and run_examples.HOSTILE not in html
+
+
+@pytest.mark.parametrize(("command", "title"), [("evaluate", "Judge evaluation"), ("best-of", "Best of n")])
+def test_a_measurement_that_goes_on_is_not_called_a_bootstrap(tmp_path, command, title):
+    run = run_examples.unfinished_bootstrap(tmp_path / "run")
+    facts = read_json(run / "provenance.json") | {"command": f"genrm-rl {command} llm_judge --run.id bootstrap"}
+    write_json(run / "provenance.json", facts)
+    html = page_of(run, AlarmConfig()).html
+    assert f"<h1>{title}, under way</h1>" in html and "1 stage is finished; the figures come at the end." in html
 
 
 def test_watching_writes_nothing(tmp_path):

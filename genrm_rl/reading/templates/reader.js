@@ -4,8 +4,12 @@
 const reader = (() => {
   const byId = (id) => document.getElementById(id);
   const body = document.body, base = body.dataset.base, onPage = body.dataset.page !== undefined;
-  const FLAG = { right: 1, wrong: 2, contradictory: 4, tie: 8, none: 16, masked: 32, probe: 64, groups: 128 };
+  const FLAG = {
+    right: 1, wrong: 2, contradictory: 4, tie: 8, none: 16, masked: 32, probe: 64, groups: 128, traces: 256, kept: 512,
+    duplicate: 1024, one_order: 2048, quota_reached: 4096, balanced_out: 8192,
+  };
   const BUCKETS = 128, LONGEST_WORD = 40, SHOWN = 50, PAUSE = 150;  // as in word_index.py; hits at once; milliseconds
+  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";  // as in word_index.py
   const waiting = {}, loaded = {};
   let all = null, hits = [], shown = 0, run = 0;
 
@@ -27,10 +31,22 @@ const reader = (() => {
     return ((code(0) * 31 + code(1)) % BUCKETS) % all.buckets;
   }
 
+  const digit = Object.fromEntries([...DIGITS].map((each, value) => [each, value]));
+
   function numbers(steps) {
-    let last = 0;
-    return steps.split(".").map((step) => (last += parseInt(step, 36)));
+    const found = [];
+    let last = 0, step = 0;
+    for (const each of steps) {
+      const value = digit[each];
+      step = step * 32 + value % 32;
+      if (value < 32) continue;  // more digits follow
+      found.push(last += step);
+      step = 0;
+    }
+    return found;
   }
+
+  const entriesOf = async (word) => (await load(`words-${bucketOf(word)}`)).split(",").map((each) => each.split(" "));
 
   // Items with every word of the query; the last one may be unfinished. null: everything.
   async function found(query) {
@@ -39,7 +55,7 @@ const reader = (() => {
     const open = /[\p{L}\p{N}_]$/u.test(query);
     let both = null;
     for (const [place, word] of words.map((each) => each.slice(0, LONGEST_WORD)).entries()) {
-      const entries = await load(`words-${bucketOf(word)}`);
+      const entries = await entriesOf(word);
       const unfinished = open && place === words.length - 1 && word.length > 1;
       const mine = new Set();
       for (const [known, steps] of entries)
@@ -49,13 +65,17 @@ const reader = (() => {
     return both;
   }
 
-  const flag = (n) => parseInt(all.flags.substr(2 * n, 2), 16);
+  const flag = (n) => parseInt(all.flags.substr(4 * n, 4), 16);
 
   function fits(show) {
     if (!show) return () => true;
-    if (show === "judgments") return (n) => !(flag(n) & FLAG.groups);
-    if (show === "fooled") return (n) => (flag(n) & FLAG.probe) && (flag(n) & FLAG.wrong);
-    return (n) => flag(n) & FLAG[show];
+    const [name, ofTraces] = show.split("-"), traces = name === "traces";  // "wrong" is of judgments, "traces-wrong" of traces
+    const fit = {
+      traces: (flags) => !ofTraces || flags & FLAG[ofTraces],
+      judgments: (flags) => !(flags & FLAG.groups),
+      fooled: (flags) => flags & FLAG.probe && flags & FLAG.wrong,
+    }[name] || ((flags) => flags & FLAG[name]);
+    return (n) => !(flag(n) & FLAG.traces) !== traces && fit(flag(n));
   }
 
   async function select(wanted) {
@@ -148,7 +168,7 @@ const reader = (() => {
   // A link to a judgment that is not on this page: an id is a word of its item.
   async function open(id) {
     all = await load("overview");
-    const entries = await load(`words-${bucketOf(id)}`);
+    const entries = await entriesOf(id);
     for (const [word, steps] of entries) {
       if (word !== id.slice(0, LONGEST_WORD)) continue;
       for (const n of numbers(steps)) if ((await row(n))[0] === id) return void location.replace(address(n, id, location.search.slice(1)));
@@ -186,13 +206,15 @@ const reader = (() => {
     const at = current(), kept = wanted();
     if (!Object.keys(kept).length) return;
     const place = at ? hits.indexOf(Number(at.dataset.n)) : -1;
-    const said = [kept.q && `“${kept.q}”`, kept.show, kept.part && all.parts[kept.part]?.[0]].filter(Boolean).join(", ");
+    const said = [kept.q && `“${kept.q}”`, kept.show?.replace("-", ", ").replace("_", " "), kept.part && all.parts[kept.part]?.[0]].filter(Boolean).join(", ");
     say(`${place < 0 ? "" : `${place + 1} of `}${hits.length.toLocaleString("en")}: ${said}`);
   }
 
   async function page() {
     const kept = wanted(), query = new URLSearchParams(kept).toString();
+    for (const each of document.querySelectorAll("article")) each.tabIndex = -1;
     hits = await select(kept);
+    document.querySelectorAll("article").forEach((each, place) => { each.dataset.n = all.page * Number(body.dataset.page) + place; });
     if (query) {
       const chosen = new Set(hits);
       for (const each of document.querySelectorAll("article")) each.hidden = !chosen.has(Number(each.dataset.n)) && `#${each.id}` !== location.hash;
