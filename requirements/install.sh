@@ -65,11 +65,13 @@ install() { "$venv/bin/python" -m pip install --quiet --no-deps --no-compile "$@
 
 echo "setting up $venv from $lock (about 3 minutes)" >&2
 if [ "$EXTRA" = cpu ] && [ "$version" != 3.11 ]; then
-    # The lock has the hash of CPU torch for 3.11 alone. PyPI's CUDA build does as well; it needs packages of its own.
+    # The lock has the hash of CPU torch for 3.11 alone. The CUDA build does as well, and needs packages of its own.
     sed -i '/^torch==/,/[^\\]$/d' "$rest"
-    pin=$(grep -oE '^torch==[^ +]+' "$torch")
-    "$venv/bin/python" -m pip install --quiet --no-compile --extra-index-url "$TORCH_CPU_INDEX" "$pin" ||
-        fail "pip can't get $pin for Python $version (its words above)"
+    pin=$(grep -oE '^torch==[^ ]+' "$torch")
+    if ! install --retries 1 --extra-index-url "$TORCH_CPU_INDEX" "$pin" 2>/dev/null; then
+        echo "pip does not find $pin for Python $version; taking the CUDA build (5 GB)" >&2
+        "$venv/bin/python" -m pip install --quiet --no-compile "${pin%+cpu}"
+    fi
 elif [ "$EXTRA" = cpu ] && ! install -r "$torch" 2>/dev/null; then
     # PyPI has only the CUDA build of torch for Linux.
     pin=$(grep -oE '^torch==[^ ]+' "$torch")
