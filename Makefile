@@ -8,7 +8,7 @@ export PYTHON EXTRA UPGRADE
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@echo "Variables: EXTRA=cpu|gpu (which lock), PYTHON=/path/to/python3.11, ARGS='...' (passed on)"
+	@echo "Variables: EXTRA=cpu|gpu (which lock), PYTHON=/path/to/python3.11 (3.12, 3.13), ARGS='...' (passed on)"
 
 setup: ## create or update .venv from the lock
 	@bash requirements/install.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Regenerate both locks from pyproject.toml and the excluded*.txt files: `make lock`. Pins that still fit are kept;
-# `make lock UPGRADE=1` takes the newest versions that the lattice allows. Both locks are for Linux x86_64 and
-# Python 3.11, and resolve on any machine: nothing of them is installed. Each pin has the hashes of the index that it was
-# found on; the CPU build of torch has the same one wherever it comes from.
+# `make lock UPGRADE=1` takes the newest versions that the lattice allows. Both locks are for Linux x86_64, and resolve
+# on any machine: nothing of them is installed. They are made for Python 3.11; the same pins fit 3.12, and 3.13 without
+# openrlhf. Each pin has the hashes of the index that it was found on; the CPU build of torch has the same one wherever
+# it comes from.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

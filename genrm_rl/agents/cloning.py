@@ -12,6 +12,7 @@ from genrm_rl.agents.demonstrations import Demonstration, demonstrate
 from genrm_rl.agents.fitting import EXAMPLES_FILE, supervised_fit
 from genrm_rl.agents.new_model import make_model
 from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import check_environment, find_environment
 from genrm_rl.errors import DataError
@@ -29,6 +30,7 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
     """
     spec = find_environment(config.tasks.environment)
     check_environment(spec)
+    check_openrlhf()
     base = resolve_model(config.model).path if config.clone.base == "model" else None
     with RunDirectory(config) as run:
         run.claim()

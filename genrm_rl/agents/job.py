@@ -18,6 +18,7 @@ from genrm_rl.agents.playing import EPISODES_FILE, Stage, play_stage, playing_st
 from genrm_rl.agents.rewards import EarnedEpisode
 from genrm_rl.agents.step_judge import StepJudge
 from genrm_rl.agents.training import AgentLoop, Judge, without_judge
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.alignment.hosts import own_service, reward_client
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec, check_environment, find_environment
@@ -42,6 +43,7 @@ def train_agent(config: AgentConfig, console: Console, *, must_exist: bool = Fal
         check_exists(config.run)
     spec = find_environment(config.tasks.environment)
     check_environment(spec)
+    check_openrlhf()
     tasks = training_tasks(config, spec)
     for split, count in (("validation", config.evaluation.validation), ("test", config.evaluation.test)):
         spec.tasks(split, count, config.tasks.level)  # type: ignore[arg-type]

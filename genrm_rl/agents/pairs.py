@@ -11,6 +11,7 @@ from genrm_rl.agents.collect import told_episodes
 from genrm_rl.agents.fitting import EXAMPLES_FILE, supervised_fit
 from genrm_rl.agents.step_judge import marking_examples
 from genrm_rl.agents.trajectories import trajectory_pairs
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.errors import DataError
 from genrm_rl.judging.chat import ChatEncoder
@@ -58,6 +59,7 @@ def keep_pairs(
 def train_step_judge(config: AgentConfig, runs: list[Path], console: Console) -> Path:
     """A step judge from ``model.name``, trained on the marks that follow from the outcomes of ``runs``; returns its
     checkpoint. Raises DataError if no episode has a step that matters."""
+    check_openrlhf()
     steps = told_episodes(runs, config)
     base = resolve_model(config.model).path
     with RunDirectory(config) as run:

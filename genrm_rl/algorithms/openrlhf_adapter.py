@@ -5,6 +5,8 @@ depend on torch and DeepSpeed. The packages around them import flash-attn (CUDA 
 as soon as they are touched. So these modules are imported below bare package objects that carry the real search path
 and skip the packages' own ``__init__``: nothing has to be installed or imitated for them, and a training worker starts
 seconds sooner.
+
+OpenRLHF 0.11.2 is published for Python 3.10 to 3.12. On 3.13 everything works but what learns.
 """
 
 from __future__ import annotations
@@ -66,13 +68,23 @@ def losses() -> OpenRLHFLosses:
     )
 
 
+def check_openrlhf() -> Path:
+    """Where OpenRLHF's code is. Raises EnvironmentProblem if there is none; jobs that learn ask before they start."""
+    spec = importlib.util.find_spec("openrlhf")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    if sys.version_info >= (3, 13):
+        raise EnvironmentProblem(
+            "training needs Python 3.11 or 3.12: OpenRLHF is not published for this one; serving, judging and "
+            "evaluating work here"
+        )
+    raise EnvironmentProblem("the package openrlhf is not installed; run `make setup`")
+
+
 @contextlib.contextmanager
 def _bare_packages() -> Iterator[None]:
     """Stand bare packages in for OpenRLHF's own during the import; take every trace out of sys.modules again."""
-    spec = importlib.util.find_spec("openrlhf")
-    if spec is None or not spec.submodule_search_locations:
-        raise EnvironmentProblem("the package openrlhf is not installed; run `make setup`")
-    root = Path(next(iter(spec.submodule_search_locations)))
+    root = check_openrlhf()
     kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "openrlhf"}
     for name in kept:
         del sys.modules[name]

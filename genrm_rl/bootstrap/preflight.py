@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config import ITERATED, LearnerConfig, RolloutConfig, RunConfig
 from genrm_rl.errors import ConfigError, EnvironmentProblem
 from genrm_rl.preferences.sources import DataSplits, check_test_sets
@@ -18,6 +19,7 @@ def check_settings(config: RunConfig) -> None:
         raise ConfigError(f"data.train is empty and {learned[0]} learns from it; list training pairs under data.train")
     check_test_sets(config.data)
     if learned:
+        check_openrlhf()
         check_attention(config.learner)
         check_weight_backend(config.rollout)
     check_plan(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import signal
@@ -11,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# Only what learns needs OpenRLHF, and there is none for Python 3.13; the doctor says so beside the versions.
+LOSSES = ("genrm_rl.algorithms.openrlhf_adapter:losses",)
+if sys.version_info >= (3, 13) and importlib.util.find_spec("openrlhf") is None:
+    LOSSES = ()
 # In order of dependence, so that the first broken one is the cause of the others. `module:function` also calls the
 # function; `?module` is tried only if it is installed: transformers picks these up, whether or not they fit torch.
 MODULES = (
@@ -24,7 +29,7 @@ MODULES = (
     "ray.serve",
     "deepspeed",
     "peft",
-    "genrm_rl.algorithms.openrlhf_adapter:losses",
+    *LOSSES,
     "vllm.v1.engine.async_llm",
 )
 DEADLINE = 300.0  # seconds for all imports together; ten is usual, a busy machine takes minutes

