@@ -72,7 +72,7 @@ def step_times(config: AlignConfig, policy_gpu: Gpu, judge_gpu: Gpu, learner_gpu
         judge, config.judge_rollout, config.judge_model, judge_gpu, judgments,
         question + 2 * answer, FILL * config.judge.max_rationale, engines=config.serving.max_replicas,
     )  # fmt: skip
-    train = _training(config, policy, learner_gpu, answers * (question + answer))
+    train = _training(config, policy, learner_gpu, learned_tokens(config))
     layout = layout_of(config)
     turns = _turns(config, policy, judge) if layout == "shared" else 0.0
     return StepTimes(generate, judged, train, _publish(config, policy), turns, layout)
@@ -116,14 +116,24 @@ def decoding_seconds(
     return prefill + requests / engines / batch * completion * token
 
 
+def learned_tokens(config: AlignConfig) -> float:
+    """Tokens of the questions and answers that a step learns from."""
+    answers = config.ppo.prompts_per_step * config.ppo.samples_per_prompt
+    return answers * FILL * config.model.max_context
+
+
+def reading_passes(config: AlignConfig) -> int:
+    """Passes over them that only read: reference, values, and old log-probabilities where more than one update needs
+    them."""
+    return 1 + (config.ppo.advantage == "gae") + (not config.ppo.one_update)
+
+
 def _training(config: AlignConfig, shape: ModelShape, gpu: Gpu, tokens: float) -> float:
-    """Policy update, critic update, and the passes that only read: reference, values, and old log-probabilities where
-    more than one update needs them."""
+    """Policy update, critic update, and the passes that only read."""
     learner = config.learner
     update = 8 if learner.gradient_checkpointing else 6
     critic = config.ppo.advantage == "gae"
-    reads = 1 + critic + (not config.ppo.one_update)
-    passes = (1 + critic) * update * config.ppo.epochs + 2 * reads
+    passes = (1 + critic) * update * config.ppo.epochs + 2 * reading_passes(config)
     speed = gpu.bf16 * 1e12 * MATRIX_SHARE * learner.workers
     return passes * shape.parameters * tokens / speed
 

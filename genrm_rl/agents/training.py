@@ -21,7 +21,7 @@ from genrm_rl.judging.requests import derive_seed
 from genrm_rl.learners.experience import SampledAnswer
 from genrm_rl.learners.group import LearnerGroup
 from genrm_rl.learners.policy_updates import PolicyUpdates
-from genrm_rl.learners.run_state import latest_checkpoint, load_checkpoint, save_checkpoint
+from genrm_rl.learners.run_state import Checkpoints
 from genrm_rl.rollout.publication import keep_receipt
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_json
@@ -44,6 +44,9 @@ class AgentLoop:
     updates: PolicyUpdates
     judge: Judge
     tasks: list[Task]
+
+    def __post_init__(self) -> None:
+        self.checkpoints = Checkpoints(self.run_directory, CHECKPOINTS, self.learning, self.config.learner)
 
     def run(self, measure: Callable[[int], None]) -> None:
         """All steps from the last checkpoint on; ``measure(step)`` after each publication."""
@@ -68,17 +71,19 @@ class AgentLoop:
                 "publish": time.perf_counter() - learned,
             }
             self.report(step, earned, metrics, seconds)
+            self.checkpoints.look()
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.ppo.steps:
                 memory = {"kl_coefficient": float(self.updates.controller.value)}
-                save_checkpoint(self.run_directory, CHECKPOINTS, step + 1, self.learning, config.learner, memory)
+                self.checkpoints.save(step + 1, memory)
             measure(step + 1)
+        self.checkpoints.settle()
 
     def restore(self) -> int:
         """The last checkpoint's number of finished steps."""
-        found = latest_checkpoint(self.run_directory, CHECKPOINTS)
+        found = self.checkpoints.latest()
         if found is None:
             return 0
-        facts = load_checkpoint(found, self.learning, self.config.learner)
+        facts = self.checkpoints.load(found)
         self.updates.controller.value = facts["kl_coefficient"]
         self.say(f"continuing after step {facts['step']}")
         return facts["step"]

@@ -18,6 +18,7 @@ from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.group import Frozen, LearnerGroup, learner_groups
+from genrm_rl.learners.run_state import Checkpoints
 from genrm_rl.rewards.client import RewardClient
 from genrm_rl.rewards.rules import comparisons
 from genrm_rl.rollout.pool import EnginePool
@@ -50,6 +51,8 @@ class Hosts:
         learners = [group for group in (self.policy, self.reference, self.critic) if group is not None]
         own_judge = self.client if self.config.serves_judge else None
         self.turns = Turns(self.pool, learners, own_judge) if shared else Turns(self.pool)
+        critic = {"critic": self.critic} if self.critic is not None else {}
+        self.checkpoints = Checkpoints(self.run, "checkpoints", {"policy": self.policy, **critic}, self.config.learner)
 
     @property
     def seed(self) -> int:

@@ -54,7 +54,8 @@ class PPO:
         return facts["step"]
 
     def keep(self, step: int) -> None:
-        """A checkpoint after ``step`` steps, if one is due."""
+        """A checkpoint after ``step`` steps, if one is due; the one before is complete as soon as it has arrived."""
+        self.hosts.checkpoints.look()
         if step % self.hosts.config.checkpoint_every == 0 or step == self.config.steps:
             keep_state(self.hosts, step, {"kl_coefficient": float(self.updates.controller.value)})
 
@@ -117,6 +118,7 @@ class PPO:
 
     def learn(self, step: int, rollout: Rollout) -> dict[str, float]:
         """Advantages from what was not masked, then the optimizer steps. Returns means over the step."""
+        self.hosts.checkpoints.look()  # while the answers were sampled it may have arrived
         began, sampling = time.perf_counter(), self.hosts.config.sampling
         answers = rewarded_answers(self.asked(rollout), rollout.groups, self.config, sampling)
         metrics = self.updates.learn(

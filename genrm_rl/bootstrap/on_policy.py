@@ -97,17 +97,20 @@ class OnPolicyLoop:
 
     def run(self) -> None:
         """All steps from the last checkpoint on, then the trained judge's checkpoint."""
-        from genrm_rl.learners.run_state import latest_checkpoint, load_checkpoint, save_checkpoint
+        from genrm_rl.learners.run_state import Checkpoints
 
-        run, learner, state = self.workshop.run, self.workshop.config.learner, f"{self.folder}/state"
-        found, first = latest_checkpoint(run, state), 0
+        learning, learner = {"policy": self.policy}, self.workshop.config.learner
+        checkpoints = Checkpoints(self.workshop.run, f"{self.folder}/state", learning, learner)
+        found, first = checkpoints.latest(), 0
         if found is not None:
-            first = load_checkpoint(found, {"policy": self.policy}, learner)["step"]
+            first = checkpoints.load(found)["step"]
             self.workshop.say(f"{self.method}: continuing after step {first}")
         for step in range(first, self.config.steps):
             self.step(step)
+            checkpoints.look()
             if (step + 1) % self.config.checkpoint_every == 0 or step + 1 == self.config.steps:
-                save_checkpoint(run, state, step + 1, {"policy": self.policy}, learner, {})
+                checkpoints.save(step + 1, {})
+        checkpoints.settle()
         self.keep()
 
     def step(self, step: int) -> None:

@@ -60,7 +60,9 @@ class LearnerActor:
             join(rank, size, *meeting, "nccl" if config.gpus_per_worker else "gloo", config.startup_deadline)
         with without_collections():
             from genrm_rl.learners.learner import Learner
+            from genrm_rl.learners.state_upload import StateUpload
 
+        self._upload = StateUpload()
         self._learner = Learner(model_dir, config, head=head, seed=seed, trainable=trainable)
         self._model_dir = model_dir
         self._held: dict[int, HeldWeights | HeldAdapter] = {}
@@ -133,8 +135,13 @@ class LearnerActor:
         self._learner.save(Path(directory), self._model_dir)
 
     def save_state(self, directory: str, tag: str) -> None:
-        """Weights and optimizer."""
+        """Weights and optimizer; an object store gets this worker's shard while other calls go on."""
         self._learner.save_state(Path(directory), tag, {})
+        self._upload.begin(Path(directory), tag, self._learner.rank)
+
+    def uploaded(self, wait: bool) -> bool:
+        """Whether that shard has arrived; ``wait`` until it has."""
+        return self._upload.arrived(wait=wait)
 
     def load_state(self, directory: str, tag: str) -> None:
         """Go on from :meth:`save_state`."""

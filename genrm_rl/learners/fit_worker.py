@@ -165,12 +165,15 @@ class FitRun:
 
     def _checkpoint(self, learner: Learner, step: int) -> None:
         """Weights and optimizer after ``step``: every worker writes its part, worker 0 marks the whole complete."""
+        from genrm_rl.learners.state_upload import move_state
+
         target = self.state_dir / f"step-{step + 1:07d}"
         if self.events is not None:
             self.events.store()  # a successor that starts at this state needs the history up to it
         facts = {"step": step + 1, "digest": self.spec.digest(), "layout": state_layout(self.spec.learner)}
         with published(learner, target, facts) as directory:
             learner.save_state(directory, "state", {"step": step + 1})
+            move_state(directory, "state", learner.rank)
         if self.events is not None:
             for old in complete_states(self.state_dir)[: -self.spec.learner.keep_checkpoints]:
                 remove_tree(old)

@@ -166,8 +166,13 @@ class LearnerGroup:
         self._first("save", str(directory))
 
     def save_state(self, directory: Path, tag: str) -> None:
-        """Weights and optimizer, each worker its shard."""
+        """Weights and optimizer, each worker its shard; to an object store they go while the group goes on."""
         self._first("save_state", str(directory), tag)
+
+    def uploaded(self, *, wait: bool) -> bool:
+        """Whether all shards of :meth:`save_state` have arrived; ``wait`` until they have. Raises RunDirectoryError if
+        one can't."""
+        return all(self._call("uploaded", None, wait))
 
     def load_state(self, directory: Path, tag: str) -> None:
         """Go on from :meth:`save_state`."""

@@ -28,7 +28,7 @@ from genrm_rl.learners.objective import Objective, Outputs, Reading
 from genrm_rl.learners.packing import Segment, collate, placeholder, plan_examples
 from genrm_rl.learners.sharding import load_sharded_network
 from genrm_rl.learners.weights import LearnerWeights, adapter_files
-from genrm_rl.runtime.object_store import fetch, move_tree, upload_tree
+from genrm_rl.runtime.object_store import fetch, upload_tree
 
 
 @dataclass(frozen=True)
@@ -209,11 +209,10 @@ class Learner:
             upload_tree(directory)
 
     def save_state(self, directory: Path, tag: str, client_state: dict[str, Any]) -> None:
-        """Weights and optimizer, to go on training from (every worker must call). An object store gets each shard from
-        the worker that wrote it."""
+        """Weights and optimizer, to go on training from (every worker must call); `move_state` brings the shard that
+        each worker writes to an object store."""
         directory.mkdir(parents=True, exist_ok=True)
         self.engine.save_state(directory, tag, client_state)
-        move_tree(directory, lambda name: (shard_rank(name) or 0) == self.rank)
 
     def load_state(self, directory: Path, tag: str) -> dict[str, Any]:
         """Go on from :meth:`save_state`; returns its ``client_state``."""

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,19 +110,24 @@ class RunDirectory(FinishedStages):
 
     def replace_stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> Path:
         """As :meth:`stage`, for one that may be complete: it stays until the new one is."""
-        path = self.path / name
-        self.claim()
         started = time.perf_counter()
+        with self.open_stage(name) as (partial, manifest):
+            manifest |= compute(partial)
+            manifest["seconds"] = round(time.perf_counter() - started, 3)
+        return self.path / name
+
+    @contextmanager
+    def open_stage(self, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """As :meth:`replace_stage`, for one that is written by and by: its folder, and its manifest to be extended. The
+        stage is complete when the body ends."""
+        self.claim()
         manifest: dict[str, Any] = {"stage": name, "config_hash": self.hash, "seed": self.config.run.seed}
         try:
-            with publish_directory(path, manifest) as partial:
-                facts = compute(partial)
-                manifest |= facts
-                manifest["seconds"] = round(time.perf_counter() - started, 3)
+            with publish_directory(self.path / name, manifest) as partial:
+                yield partial, manifest
         except Exception as problem:  # whichever library or worker it was that could not write
             self._explain_full_disk(name, problem)
             raise
-        return path
 
     def _explain_full_disk(self, stage: str, problem: Exception) -> None:
         """Raise RunDirectoryError if that is why a stage failed."""

@@ -81,7 +81,7 @@ CHECKS = (
         "learner_memory",
         "memory",
         180,
-        "the peak memory of a ZeRO-3 step is what `genrm-rl plan` predicts",
+        "the peak memory of a step under ZeRO-3 and ZeRO-2 is what `genrm-rl plan` predicts",
         "plan with more room (learner.tokens_per_microbatch halves the activations), and report the figures",
     ),
     Check(

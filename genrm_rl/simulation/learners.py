@@ -54,6 +54,10 @@ class SimulatedLearners:
         """Nothing is learned, so nothing is kept but the fact."""
         (directory / f"{tag}.txt").write_text("simulated\n", encoding="utf-8")
 
+    def uploaded(self, *, wait: bool) -> bool:
+        """See `LearnerGroup.uploaded`."""
+        return True
+
     def close(self) -> None:
         """End the process."""
         ray.kill(self._actor, no_restart=True)

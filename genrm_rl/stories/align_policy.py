@@ -81,6 +81,7 @@ def align(hosts: Hosts, lost: int | None) -> None:
     steps = loop.config.steps if isinstance(loop, PPO) else loop.rounds
     learn_by = by_policy_gradient if isinstance(loop, PPO) else by_preferences
     learn_by(loop, lambda step: measurement.measure(step, last=steps))
+    hosts.checkpoints.settle()
     if hosts.client is not None:
         write_statistics(hosts)
     if has_learned(run):

@@ -16,6 +16,7 @@ from placement.cluster_file import read_cluster
 from placement.command import load_job
 from placement.hardware import ACCELERATOR_LABEL, GPUS
 from placement.ladder import ladder
+from placement.layouts import LAYOUT_COLUMNS, RATE_COLUMNS, layout_rows, rate_rows, table
 from placement.memory import RUNTIME_GIB, engine, sequences, trained_model
 from placement.roles import learner_models, plan
 from placement.shapes import shape_of
@@ -324,6 +325,12 @@ def test_later_files_are_laid_over_earlier_ones_and_errors_name_the_line_of_the_
 
 def test_the_ladder_of_the_scale_page_is_what_the_command_prints():
     assert ladder() in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+def test_the_layouts_and_rates_of_the_gpu_page_are_what_the_command_prints():
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert table(LAYOUT_COLUMNS, layout_rows()) in page
+    assert table(RATE_COLUMNS, rate_rows()) in page
 
 
 def test_a_reference_of_a_lora_adapter_takes_no_room():

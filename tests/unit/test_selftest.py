@@ -49,7 +49,7 @@ def test_a_check_over_its_limit_is_ended_and_the_next_one_gets_a_process_of_its_
 
 
 def test_what_breaks_is_a_finding_with_its_cause_and_the_next_check_runs(tmp_path):
-    broken = Check("learner_nothing", "learner", 60, "", "")
+    broken = Check("learner_nothing", "learner", 600, "", "")  # only to start takes a busy machine minutes
     failed, passed = findings([broken, PARITY], Place(Machine(), tmp_path), tmp_path / "log")
     assert failed.status == "failed" and failed.sentence.startswith("AttributeError")
     assert "Traceback" in (tmp_path / "log").read_text()

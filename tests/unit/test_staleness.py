@@ -33,7 +33,10 @@ class Loop(PPO):
         losses = SimpleNamespace(see=lambda step, groups: self.seen.append(step))
         turns = SimpleNamespace(learn=lambda: self.slept.append(self.published))
         config = SimpleNamespace(ppo=settings, checkpoint_every=steps)
-        hosts = SimpleNamespace(config=config, publish=self.publish, turns=turns, losses=losses)
+        checkpoints = SimpleNamespace(look=lambda: None)
+        hosts = SimpleNamespace(
+            config=config, publish=self.publish, turns=turns, losses=losses, checkpoints=checkpoints
+        )
         super().__init__(hosts, updates=SimpleNamespace(controller=SimpleNamespace(value=0.0)))  # type: ignore[arg-type]
         self.first = self.published = first
         self.begun: dict[int, int] = {}
