@@ -33,6 +33,11 @@ def people_console(*, stderr: bool = False) -> PeopleConsole:
     return PeopleConsole(stderr=stderr)
 
 
+def say_on(console: Console) -> Callable[[str], None]:
+    """Says one line to the person who watches ``console``."""
+    return lambda text: console.print(text, highlight=False)
+
+
 def people_table(*columns: str | Column, title: str | None = None) -> Table:
     """A table that fits 80 characters sooner than rich's own: one line under the head, no frame, and what is too long
     goes on in the next line instead of ending in dots."""
