@@ -38,6 +38,11 @@ def say_on(console: Console) -> Callable[[str], None]:
     return lambda text: console.print(text, highlight=False)
 
 
+def say_whole(console: Console, text: str) -> None:
+    """One line that holds a path or a command: a terminal breaks it, not rich, so it can be copied as one."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
 def people_table(*columns: str | Column, title: str | None = None) -> Table:
     """A table that fits 80 characters sooner than rich's own: one line under the head, no frame, and what is too long
     goes on in the next line instead of ending in dots."""
