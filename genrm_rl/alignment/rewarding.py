@@ -17,7 +17,10 @@ from genrm_rl.rewards.types import Mask, RewardRecord
 
 
 class Rewarder(Protocol):
-    """Rewards groups in the background; a future may raise what makes the run stop, never a made-up reward."""
+    """Rewards groups in the background; a future may raise what makes the run stop, never a made-up reward. ``client``
+    is the connection to the judge, if a judge gives the reward."""
+
+    client: RewardClient | None
 
     def begin_step(self) -> str:
         """The version whose rewards the coming step accepts."""
@@ -59,6 +62,7 @@ class VerifierRewarder:
     judge can reach."""
 
     version = "verifier"
+    client = None
 
     def begin_step(self) -> str:
         return self.version
