@@ -75,23 +75,11 @@ class PPO:
 
         rollout = ask(self.questions(step), f"step{step}")
         for number in range(1, settings.refills + 1):
-            more = self.refill(rollout, f"step{step}/refill{number}")
+            more = refill(self.config, self.prompts, rollout, f"step{step}/refill{number}")
             if not more:
                 break
             rollout = rollout.and_then(ask(more, f"step{step}/refill{number}"))
         return rollout
-
-    def refill(self, rollout: Rollout, purpose: str) -> list[PolicyPrompt]:
-        """Further questions of a step whose groups with spread are not enough: as many as should do at the share of
-        such groups so far, at most ``prompts_per_step``. Empty if nothing is missing."""
-        sampling, size = self.config.sampling, self.config.ppo.prompts_per_step
-        found = sum(has_spread([judged.earned(sampling) for judged in group]) for group in rollout.groups)
-        missing = size - found
-        if missing <= 0:
-            return []
-        wanted = min(size, math.ceil(missing * len(rollout.groups) / found)) if found else size
-        asked = {group[0].answer.prompt_id for group in rollout.groups}
-        return self.prompts.others(asked, wanted, f"prompts/{self.config.run.seed}/{purpose}")
 
     def asked(self, rollout: Rollout) -> list[PolicyPrompt]:
         """The questions of a rollout's groups, in order."""
@@ -150,6 +138,19 @@ def new_ppo(
         max_skipped=config.learner.max_skipped,
     )
     return PPO(config, prompts, rollouts, weights, updates, LossWatch(config.reward), log)
+
+
+def refill(config: AlignConfig, prompts: PromptSets, rollout: Rollout, purpose: str) -> list[PolicyPrompt]:
+    """Further questions of a step whose groups with spread are not enough: as many as should do at the share of such
+    groups so far, at most ``ppo.prompts_per_step``. Empty if nothing is missing."""
+    size = config.ppo.prompts_per_step
+    found = sum(has_spread([judged.earned(config.sampling) for judged in group]) for group in rollout.groups)
+    missing = size - found
+    if missing <= 0:
+        return []
+    wanted = min(size, math.ceil(missing * len(rollout.groups) / found)) if found else size
+    asked = {group[0].answer.prompt_id for group in rollout.groups}
+    return prompts.others(asked, wanted, f"prompts/{config.run.seed}/{purpose}")
 
 
 def version_of(step: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.experience import nothing_learned, rewarded_answers
-from genrm_rl.alignment.ppo import PPO
+from genrm_rl.alignment.ppo import refill
 from genrm_rl.alignment.prompts import PolicyPrompt, PromptSets
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import AlignConfig, PPOConfig, SamplingConfig
@@ -128,11 +127,10 @@ def test_a_step_learns_from_no_more_groups_than_it_asks_for() -> None:
 def test_a_refill_asks_for_as_many_questions_as_should_fill_the_batch() -> None:
     config = AlignConfig(ppo=PPOConfig(prompts_per_step=6, refills=2))
     prompts = PromptSets([PolicyPrompt(f"p{i}", (), (i,)) for i in range(40)], {})
-    loop = PPO(SimpleNamespace(config=config, prompts=prompts, seed=0), None)  # type: ignore[arg-type]
     good, flat = [judged(0, 1.0), judged(1, 0.0)], [judged(0, 0.5), judged(1, 0.5)]
     for spread, without, expected in ((6, 0, 0), (8, 2, 0), (3, 3, 6), (5, 1, 2), (0, 6, 6), (2, 4, 6)):
         rollout = Rollout([good] * spread + [flat] * without, [], "v", 0.0, 0.0)
-        assert len(loop.refill(rollout, "step0/refill1")) == expected
+        assert len(refill(config, prompts, rollout, "step0/refill1")) == expected
 
 
 def test_refills_ask_new_questions_from_the_seed() -> None:
