@@ -63,7 +63,7 @@ class HintLesson:
 
     def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:
         """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
-        labels, longest = labels_of(self.pairs.values()), self.encoder.max_tokens("cot")
+        labels, longest = labels_of(self.pairs[trace.pair_id] for trace in traces), self.encoder.max_tokens("cot")
         kept = [trace for trace in traces if not is_masked(trace)]
         skipped, rows = self.skips.total, []
         parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.seed}/{step}")
