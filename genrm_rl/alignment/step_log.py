@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from genrm_rl.runtime.console import say
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import MetricSink
 
@@ -28,4 +29,4 @@ class StepLog:
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
-        self.console.print(text, highlight=False)
+        say(self.console, text)

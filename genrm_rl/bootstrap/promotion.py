@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from genrm_rl.bootstrap.gate import decide
+from genrm_rl.bootstrap.learning import LearningStages
 from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.judging.judge import Judge
 from genrm_rl.preferences.types import PreferencePair
+from genrm_rl.runtime.console import say
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import MetricSink
 
@@ -27,7 +27,11 @@ class Gate:
     measurement: Measurement
     pairs: Sequence[PreferencePair]
     sink: MetricSink
-    console: Console
+
+    @classmethod
+    def of(cls, stages: LearningStages, pairs: Sequence[PreferencePair]) -> Gate:
+        """The gate of the run whose judges learn in ``stages``."""
+        return cls(Measurement(stages.config, stages.run, stages.engine.encoder, stages.engine), pairs, stages.sink)
 
     def passed(self, folder: str, parent: Judge, candidate: Judge) -> Judge:
         """The candidate, marked as promoted or not; its parent is measured too if that was not done yet."""
@@ -59,5 +63,5 @@ class Gate:
                 iteration,
             )
         said = "promoted" if decision.promoted else "kept, not promoted"
-        self.console.print(f"gate of {candidate.version}: {said}: {decision.reason}", highlight=False)
+        say(self.measurement.engine.console, f"gate of {candidate.version}: {said}: {decision.reason}")
         return replace(candidate, promoted=decision.promoted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -33,9 +34,14 @@ def people_console(*, stderr: bool = False) -> PeopleConsole:
     return PeopleConsole(stderr=stderr)
 
 
+def say(console: Console, text: str) -> None:
+    """One line for the person who watches."""
+    console.print(text, highlight=False)
+
+
 def say_on(console: Console) -> Callable[[str], None]:
-    """Says one line to the person who watches ``console``."""
-    return lambda text: console.print(text, highlight=False)
+    """What says lines on ``console``, for code that knows no console."""
+    return functools.partial(say, console)
 
 
 def say_whole(console: Console, text: str) -> None:

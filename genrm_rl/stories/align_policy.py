@@ -27,6 +27,7 @@ from genrm_rl.alignment.step_log import StepLog
 from genrm_rl.alignment.weights import PolicyWeights
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.learners.group import work_until_done
+from genrm_rl.runtime.console import say, say_on
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
@@ -57,7 +58,7 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
             go_back(run, lost)
         write_json(run.path / "prompts.json", prompts.as_dict())
         continued = " (continued)" if run.resumed else ""
-        console.print(f"run {run.path}{continued}: {prompts.describe()}", highlight=False)
+        say(console, f"run {run.path}{continued}: {prompts.describe()}")
 
         def work() -> None:
             with (
@@ -79,8 +80,8 @@ def run_alignment(config: AlignConfig, console: Console, *, must_exist: bool = F
                     keep_policy(weights, config, model_path, steps)
 
         if not run.done("policy"):
-            work_until_done(work, config.learner, lambda line: console.print(line, highlight=False))
-        console.print(f"report: {write_align_report(run, config, console)}", highlight=False)
+            work_until_done(work, config.learner, say_on(console))
+        say(console, f"report: {write_align_report(run, config, console)}")
         check_learned(run)
     return run.path
 

@@ -23,13 +23,12 @@ from genrm_rl.bootstrap.star import NothingToLearn, learn_from, objective_of, sa
 from genrm_rl.bootstrap.summary import build_report
 from genrm_rl.config import ITERATED, Method, RunConfig
 from genrm_rl.evaluation.baselines import baseline_suites
-from genrm_rl.evaluation.measure import Measurement
 from genrm_rl.evaluation.report import print_report, write_report
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge, untrained_judge
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits
-from genrm_rl.runtime.console import say_on
+from genrm_rl.runtime.console import say
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from placement.room import on_this_machine
 
@@ -39,15 +38,16 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
     Raises GenRMError before anything expensive if input is bad."""
     if must_exist:
         check_exists(config.run)
-    check_settings(config := on_this_machine(config, console))  # allocate
+    config = on_this_machine(config, console)  # allocate
+    check_settings(config)
     model = resolve_model(config.model)
     encoder = JudgeEncoder.from_config(load_tokenizer(model.path), config.judge, config.model.max_context)
     with RunDirectory(config) as run:
         splits, tests = checked_data(run, encoder)
         run.claim()
-        say_on(console)(f"run {run.path}{' (continued)' if run.resumed else ''}: {splits.report.describe()}")
+        say(console, f"run {run.path}{' (continued)' if run.resumed else ''}: {splits.report.describe()}")
         with opened_stages(config, run, encoder, untrained_judge(model.path, "cot"), console) as stages:  # start
-            gate = Gate(Measurement(config, run, encoder, stages.engine), splits.gate, stages.sink, console)
+            gate = Gate.of(stages, splits.gate)
             judges, notes = train_judges(splits, stages, gate)
             measured = measure_all(judges, splits.test, gate.measurement)  # measure
         baselines, missing = baseline_suites(run, splits.train, tests, seed=config.run.seed)
@@ -55,7 +55,7 @@ def run_bootstrap(config: RunConfig, console: Console, *, must_exist: bool = Fal
         write_report(run.path, report)
         shutil.rmtree(run.path / "work", ignore_errors=True)
     print_report(report, console, brief=brief)
-    say_on(console)(f"report: {run.path / 'report.html'}")
+    say(console, f"report: {run.path / 'report.html'}")
     return run.path
 
 
@@ -71,7 +71,7 @@ def train_judges(splits: DataSplits, stages: LearningStages, gate: Gate) -> tupl
                 judges += train_other(method, splits, stages, gate, judges)
         except NothingToLearn as problem:
             notes.append(str(problem))
-            say_on(stages.engine.console)(f"{problem}; the run goes on without it")
+            say(stages.engine.console, f"{problem}; the run goes on without it")
     if not judges:
         raise NothingToLearn("; ".join(notes))
     return judges, notes
@@ -90,10 +90,10 @@ def run_star(method: Method, splits: DataSplits, stages: LearningStages, gate: G
         except NothingToLearn as problem:
             if candidate is base:
                 raise
-            say_on(engine.console)(f"{problem}; the judge of the round before stays")
+            say(engine.console, f"{problem}; the judge of the round before stays")
             continue
-        start, objective = current if config.start_from == "latest" else base, objective_of(method)
-        weights = stages.fit(folder, method, objective, examples, start)  # learn
+        start = current if config.start_from == "latest" else base
+        weights = stages.fit(folder, method, objective_of(method), examples, start)  # learn
         learned = Judge(method, "generative", weights, f"{method}-{number}", "cot", number)
         candidate = gate.passed(folder, current, learned)  # publish to the engines, measure
         current = candidate if candidate.promoted else current
