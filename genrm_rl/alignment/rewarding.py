@@ -17,10 +17,12 @@ from genrm_rl.rewards.types import Mask, RewardRecord
 
 
 class Rewarder(Protocol):
-    """Rewards groups in the background; a future may raise what makes the run stop, never a made-up reward. ``client``
-    is the connection to the judge, if a judge gives the reward."""
+    """Rewards groups in the background; a future may raise what makes the run stop, never a made-up reward."""
 
-    client: RewardClient | None
+    @property
+    def client(self) -> RewardClient | None:
+        """The connection to the judge, if a judge gives the reward."""
+        ...
 
     def begin_step(self) -> str:
         """The version whose rewards the coming step accepts."""

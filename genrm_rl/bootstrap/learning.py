@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +33,12 @@ class LearningStages:
     engine: JudgeEngine
     sink: MetricSink
 
-    def examples(self, stage: str, examples: Iterable[Example], facts: dict[str, object]) -> Path:
+    def examples(self, stage: str, examples: Iterable[Example], facts: Mapping[str, object]) -> Path:
         """Write training examples as a stage, as they are made; returns the Arrow file."""
 
         def compute(directory: Path) -> dict[str, object]:
             digest = write_examples(directory / EXAMPLES_FILE, examples)
-            return facts | {"examples": len(read_examples(directory / EXAMPLES_FILE)), "sha256": digest}
+            return {**facts, "examples": len(read_examples(directory / EXAMPLES_FILE)), "sha256": digest}
 
         return self.run.stage(stage, compute) / EXAMPLES_FILE
 

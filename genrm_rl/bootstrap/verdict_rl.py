@@ -108,7 +108,7 @@ def policy_settings(config: VerdictRLConfig) -> PPOConfig:
 
 
 def reward_orders(
-    first: list[Trace], second: list[Trace], labels: Mapping[str, Slot], longest: int, config: VerdictRLConfig
+    first: list[Trace], second: list[Trace], labels: Mapping[str, Slot | None], longest: int, config: VerdictRLConfig
 ) -> tuple[RewardedOrder, RewardedOrder]:
     """Both orders of one pair, rewarded."""
     left, right = ([outcome_of(trace, labels, longest) for trace in order] for order in (first, second))
