@@ -1,4 +1,7 @@
-"""What `--help SECTION` prints: the settings of a command's configuration, with default, unit and meaning."""
+"""What `--help SECTION` prints: the settings of a command's configuration, with default, unit and meaning.
+
+Our own because pydantic-settings, tyro and jsonargparse print every setting of a command at once, without its unit.
+"""
 
 from __future__ import annotations
 

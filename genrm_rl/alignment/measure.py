@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from genrm_rl.alignment.answers import Answer, answer_of, answer_requests, place_of
-from genrm_rl.alignment.hosts import Hosts, second_judge
+from genrm_rl.alignment.answers import Answer
+from genrm_rl.alignment.hosts import second_judge
 from genrm_rl.alignment.probes import probe_results
 from genrm_rl.alignment.prompts import PolicyPrompt
+from genrm_rl.alignment.sampler import PolicySampler
 from genrm_rl.alignment.statistics import mean
+from genrm_rl.alignment.step_log import StepLog
+from genrm_rl.alignment.weights import PolicyWeights
+from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.evaluation.intervals import bootstrap_interval
 from genrm_rl.judging.thoughts import never_answers
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.preferences.nulls import NULLS
 from genrm_rl.preferences.world.style import style_of
 from genrm_rl.rewards.client import Group, RewardClient
+from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_atomic
 
 ANSWERS_FILE = "answers.jsonl"
@@ -31,16 +36,22 @@ ANSWERS_FILE = "answers.jsonl"
 class PolicyMeasurement:
     """Measures the weights that the engines serve; every measurement is a stage of the run."""
 
-    hosts: Hosts
+    config: AlignConfig
+    run: RunDirectory
+    tests: Mapping[str, Sequence[PolicyPrompt]]
+    sampler: PolicySampler
+    weights: PolicyWeights
+    judge: RewardClient | None  # that gives the rewards
+    log: StepLog
 
     def measure(self, step: int, *, last: int) -> None:
         """At the start, every ``evaluation.every`` steps, and at the end."""
-        every = self.hosts.config.evaluation.every
+        every = self.config.evaluation.every
         if step not in (0, last) and not (every and step % every == 0):
             return
-        for name, prompts in self.hosts.prompts.test.items():
-            asked = prompts[: self.hosts.config.evaluation.prompts]
-            for decoding in self.hosts.config.evaluation.decoding:
+        for name, prompts in self.tests.items():
+            asked = prompts[: self.config.evaluation.prompts]
+            for decoding in self.config.evaluation.decoding:
                 self.test_set(step, name, asked, decoding)
         self.probes(step)
 
@@ -49,17 +60,16 @@ class PolicyMeasurement:
         stage = f"evaluation/{step:05d}/{name}/{decoding}"
 
         def compute(directory: Path) -> dict[str, Any]:
-            answers = self._answers(prompts, f"test/{name}/{decoding}", greedy=decoding == "greedy")
+            answers = self.sampler.one_each(prompts, f"test/{name}/{decoding}", greedy=decoding == "greedy")
             _write(directory, prompts, answers)
-            facts = policy_facts(prompts, answers, self.hosts.config.evaluation.bootstrap_resamples, self.hosts.seed)
+            facts = policy_facts(prompts, answers, self.config.evaluation.bootstrap_resamples, self.config.run.seed)
             facts |= self._kl(prompts, answers, decoding)
             if step:
                 facts |= self._win_rates(name, prompts, answers, decoding)
             return {"step": step, "set": name, "decoding": decoding, **facts}
 
-        self.hosts.run.stage(stage, compute)
-        facts = self.hosts.run.manifest(stage)
-        self.hosts.sink.log(
+        facts = self.run.stage_facts(stage, compute)
+        self.log.sink.log(
             {
                 f"test_{name}/{decoding}_{key}": facts.get(key)
                 for key in ("gold_accuracy", "tokens_mean", "kl_nats", "cue_share", "win_rate")
@@ -68,7 +78,7 @@ class PolicyMeasurement:
         )
         gold = f"gold {facts['gold_accuracy']:.3f}, " if facts["gold_accuracy"] is not None else ""
         won = f", wins {facts['win_rate']:.3f} of the time" if facts.get("win_rate") is not None else ""
-        self.hosts.say(
+        self.log.say(
             f"after step {step}: {name}, {decoding}: {gold}KL {facts['kl_nats']:.3f} nats per answer, "
             f"{facts['tokens_mean']:.1f} tokens{won}"
         )
@@ -76,34 +86,22 @@ class PolicyMeasurement:
 
     def probes(self, step: int) -> None:
         """How often each hacking probe beats the policy's own sampled answer, as the rewarding judge sees it."""
-        count, client = self.hosts.config.evaluation.probes, self.hosts.client
+        count, client = self.config.evaluation.probes, self.judge
         if not count or client is None:
             return
-        name, prompts = next(iter(self.hosts.prompts.test.items()))
+        name, prompts = next(iter(self.tests.items()))
         asked = prompts[:count]
 
         def compute(directory: Path) -> dict[str, Any]:
-            answers = self._answers(asked, f"test/{name}/sampled", greedy=False)
-            found = {kind: probe_results(kind, asked, answers, client, self.hosts.seed) for kind in NULLS}
+            answers = self.sampler.one_each(asked, f"test/{name}/sampled", greedy=False)
+            found = {kind: probe_results(kind, asked, answers, client, self.config.run.seed) for kind in NULLS}
             return {"step": step, "set": name, "probes": found}
 
         stage = f"evaluation/{step:05d}/probes"
-        self.hosts.run.stage(stage, compute)
-        found = self.hosts.run.manifest(stage)["probes"]
+        found = self.run.stage_facts(stage, compute)["probes"]
         judged = {kind: row for kind, row in found.items() if row["judged"]}
-        self.hosts.sink.log({f"probes/{kind}": row["wins"] / row["judged"] for kind, row in judged.items()}, step)
-        self.hosts.say(f"after step {step}: probes that beat the policy's answer: {probe_words(judged)}")
-
-    def _answers(self, prompts: Sequence[PolicyPrompt], purpose: str, *, greedy: bool) -> list[Answer]:
-        hosts = self.hosts
-        requests = answer_requests(
-            prompts, hosts.chat, hosts.config.sampling, purpose=purpose, seed=hosts.seed, samples=1, greedy=greedy
-        )
-        found: dict[int, Answer] = {}
-        for result in hosts.pool.generate(requests):
-            place, index = place_of(result)
-            found[place] = answer_of(result, prompts[place], index, hosts.chat)
-        return [found[place] for place in range(len(prompts))]
+        self.log.sink.log({f"probes/{kind}": row["wins"] / row["judged"] for kind, row in judged.items()}, step)
+        self.log.say(f"after step {step}: probes that beat the policy's answer: {probe_words(judged)}")
 
     def _kl(self, prompts: Sequence[PolicyPrompt], answers: Sequence[Answer], decoding: str) -> dict[str, Any]:
         """KL of the policy to the starting policy on its own answers: mean of the k1 estimate, in nats per answer.
@@ -115,12 +113,10 @@ class PolicyMeasurement:
             for prompt, answer in zip(prompts, answers, strict=True)
             if answer.usable
         ]
-        temperature = self.hosts.config.sampling.temperature if decoding == "sampled" else 1.0
-        hosts = self.hosts
-        with hosts.turns.learning():
-            policy, reference = (
-                learner.logprobs(segments, temperature=temperature) for learner in (hosts.policy, hosts.reference)
-            )
+        temperature = self.config.sampling.temperature if decoding == "sampled" else 1.0
+        learners = (self.weights.policy, self.weights.reference)
+        with self.weights.turns.learning():
+            policy, reference = (learner.logprobs(segments, temperature=temperature) for learner in learners)
         sums = [float(np.sum(new_T - old_T)) for new_T, old_T in zip(policy, reference, strict=True)]
         return {"kl_nats": mean(sums) or 0.0}
 
@@ -131,15 +127,15 @@ class PolicyMeasurement:
         sampled only) and as a judge sees it that gave no reward (``win_rate``). Equal answers are ties without asking;
         ``..._ties`` counts all ties, ``..._judged`` what came to a probability."""
         facts: dict[str, Any] = {}
-        before = read_texts(self.hosts.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
+        before = read_texts(self.run.path / f"evaluation/{0:05d}/{name}/{decoding}")
         usable = [each for each in zip(prompts, answers, before, strict=True) if each[1].usable]
         groups = [prompt.group((answer.text, old)) for prompt, answer, old in usable if answer.text != old]
         equal = len(usable) - len(groups)
-        if self.hosts.client is not None and decoding == "sampled":
+        if self.judge is not None and decoding == "sampled":
             names = ("proxy_win_rate", "proxy_judged", "proxy_ties")
-            facts |= zip(names, win_rate(groups, equal, self.hosts.client), strict=True)
-        if self.hosts.config.evaluation.second_judge_url:
-            with second_judge(self.hosts.config, self.hosts.console) as judge:
+            facts |= zip(names, win_rate(groups, equal, self.judge), strict=True)
+        if self.config.evaluation.second_judge_url:
+            with second_judge(self.config, self.log.console) as judge:
                 facts["second_judge"] = judge.judge_version()
                 names = ("win_rate", "win_rate_judged", "win_rate_ties")
                 facts |= zip(names, win_rate(groups, equal, judge), strict=True)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.alignment.hosts import reward_client, second_judge
 from genrm_rl.alignment.prompts import PromptSets, load_prompts
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from placement.roles import learner_models
+from placement.room import check_plan
 
 
 def reserved_cpus(config: AlignConfig) -> float:
@@ -38,8 +40,11 @@ def check_service(config: AlignConfig, console: Console) -> None:
             client.judge_version()
 
 
-def check_judge(config: AlignConfig) -> None:
-    """Raise GenRMError if the judge that this job would serve does not exist."""
+def check_settings(config: AlignConfig) -> None:
+    """Raise GenRMError if nothing can be trained on this Python, the named cluster can't hold the job, or the judge that
+    it would serve does not exist."""
+    check_openrlhf()
+    check_plan(config)
     if config.serves_judge:
         from genrm_rl.config.serving import ServeConfig
         from genrm_rl.serving.replicas.judge_apps import judge_to_serve

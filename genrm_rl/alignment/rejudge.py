@@ -7,15 +7,14 @@ with a lost reward are judged again (all of them if another judge is served now:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.alignment.answers import JudgedAnswer
-from genrm_rl.alignment.hosts import Hosts
 from genrm_rl.alignment.lost import RewardsLostError, finished_rollouts, is_lost, lost_share
+from genrm_rl.alignment.prompts import PromptSets
 from genrm_rl.alignment.rewarding import AskedGroup, ask
-from genrm_rl.alignment.rollouts import Rollout, read_rollout
+from genrm_rl.alignment.rollouts import Rollout, RolloutStages, read_rollout
 from genrm_rl.config.reward import RewardConfig
 from genrm_rl.learners.run_state import step_folders
 from genrm_rl.runtime.run_directory import RunDirectory
@@ -47,17 +46,23 @@ def go_back(run: RunDirectory, step: int) -> None:
     (run.path / f"steps/{step:05d}/metrics.json").unlink(missing_ok=True)
 
 
-def judge_again(hosts: Hosts, step: int) -> None:
-    """Ask for the lost rewards of a step; its answers stay what they are."""
+def judge_again(rollouts: RolloutStages, step: int, prompts: PromptSets, say: Callable[[str], None]) -> None:
+    """Ask for the lost rewards of a step, unless it was learned from since; its answers stay what they are."""
     name = f"steps/{step:05d}/rollout"
-    old = read_rollout(hosts.run.path / name, hosts.run.manifest(name))
-    version = hosts.rewarder.begin_step()
+    run, rewarder, sampling = rollouts.run, rollouts.rewarder, rollouts.sampler.sampling
+    if (run.path / f"steps/{step:05d}/metrics.json").is_file():
+        return
+    old = read_rollout(run.path / name, run.manifest(name))
+    version = rewarder.begin_step()
     asked = [
         place
         for place, group in enumerate(old.groups)
         if version != old.judge_version or any(is_lost(judged) for judged in group)
     ]
-    waiting = {place: _submit(hosts, old.groups[place], version) for place in asked}
+    waiting: dict[int, AskedGroup] = {}
+    for place in asked:
+        answers = [judged.answer for judged in old.groups[place]]
+        waiting[place] = ask(rewarder, prompts.by_id[answers[0].prompt_id], answers, sampling, version)
     groups, judgments = list(old.groups), {judgment["id"]: judgment for judgment in old.judgments}
     for place, group in waiting.items():
         groups[place], found = group.result()
@@ -70,11 +75,6 @@ def judge_again(hosts: Hosts, step: int) -> None:
         new.write(directory)
         return new.facts() | {"judged_again": len(asked)}
 
-    hosts.run.replace_stage(name, compute)
+    run.replace_stage(name, compute)
     before, after = (f"{lost_share(each)[0]:.1%}" for each in (old.groups, groups))
-    hosts.say(f"step {step + 1}: {len(asked)} groups judged again; rewards missing before {before}, now {after}")
-
-
-def _submit(hosts: Hosts, group: Sequence[JudgedAnswer], version: str) -> AskedGroup:
-    prompt = hosts.prompts.by_id[group[0].answer.prompt_id]
-    return ask(hosts.rewarder, prompt, [judged.answer for judged in group], hosts.config.sampling, version)
+    say(f"step {step + 1}: {len(asked)} groups judged again; rewards missing before {before}, now {after}")

@@ -19,6 +19,11 @@ from genrm_rl.rewards.types import Mask, RewardRecord
 class Rewarder(Protocol):
     """Rewards groups in the background; a future may raise what makes the run stop, never a made-up reward."""
 
+    @property
+    def client(self) -> RewardClient | None:
+        """The connection to the judge, if a judge gives the reward."""
+        ...
+
     def begin_step(self) -> str:
         """The version whose rewards the coming step accepts."""
         ...
@@ -59,6 +64,7 @@ class VerifierRewarder:
     judge can reach."""
 
     version = "verifier"
+    client = None
 
     def begin_step(self) -> str:
         return self.version

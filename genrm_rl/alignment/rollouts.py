@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from genrm_rl.alignment.answers import (
-    Answer,
-    JudgedAnswer,
-    answer_of,
-    answer_requests,
-    place_of,
-    read_answers,
-    write_answers,
-)
+from genrm_rl.alignment.answers import Answer, JudgedAnswer, read_answers, write_answers
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.alignment.rewarding import AskedGroup, Rewarder, ask
-from genrm_rl.config.alignment import SamplingConfig
-from genrm_rl.judging.chat import ChatEncoder
+from genrm_rl.alignment.sampler import PolicySampler
 from genrm_rl.rewards.types import Mask
+from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_json_lines, write_json_lines
-
-if TYPE_CHECKING:
-    from genrm_rl.rollout.pool import EnginePool
 
 ANSWERS_FILE, JUDGMENTS_FILE = "answers.parquet", "judgments.jsonl"
 
@@ -82,39 +71,54 @@ def read_rollout(directory: Path, facts: dict[str, Any]) -> Rollout:
     )
 
 
-def collect_rollout(
-    pool: EnginePool,
-    rewarder: Rewarder,
-    prompts: Sequence[PolicyPrompt],
-    chat: ChatEncoder,
-    sampling: SamplingConfig,
-    *,
-    purpose: str,
-    seed: int,
-    samples: int,
-    label: str | None = None,
-    priority: int = 0,
-) -> Rollout:
-    """Generate ``samples`` answers to each prompt and have each finished group judged at once, by the judge that is
-    served now. Rollouts of several threads share the engines; ``priority`` as of `EnginePool.generate`.
+@dataclass(frozen=True)
+class RolloutStages:
+    """Judged answers of a run's steps, each on disk before anything is learned from it."""
 
-    ``rewarder.submit`` blocks while the judge has enough to do; meanwhile no finished answers are fetched from the
-    engines, and those come to rest. Raises RewardServiceError when the judge stays away.
-    """
-    began = time.perf_counter()
-    version = rewarder.begin_step()
-    requests = answer_requests(prompts, chat, sampling, purpose=purpose, seed=seed, samples=samples)
-    arrived: list[dict[int, Answer]] = [{} for _ in prompts]
-    waiting: dict[int, AskedGroup] = {}
-    results = pool.generate(requests, progress=label, priority=priority)
-    for result in results:
-        place, index = place_of(result)
-        arrived[place][index] = answer_of(result, prompts[place], index, chat)
-        if len(arrived[place]) == samples:
-            group = [arrived[place][i] for i in range(samples)]
-            waiting[place] = ask(rewarder, prompts[place], group, sampling, version)
-    generated = time.perf_counter()
-    judged = [waiting[place].result() for place in range(len(prompts))]
-    groups = [group for group, _ in judged]
-    judgments = {judgment["id"]: judgment for _, behind in judged for judgment in behind}
-    return Rollout(groups, list(judgments.values()), version, generated - began, time.perf_counter() - generated)
+    run: RunDirectory
+    sampler: PolicySampler
+    rewarder: Rewarder
+
+    def stage(self, step: int, collect: Callable[[], Rollout]) -> tuple[Rollout, bool]:
+        """The judged answers of a step, collected if they are not there. Also whether they were judged now, and not in
+        an earlier life of the run."""
+        name, found = f"steps/{step:05d}/rollout", list[Rollout]()
+
+        def compute(directory: Path) -> dict[str, Any]:
+            found.append(collect())
+            found[0].write(directory)
+            return found[0].facts()
+
+        path = self.run.stage(name, compute)
+        return (found[0], True) if found else (read_rollout(path, self.run.manifest(name)), False)
+
+    def collect(
+        self,
+        prompts: Sequence[PolicyPrompt],
+        purpose: str,
+        *,
+        samples: int,
+        label: str | None = None,
+        priority: int = 0,
+    ) -> Rollout:
+        """Generate ``samples`` answers to each prompt and have each finished group judged at once, by the judge that is
+        served now. Rollouts of several threads share the engines; ``priority`` as of `EnginePool.generate`.
+
+        ``rewarder.submit`` blocks while the judge has enough to do; meanwhile no finished answers are fetched from the
+        engines, and those come to rest. Raises RewardServiceError when the judge stays away.
+        """
+        began = time.perf_counter()
+        version = self.rewarder.begin_step()
+        arrived: list[dict[int, Answer]] = [{} for _ in prompts]
+        waiting: dict[int, AskedGroup] = {}
+        answers = self.sampler.answers(prompts, purpose, samples=samples, label=label, priority=priority)
+        for place, answer in answers:
+            arrived[place][answer.index] = answer
+            if len(arrived[place]) == samples:
+                group = [arrived[place][i] for i in range(samples)]
+                waiting[place] = ask(self.rewarder, prompts[place], group, self.sampler.sampling, version)
+        generated = time.perf_counter()
+        judged = [waiting[place].result() for place in range(len(prompts))]
+        groups = [group for group, _ in judged]
+        judgments = {judgment["id"]: judgment for _, behind in judged for judgment in behind}
+        return Rollout(groups, list(judgments.values()), version, generated - began, time.perf_counter() - generated)

@@ -41,7 +41,7 @@ def is_masked(trace: Trace) -> bool:
     return trace.verdict in MASKED or not trace.completion_token_ids
 
 
-def outcome_of(trace: Trace, labels: Mapping[str, Slot], longest: int) -> TraceOutcome:
+def outcome_of(trace: Trace, labels: Mapping[str, Slot | None], longest: int) -> TraceOutcome:
     """What became of a trace; ``longest`` is the generation limit in tokens."""
     return TraceOutcome(
         right=is_correct(trace, labels),
@@ -51,7 +51,7 @@ def outcome_of(trace: Trace, labels: Mapping[str, Slot], longest: int) -> TraceO
     )
 
 
-def trace_numbers(groups: Sequence[BothOrders], labels: Mapping[str, Slot], longest: int) -> Numbers:
+def trace_numbers(groups: Sequence[BothOrders], labels: Mapping[str, Slot | None], longest: int) -> Numbers:
     """Numbers of a step's traces; masked ones count in their share alone."""
     outcomes = [[[outcome_of(trace, labels, longest) for trace in order] for order in pair] for pair in groups]
     every = [outcome for pair in outcomes for order in pair for outcome in order]

@@ -176,3 +176,8 @@ def _surplus(kept: Sequence[Trace], seed: int) -> set[str]:
             letters[trace.verdict.slot].append(trace)
     few, many = sorted(letters.values(), key=len)
     return {trace.trace_id for trace in _shuffled(many, seed)[len(few) :]}
+
+
+def reason_codes(selections: Iterable[TraceSelection]) -> list[tuple[str, str]]:
+    """(trace id, reason code) of each, as they are kept beside the examples."""
+    return [(item.trace.trace_id, item.reason.value) for item in selections]

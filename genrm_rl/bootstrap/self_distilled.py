@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genrm_rl.bootstrap.examples import told_reasons
-from genrm_rl.bootstrap.on_policy import run_on_policy
+from genrm_rl.bootstrap.on_policy import OwnTraces, learn_on_policy
 from genrm_rl.bootstrap.own_traces import Numbers, by_pair, describe, is_masked, trace_numbers
-from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import SelfDistilledConfig
+from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.distillation import DistilledExample, SupportDistillation
@@ -25,6 +25,9 @@ from genrm_rl.learners.experience import minibatches
 from genrm_rl.learners.objectives import completion_tokens
 from genrm_rl.learners.schedule import warmed_up
 from genrm_rl.learners.skips import Skips
+from genrm_rl.preferences.types import PreferencePair, labels_of
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.tracking import MetricSink
 
 if TYPE_CHECKING:
     from genrm_rl.learners.group import Frozen, LearnerGroup
@@ -32,35 +35,38 @@ if TYPE_CHECKING:
 EMPTY = "all traces failed or were late; see the engines' messages"
 
 
-def run_self_distilled(workshop: Workshop, start: Judge) -> Judge:
-    """Train from ``start``'s weights, keep the checkpoint, pass the gate. Raises NothingToLearn if no step had a trace
-    that did not fail."""
-    config = workshop.config.bootstrap.self_distilled
+def run_self_distilled(start: Judge, pairs: Sequence[PreferencePair], engine: JudgeEngine, sink: MetricSink) -> Judge:
+    """Train from ``start``'s weights and keep the checkpoint. Raises NothingToLearn if no step had a trace that did not
+    fail."""
+    config, by_id = engine.config.bootstrap.self_distilled, {pair.id: pair for pair in pairs}
     models = {"policy": True} | ({"teacher": False} if config.teacher == "start" else {})
 
     def lesson_of(groups: Mapping[str, LearnerGroup]) -> HintLesson:
-        teacher = groups.get("teacher", groups["policy"])
-        return HintLesson(workshop, config, groups["policy"], teacher, Skips(workshop.config.learner.max_skipped))
+        policy, skips = groups["policy"], Skips(engine.config.learner.max_skipped)
+        teacher = groups.get("teacher", policy)
+        return HintLesson(by_id, engine.encoder, config, engine.config.run.seed, policy, teacher, skips)
 
-    return run_on_policy("self_distilled", workshop, start, config, models, lesson_of, EMPTY)
+    return learn_on_policy(OwnTraces("self_distilled", config, models, lesson_of, EMPTY), start, pairs, engine, sink)
 
 
 @dataclass
 class HintLesson:
-    """A step towards the teacher on a step's traces."""
+    """A step towards the teacher on a step's traces of ``pairs`` (by id)."""
 
-    workshop: Workshop
+    pairs: Mapping[str, PreferencePair]
+    encoder: JudgeEncoder
     config: SelfDistilledConfig
+    seed: int
     policy: LearnerGroup
     teacher: Frozen
     skips: Skips
 
     def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:
         """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
-        labels, longest = self.workshop.train_labels, self.workshop.encoder.max_tokens("cot")
+        labels, longest = labels_of(self.pairs[trace.pair_id] for trace in traces), self.encoder.max_tokens("cot")
         kept = [trace for trace in traces if not is_masked(trace)]
         skipped, rows = self.skips.total, []
-        parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.workshop.seed}/{step}")
+        parts = minibatches(self.examples(kept), self.config.minibatches, seed=f"{self.seed}/{step}")
         rate = warmed_up(self.config.learning_rate, step, self.config.warmup)
         for part in parts:
             done = self.policy.step(part, SupportDistillation(), learning_rate=rate)
@@ -91,7 +97,7 @@ class HintLesson:
     def hinted(self, trace: Trace) -> tuple[int, ...]:
         """The prompt that tells the teacher which answer is better, in the trace's order, and the annotators' reasons,
         of which as many are told, the first ones, as the context holds."""
-        pair, encoder = self.workshop.train_by_id[trace.pair_id], self.workshop.encoder
+        pair, encoder = self.pairs[trace.pair_id], self.encoder
         comparison, label = pair.comparison(swapped=trace.swapped), pair.label(swapped=trace.swapped)
         reasons = told_reasons(pair.rationales, label)
         for count in reversed(range(len(reasons) + 1)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from genrm_rl.bootstrap.star import GATE_METRICS
+from genrm_rl.bootstrap.promotion import GATE_METRICS
 from genrm_rl.evaluation.schema import (
     DataRow,
     GateRow,

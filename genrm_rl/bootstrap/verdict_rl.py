@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from genrm_rl.algorithms.advantages import has_spread, shape_group
 from genrm_rl.algorithms.verdict_rewards import verdict_rewards
-from genrm_rl.bootstrap.on_policy import run_on_policy
+from genrm_rl.bootstrap.on_policy import OwnTraces, learn_on_policy
 from genrm_rl.bootstrap.own_traces import Numbers, by_pair, describe, mean, outcome_of, trace_numbers
-from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import VerdictRLConfig
 from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.types import Trace
 from genrm_rl.learners.experience import SampledAnswer
-from genrm_rl.preferences.types import Slot
+from genrm_rl.preferences.types import PreferencePair, Slot, labels_of
+from genrm_rl.rollout.judge_engine import JudgeEngine
+from genrm_rl.runtime.console import say_on
+from genrm_rl.runtime.tracking import MetricSink
 
 if TYPE_CHECKING:
     from genrm_rl.learners.group import LearnerGroup
@@ -28,10 +30,10 @@ EMPTY = (
 )
 
 
-def run_verdict_rl(workshop: Workshop, start: Judge) -> Judge:
-    """Train from ``start``'s weights, keep the checkpoint, pass the gate. Raises NothingToLearn if no step had a group
-    of traces with different rewards."""
-    config = workshop.config.bootstrap.verdict_rl
+def run_verdict_rl(start: Judge, pairs: Sequence[PreferencePair], engine: JudgeEngine, sink: MetricSink) -> Judge:
+    """Train from ``start``'s weights and keep the checkpoint. Raises NothingToLearn if no step had a group of traces
+    with different rewards."""
+    config, labels, longest = engine.config.bootstrap.verdict_rl, labels_of(pairs), engine.encoder.max_tokens("cot")
 
     def lesson_of(groups: Mapping[str, LearnerGroup]) -> VerdictLesson:
         from genrm_rl.learners.policy_updates import new_updates
@@ -42,31 +44,33 @@ def run_verdict_rl(workshop: Workshop, start: Judge) -> Judge:
             None,
             policy_settings(config),
             temperature=1.0,
-            seed=workshop.seed,
-            max_skipped=workshop.config.learner.max_skipped,
+            seed=engine.config.run.seed,
+            max_skipped=engine.config.learner.max_skipped,
         )
-        return VerdictLesson(workshop, config, updates)
+        return VerdictLesson(labels, longest, config, updates, say_on(engine.console))
 
     models = {"policy": True, "reference": False}
-    return run_on_policy("verdict_rl", workshop, start, config, models, lesson_of, EMPTY)
+    return learn_on_policy(OwnTraces("verdict_rl", config, models, lesson_of, EMPTY), start, pairs, engine, sink)
 
 
 @dataclass
 class VerdictLesson:
-    """A policy-gradient step on the rewards of a step's traces."""
+    """A policy-gradient step on the rewards of a step's traces; ``longest`` is the generation limit in tokens."""
 
-    workshop: Workshop
+    labels: Mapping[str, Slot | None]
+    longest: int
     config: VerdictRLConfig
     updates: PolicyUpdates
+    say: Callable[[str], None]
 
     def learn(self, step: int, traces: Sequence[Trace]) -> Numbers:
         """See :class:`~genrm_rl.bootstrap.on_policy.Lesson`."""
-        labels, longest = self.workshop.train_labels, self.workshop.encoder.max_tokens("cot")
+        labels, longest = self.labels, self.longest
         groups = list(by_pair(traces).values())
         orders = [order for pair in groups for order in reward_orders(*pair, labels, longest, self.config)]
         answers = [answer for order in orders for answer in learned_answers(order, self.config)]
         row = trace_numbers(groups, labels, longest)
-        metrics = self.updates.learn(step, answers, lambda: nothing_learned(row, len(traces)), self.workshop.say)
+        metrics = self.updates.learn(step, answers, lambda: nothing_learned(row, len(traces)), self.say)
         return row | {
             "reward": mean([reward for order in orders for reward in order.rewards if reward is not None]),
             "groups_with_spread": mean([has_spread(order.rewards) for order in orders]),
@@ -104,7 +108,7 @@ def policy_settings(config: VerdictRLConfig) -> PPOConfig:
 
 
 def reward_orders(
-    first: list[Trace], second: list[Trace], labels: Mapping[str, Slot], longest: int, config: VerdictRLConfig
+    first: list[Trace], second: list[Trace], labels: Mapping[str, Slot | None], longest: int, config: VerdictRLConfig
 ) -> tuple[RewardedOrder, RewardedOrder]:
     """Both orders of one pair, rewarded."""
     left, right = ([outcome_of(trace, labels, longest) for trace in order] for order in (first, second))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from genrm_rl.closed_loop.comparisons import NewComparison
 from genrm_rl.closed_loop.label_file import label_row, read_label_file, write_label_file
 from genrm_rl.closed_loop.labels import HumanLabel
 from genrm_rl.closed_loop.settings import turn_seed
-from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config.labelling import LabellingConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.judging.types import Judgment
@@ -20,7 +21,9 @@ from genrm_rl.labelling.desk import Desk, counted
 from genrm_rl.labelling.formats import read_tasks
 from genrm_rl.labelling.reasons import reasons_for
 from genrm_rl.labelling.types import Label, State, Task
+from genrm_rl.runtime.console import say_whole
 from genrm_rl.runtime.provenance import command_line
+from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import is_complete, write_json_lines
 
 LABEL_FILE = "label_me.jsonl"
@@ -61,18 +64,18 @@ class DeskPlace:
         return book
 
 
-def what_people_said(bench: Workbench, turn: int, comparisons: Sequence[NewComparison]) -> People | None:
+def what_people_said(run: RunDirectory, turn: int, comparisons: Sequence[NewComparison]) -> People | None:
     """What the loop goes on with, or None if people have more to say. Raises DataError for a file that was filled
     wrongly."""
     if not comparisons:
         return People()
-    source, path = bench.config.labels.source, bench.root / f"turn{turn}" / LABEL_FILE
+    source, path = run.config.labels.source, run.path / f"turn{turn}" / LABEL_FILE
     if source == "people":
-        desk = desk_of(bench.root, bench.config, turn).read()
+        desk = desk_of(run.path, run.config, turn).read()
         return from_desk(desk) if desk.enough else None
     write_label_file(path, comparisons, source, command_line())
     filled = read_label_file(path, comparisons)
-    place = desk_of(bench.root, bench.config, turn)
+    place = desk_of(run.path, run.config, turn)
     said = from_desk(place.read()) if (place.folder / JOURNAL).is_file() else People()
     labels = said.labels | filled
     waits = not labels or (source == "human" and len(labels) < len(comparisons))
@@ -93,7 +96,7 @@ def from_desk(desk: Desk) -> People:
 
 
 def offer_at_desk(
-    bench: Workbench, turn: int, comparisons: Sequence[NewComparison], judgments: Mapping[str, Judgment]
+    run: RunDirectory, turn: int, comparisons: Sequence[NewComparison], judgments: Mapping[str, Judgment]
 ) -> None:
     """Write down, once, what people are asked in a turn, and what the judge thinks of it, which decides what comes
     first and is shown to nobody."""
@@ -107,7 +110,7 @@ def offer_at_desk(
         write_json_lines(directory / TASKS, rows)
         return {"comparisons": len(rows), "judged": len(judgments)}
 
-    bench.stage(f"turn{turn}/preferences/{DESK}", compute)
+    run.stage(f"turn{turn}/preferences/{DESK}", compute)
 
 
 def desk_of(root: Path, config: LoopConfig, turn: int) -> DeskPlace:
@@ -118,11 +121,12 @@ def desk_of(root: Path, config: LoopConfig, turn: int) -> DeskPlace:
     return DeskPlace(root / f"turn{turn}" / DESK, tasks, given, config.labels.desk, turn_seed(config, turn))
 
 
-def wait_for_people(bench: Workbench, turn: int) -> None:
+def wait_for_people(run: RunDirectory, turn: int, console: Console) -> None:
     """Open the desk of a turn, and come back when enough is there. KeyboardInterrupt ends it, and nothing is lost."""
     from genrm_rl.labelling.job import hold_desk, show_counts
 
-    bench.say(f"== turn {turn} of {bench.config.turns}: people label; the loop goes on by itself when enough is there")
-    with desk_of(bench.root, bench.config, turn).open() as book:
-        hold_desk(book, bench.console, command_line())
-        show_counts(book.desk, bench.console)
+    turns = run.config.turns
+    say_whole(console, f"== turn {turn} of {turns}: people label; the loop goes on by itself when enough is there")
+    with desk_of(run.path, run.config, turn).open() as book:
+        hold_desk(book, console, command_line())
+        show_counts(book.desk, console)

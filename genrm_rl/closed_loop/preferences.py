@@ -9,44 +9,50 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from genrm_rl.alignment.answers import answer_of, answer_requests, place_of
 from genrm_rl.alignment.prompts import PolicyPrompt
 from genrm_rl.closed_loop.comparisons import SOURCE, NewComparison, pair_answers, usable_comparisons
+from genrm_rl.closed_loop.inputs import LoopInputs
 from genrm_rl.closed_loop.judges import LoopJudge
 from genrm_rl.closed_loop.labels import LABELS_FILE, LabelledComparison, label_comparisons, label_facts
 from genrm_rl.closed_loop.people import DESK, People, offer_at_desk, what_people_said
 from genrm_rl.closed_loop.settings import serve_settings, turn_seed
-from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.config.loop import LoopConfig
+from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.judging.folding import fold_all
 from genrm_rl.judging.requests import judge_requests, orders_to_ask
 from genrm_rl.judging.types import Judgment
 from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import PreferencePair, as_messages
+from genrm_rl.runtime.console import say_whole
+from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import write_atomic
 
 PART = 256  # questions whose answers become durable together
 ANSWERS, COMPARISONS, PAIRS = "answers.jsonl", "comparisons.jsonl", "pairs.jsonl"
 
 
-def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewComparison]:
-    """Pairs of answers that ``policy`` (its directory below the loop's) gives to training questions."""
+def new_comparisons(run: RunDirectory, turn: int, policy: str, inputs: LoopInputs, console: Console) -> None:
+    """Find pairs of answers that ``policy`` (its directory below the loop's) gives to training questions."""
     stage = f"turn{turn}/preferences/comparisons"
 
     def compute(directory: Path) -> dict[str, Any]:
-        config, seed = bench.config.comparisons, turn_seed(bench.config, turn)
-        train = bench.questions(turn).train
+        config, seed = run.config.comparisons, turn_seed(run.config, turn)
+        train = inputs.questions(turn).train
         asked = random.Random(f"questions/{seed}").sample(train, min(config.questions, len(train)))
-        answers = sample_answers(bench, turn, asked, policy)
+        answers = sample_answers(run, turn, asked, policy, inputs.chat, console)
         found = [
             comparison
             for question in asked
             for comparison in pair_answers(question, answers[question.id], pairs=config.pairs_per_question, seed=seed)
         ]
-        known = {pair.id: pair for pair in bench.splits.train} | {
-            pair.id: pair for earlier in range(1, turn) for pair in read_pairs(bench, earlier)
+        known = {pair.id: pair for pair in inputs.splits.train} | {
+            pair.id: pair for earlier in range(1, turn) for pair in read_pairs(run, earlier)
         }
-        threshold = bench.config.judge.data.near_duplicate_threshold
-        usable = usable_comparisons(found, bench.splits, known, bench.misfit, threshold)
+        threshold = run.config.judge.data.near_duplicate_threshold
+        usable = usable_comparisons(found, inputs.splits, known, inputs.misfit, threshold)
         _write_lines(directory / COMPARISONS, map(_comparison_row, usable.kept))
         return {
             "questions": len(asked),
@@ -57,55 +63,58 @@ def new_comparisons(bench: Workbench, turn: int, policy: str) -> list[NewCompari
             "policy": policy,
         }
 
-    facts = bench.stage(stage, compute)
+    facts = run.stage_facts(stage, compute)
     left = "".join(f", {count} left out ({reason})" for reason, count in facts["left_out"].items())
-    bench.say(f"{facts['comparisons']} new comparisons from {facts['questions']} questions{left}")
-    return read_comparisons(bench, turn)
+    say_whole(console, f"{facts['comparisons']} new comparisons from {facts['questions']} questions{left}")
 
 
-def read_comparisons(bench: Workbench, turn: int) -> list[NewComparison]:
+def read_comparisons(run: RunDirectory, turn: int) -> list[NewComparison]:
     """The new comparisons of a turn that has got so far."""
-    rows = _read_lines(bench.root / f"turn{turn}/preferences/comparisons" / COMPARISONS)
+    rows = _read_lines(run.path / f"turn{turn}/preferences/comparisons" / COMPARISONS)
     return [_comparison(row) for row in rows]
 
 
-def sample_answers(bench: Workbench, turn: int, asked: Sequence[PolicyPrompt], policy: str) -> dict[str, list[str]]:
+def sample_answers(
+    run: RunDirectory, turn: int, asked: Sequence[PolicyPrompt], policy: str, chat: ChatEncoder, console: Console
+) -> dict[str, list[str]]:
     """Answers by question id, durable part by part; the engine starts only if a part is missing."""
     parts = {
         f"turn{turn}/preferences/answers/part{start // PART:04d}": asked[start : start + PART]
         for start in range(0, len(asked), PART)
     }
-    if not all(map(bench.run.done, parts)):
+    if not all(map(run.done, parts)):
         from genrm_rl.rollout.shared_pool import engine_pool
 
-        config, path = bench.config.policy, (bench.root / policy).resolve()
+        config, path = run.config.policy, (run.path / policy).resolve()
         # "sampling" as in the alignment, whose engines these can then be.
         with engine_pool(
-            path, config.rollout, config.model, console=bench.console, logprobs_of="sampling", role="policy"
+            path, config.rollout, config.model, console=console, logprobs_of="sampling", role="policy"
         ) as pool:
             for name, questions in parts.items():
-                bench.stage(name, lambda directory, q=questions: _ask(bench, turn, pool, q, directory))
+                run.stage(name, lambda directory, q=questions: _ask(run.config, turn, pool, chat, q, directory))
     answers: defaultdict[str, list[str]] = defaultdict(list)
     for name in parts:
-        for row in _read_lines(bench.root / name / ANSWERS):
+        for row in _read_lines(run.path / name / ANSWERS):
             answers[row["question"]].append(row["text"])
     return answers
 
 
-def _ask(bench: Workbench, turn: int, pool: Any, questions: Sequence[PolicyPrompt], directory: Path) -> dict[str, Any]:
+def _ask(
+    config: LoopConfig, turn: int, pool: Any, chat: ChatEncoder, questions: Sequence[PolicyPrompt], directory: Path
+) -> dict[str, Any]:
     requests = answer_requests(
         questions,
-        bench.chat,
-        bench.config.policy.sampling,
+        chat,
+        config.policy.sampling,
         purpose="comparisons",
-        seed=turn_seed(bench.config, turn),
-        samples=bench.config.comparisons.samples_per_question,
+        seed=turn_seed(config, turn),
+        samples=config.comparisons.samples_per_question,
     )
     seeds = {request.request_id: request.seed for request in requests}
     rows = []
     for result in pool.generate(requests, progress="answers of the aligned policy"):
         place, index = place_of(result)
-        answer = answer_of(result, questions[place], index, bench.chat)
+        answer = answer_of(result, questions[place], index, chat)
         if answer.usable:
             row = {"question": answer.prompt_id, "index": index, "text": answer.text}
             rows.append((place, row | {"finish_reason": answer.finish_reason, "seed": seeds[result.request_id]}))
@@ -114,65 +123,69 @@ def _ask(bench: Workbench, turn: int, pool: Any, questions: Sequence[PolicyPromp
     return {"questions": len(questions), "answers": len(rows), "not_generated": len(requests) - len(rows)}
 
 
-def label(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Any] | None:
-    """Label the comparisons; returns the stage's facts, or None while people are asked and have more to say."""
-    stage, labels = f"turn{turn}/preferences/labels", bench.config.labels
-    if not bench.run.done(stage):
+def label(
+    run: RunDirectory, turn: int, judge: LoopJudge, inputs: LoopInputs, console: Console
+) -> dict[str, Any] | None:
+    """Label a turn's comparisons; returns the stage's facts, or None while people are asked and have more to say."""
+    stage, labels = f"turn{turn}/preferences/labels", run.config.labels
+    if not run.done(stage):
+        comparisons = read_comparisons(run, turn)
         ask_judge = labels.source in ("ai", "both") or (labels.source == "people" and labels.desk.active)
         if labels.source == "people" and comparisons:
-            offer_at_desk(bench, turn, comparisons, judged(bench, turn, judge, comparisons) if ask_judge else {})
-        people = People() if labels.source == "ai" else what_people_said(bench, turn, comparisons)
+            offer_at_desk(run, turn, comparisons, judged(run, turn, judge, inputs, console) if ask_judge else {})
+        people = People() if labels.source == "ai" else what_people_said(run, turn, comparisons)
         if people is None:
             return None
 
         def compute(directory: Path) -> dict[str, Any]:
-            judgments = judged(bench, turn, judge, comparisons) if ask_judge else {}
+            judgments = judged(run, turn, judge, inputs, console) if ask_judge else {}
             rows = label_comparisons(comparisons, judgments, people.labels, labels, people.reasons)
             _write_lines(directory / LABELS_FILE, map(_label_row, rows))
             _write_lines(directory / PAIRS, (_pair_row(pair) for row in rows if (pair := row.pair())))
             source = {"source": labels.source, "judge": judge.as_dict() if judgments else None}
             return label_facts(rows) | people.facts | source
 
-        bench.stage(stage, compute)
-    facts = bench.run.manifest(stage)
+        run.stage(stage, compute)
+    facts = run.manifest(stage)
     counts = [f"{count} by {by}" for by, count in facts["labelled"].items()]
     counts += [f"{count} {reason.replace('_', ' ')}" for reason, count in facts["unlabelled"].items()]
-    bench.say(f"labels: {', '.join(counts) or 'none'}")
+    say_whole(console, f"labels: {', '.join(counts) or 'none'}")
     return facts
 
 
-def people_are_wanted(bench: Workbench, turn: int) -> bool:
+def people_are_wanted(run: RunDirectory, turn: int) -> bool:
     """Whether all that can be done in a turn now is for people to do. Raises DataError as ``what_people_said`` does."""
-    stages, source = f"turn{turn}/preferences", bench.config.labels.source
+    stages, source = f"turn{turn}/preferences", run.config.labels.source
     offered = f"{stages}/{DESK}" if source == "people" else f"{stages}/comparisons"
-    if source == "ai" or not bench.run.done(offered) or bench.run.done(f"{stages}/labels"):
+    if source == "ai" or not run.done(offered) or run.done(f"{stages}/labels"):
         return False
-    return what_people_said(bench, turn, read_comparisons(bench, turn)) is None
+    return what_people_said(run, turn, read_comparisons(run, turn)) is None
 
 
-def judged(bench: Workbench, turn: int, judge: LoopJudge, comparisons: Sequence[NewComparison]) -> dict[str, Judgment]:
-    """The judge's verdicts on every comparison, ``labels.votes`` times in both orders, by comparison id."""
+def judged(run: RunDirectory, turn: int, judge: LoopJudge, inputs: LoopInputs, console: Console) -> dict[str, Judgment]:
+    """The judge's verdicts on every comparison of a turn, ``labels.votes`` times in both orders, by comparison id."""
+    comparisons = read_comparisons(run, turn)
     if not comparisons:
         return {}
     from genrm_rl.rollout.judge_engine import JudgeEngine
     from genrm_rl.serving.replicas.judge_apps import judge_to_serve
 
-    config, asked = bench.config, bench.config.judge.judge
-    served = judge_to_serve(serve_settings(config, bench.root, judge))
+    config, asked = run.config, run.config.judge.judge
+    served = judge_to_serve(serve_settings(config, run.path, judge))
     requests = judge_requests(
         orders_to_ask(
-            (comparison.pair.comparison() for comparison in comparisons), asked.orders, turn_seed(bench.config, turn)
+            (comparison.pair.comparison() for comparison in comparisons), asked.orders, turn_seed(config, turn)
         ),
-        bench.encoder,
+        inputs.encoder,
         form=served.form or "cot",
         judge_version=served.version,
         purpose="labels",
-        run_seed=turn_seed(bench.config, turn),
+        run_seed=turn_seed(config, turn),
         temperature=asked.temperature,
         top_p=asked.top_p,
         samples=config.labels.votes,
     )
-    with JudgeEngine(config.judge, bench.run, bench.encoder, served, bench.console) as engine:
+    with JudgeEngine(config.judge, run, inputs.encoder, served, console) as engine:
         stage = f"turn{turn}/preferences/traces"
         traces = engine.sample_stage(stage, served, requests, "verdicts on new comparisons", ask_again=True)
     return fold_all(traces, asked.aggregate, asked.orders)
@@ -186,9 +199,9 @@ def pairs_file(turn: int) -> str:
     return f"turn{turn}/preferences/labels/{PAIRS}"
 
 
-def read_pairs(bench: Workbench, turn: int) -> list[PreferencePair]:
+def read_pairs(run: RunDirectory, turn: int) -> list[PreferencePair]:
     """The labelled pairs of a finished turn."""
-    rows = _read_lines(bench.root / pairs_file(turn))
+    rows = _read_lines(run.path / pairs_file(turn))
     return [
         PreferencePair.create(as_messages(row["prompt"]), row["chosen"], row["rejected"], guide=Guide.of(row))
         for row in rows

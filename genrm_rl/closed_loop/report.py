@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from genrm_rl.alignment.pooled import read_report
@@ -15,7 +16,8 @@ from genrm_rl.closed_loop.figures import judge_charts, loop_charts, policy_chart
 from genrm_rl.closed_loop.judges import UNTRAINED, LoopJudge
 from genrm_rl.closed_loop.labels import LABELS_FILE
 from genrm_rl.closed_loop.people import DESK, LABEL_FILE, TASKS
-from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.config import RunConfig
+from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.watching import AlarmConfig
 from genrm_rl.evaluation import view
 from genrm_rl.evaluation.alarms import step_alarms
@@ -24,7 +26,8 @@ from genrm_rl.evaluation.metrics import summarise
 from genrm_rl.evaluation.pages import page_environment
 from genrm_rl.evaluation.report import load_report
 from genrm_rl.learners.probe_record import read_record
-from genrm_rl.runtime.console import number, people_table
+from genrm_rl.runtime.console import number, people_table, say_whole
+from genrm_rl.runtime.run_directory import FinishedStages, RunDirectory
 from genrm_rl.runtime.storage import read_json, write_atomic, write_json
 
 SCHEMA_VERSION = 1
@@ -33,24 +36,24 @@ STAGES = ("bootstrap", "align", "comparisons", "labels", "judge", "gate")
 SHOWN_COMPARISONS = 12
 
 
-def write_loop_report(bench: Workbench) -> Path:
+def write_loop_report(run: RunDirectory, console: Console) -> Path:
     """Write both files and print the table; returns the page's path."""
-    report = build_loop_report(bench)
-    write_json(bench.root / REPORT_JSON, report)
-    page = write_atomic(bench.root / REPORT_HTML, render(report, first_comparison(bench)))
-    bench.console.print(table(report))
+    report = build_loop_report(run, run.config)
+    write_json(run.path / REPORT_JSON, report)
+    page = write_atomic(run.path / REPORT_HTML, render(report, first_comparison(run)))
+    console.print(table(report))
     if report["served"]:
-        bench.say(f"serve the judge: {report['served']['command']}")
+        say_whole(console, f"serve the judge: {report['served']['command']}")
         style = "red" if report["served"]["probe_gate_passed"] is False else None
-        bench.console.print(report["served"]["probe_gate"], style=style, highlight=False, markup=False)
+        console.print(report["served"]["probe_gate"], style=style, highlight=False, markup=False)
     return page
 
 
-def build_loop_report(bench: Workbench) -> dict[str, Any]:
+def build_loop_report(run: FinishedStages, config: LoopConfig) -> dict[str, Any]:
     """Everything that the stages recorded, turn by turn, and which judge is served now."""
-    turns = [turn_report(bench, turn) for turn in range(1, bench.config.turns + 1) if _begun(bench, turn)]
-    provenance = read_json(bench.root / "provenance.json")
-    done = bool(turns) and len(turns) == bench.config.turns and "gate" in turns[-1]["stages"]
+    turns = [turn_report(run, config, turn) for turn in range(1, config.turns + 1) if _begun(run, turn)]
+    provenance = read_json(run.path / "provenance.json")
+    done = bool(turns) and len(turns) == config.turns and "gate" in turns[-1]["stages"]
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "loop",
@@ -58,30 +61,29 @@ def build_loop_report(bench: Workbench) -> dict[str, Any]:
         "machine": provenance["machine"],
         "versions": provenance["versions"],
         "status": "finished" if done else "waiting for labels" if turns and turns[-1]["waiting_for"] else "unfinished",
-        "served": served(bench, turns),
+        "served": served(run.path, config, turns),
         "turns": turns,
-        "config": bench.config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
     }
 
 
-def turn_report(bench: Workbench, turn: int) -> dict[str, Any]:
+def turn_report(run: FinishedStages, config: LoopConfig, turn: int) -> dict[str, Any]:
     """The stages of a turn with their facts, and what changed: the judge on test sets, the policy on questions."""
-    stages = {name: facts for name in STAGES if (facts := _facts(bench, turn, name)) is not None}
-    people = bench.config.labels.source == "people"
-    waiting = bench.root / f"turn{turn}" / (f"preferences/{DESK}/{TASKS}" if people else LABEL_FILE)
+    stages = {name: facts for name in STAGES if (facts := _facts(run, turn, name)) is not None}
+    people = config.labels.source == "people"
+    waiting = run.path / f"turn{turn}" / (f"preferences/{DESK}/{TASKS}" if people else LABEL_FILE)
     return {
         "turn": turn,
         "stages": stages,
         "waiting_for": str(waiting) if waiting.is_file() and "labels" not in stages else None,
-        "judge": judge_changes(bench, stages["gate"]) if "gate" in stages else [],
-        **policy_facts(bench, turn, done="align" in stages),
-        "examples": examples(bench, turn) if "labels" in stages else [],
+        "judge": judge_changes(run.path, config.judge, stages["gate"]) if "gate" in stages else [],
+        **policy_facts(run.path / f"turn{turn}/align", done="align" in stages),
+        "examples": examples(run.path, turn) if "labels" in stages else [],
     }
 
 
-def policy_facts(bench: Workbench, turn: int, *, done: bool) -> dict[str, Any]:
-    """What the turn's alignment measured, step by step; while it goes on, the steps so far."""
-    run = bench.root / f"turn{turn}/align"
+def policy_facts(run: Path, *, done: bool) -> dict[str, Any]:
+    """What an alignment measured, step by step; while it goes on, the steps so far."""
     if done:
         report = read_report(run)
         return {
@@ -93,21 +95,21 @@ def policy_facts(bench: Workbench, turn: int, *, done: bool) -> dict[str, Any]:
     return {"policy": [], "steps": steps, "masked": {}}
 
 
-def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]]:
+def judge_changes(root: Path, judge: RunConfig, gate: dict[str, Any]) -> list[dict[str, Any]]:
     """Current and new judge on every test set that both were measured on, with the paired difference."""
     current, candidate = gate["parents"]["current"], gate["parents"]["candidate"]
     if not candidate:
         return []
-    config, seed, rows = bench.config.judge.evaluation, bench.config.run.seed, []
+    config, rows = judge.evaluation, []
     judges = [LoopJudge(**facts) for facts in (current, candidate)]
-    for source in bench.config.judge.data.test:
+    for source in judge.data.test:
         for decoding in config.decoding:
-            before, after = (judge.test_records(bench.root, source.label, decoding) for judge in judges)
+            before, after = (each.test_records(root, source.label, decoding) for each in judges)
             if before is None or after is None:
                 continue
-            difference = compare(after, before, resamples=config.bootstrap_resamples, seed=seed)
+            difference = compare(after, before, resamples=config.bootstrap_resamples, seed=judge.run.seed)
             old, new = (
-                summarise(records, resamples=config.bootstrap_resamples, seed=seed, by_category=False)
+                summarise(records, resamples=config.bootstrap_resamples, seed=judge.run.seed, by_category=False)
                 for records in (before, after)
             )
             rows.append(
@@ -126,35 +128,35 @@ def judge_changes(bench: Workbench, gate: dict[str, Any]) -> list[dict[str, Any]
     return rows
 
 
-def examples(bench: Workbench, turn: int) -> list[dict[str, Any]]:
+def examples(root: Path, turn: int) -> list[dict[str, Any]]:
     """Some comparisons with their labels."""
-    lines = (bench.root / f"turn{turn}/preferences/labels" / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (root / f"turn{turn}/preferences/labels" / LABELS_FILE).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines[:SHOWN_COMPARISONS]]
 
 
-def served(bench: Workbench, turns: list[dict[str, Any]]) -> dict[str, Any] | None:
+def served(root: Path, config: LoopConfig, turns: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The judge that is served now, and the command that serves it; None before the first bootstrap is done."""
     for turn in reversed(turns):
         stages = turn["stages"]
         facts = stages["gate"]["served"] if "gate" in stages else stages.get("bootstrap", {}).get("judge")
         if facts is not None:
             judge = LoopJudge(**facts)
-            passed, words = judge.probe_words(bench.root)
-            record = None if judge.checkpoint is None else read_record(bench.root / judge.checkpoint)
+            passed, words = judge.probe_words(root)
+            record = None if judge.checkpoint is None else read_record(root / judge.checkpoint)
             return {
                 **facts,
                 "probes": None if record is None else asdict(record),
-                "calibration": calibration(bench, judge),
-                "command": serve_command(bench, judge),
+                "calibration": calibration(root, judge),
+                "command": serve_command(root, config, judge),
                 "probe_gate_passed": passed,
                 "probe_gate": words,
             }
     return None
 
 
-def calibration(bench: Workbench, judge: LoopJudge) -> dict[str, list[tuple[float, float]]]:
+def calibration(root: Path, judge: LoopJudge) -> dict[str, list[tuple[float, float]]]:
     """(stated P(A), share of A) in bins by test set and decoding, as the run that made the judge measured it."""
-    if not (bench.root / judge.run / "report.json").is_file():
+    if not (root / judge.run / "report.json").is_file():
         return {}
     return {
         f"{row.test_set}, {row.decoding}": [
@@ -162,16 +164,16 @@ def calibration(bench: Workbench, judge: LoopJudge) -> dict[str, list[tuple[floa
             for each in row.calibration
             if each.mean_p is not None and each.share_a is not None
         ]
-        for row in load_report(bench.root / judge.run).results
+        for row in load_report(root / judge.run).results
         if row.judge == judge.name and row.calibration
     }
 
 
-def serve_command(bench: Workbench, judge: LoopJudge) -> str:
+def serve_command(root: Path, config: LoopConfig, judge: LoopJudge) -> str:
     """The command line that serves a judge of the loop."""
-    model, form = bench.config.judge.model, bench.config.judge.judge
+    model, form = config.judge.model, config.judge.judge
     settings = {
-        "serving.checkpoint": UNTRAINED if judge.checkpoint is None else bench.root / judge.checkpoint,
+        "serving.checkpoint": UNTRAINED if judge.checkpoint is None else root / judge.checkpoint,
         "model.name": model.name,
         "model.max-context": model.max_context,
         "judge.template": form.template,
@@ -181,11 +183,11 @@ def serve_command(bench: Workbench, judge: LoopJudge) -> str:
     return shlex.join(["genrm-rl", "serve", *words])
 
 
-def first_comparison(bench: Workbench) -> Any:
+def first_comparison(run: FinishedStages) -> Any:
     """The first bootstrap's comparison of judges, if it is done."""
-    if not bench.run.done("turn1/stages/bootstrap"):
+    if not run.done("turn1/stages/bootstrap"):
         return None
-    return load_report(bench.root / "turn1/bootstrap")
+    return load_report(run.path / "turn1/bootstrap")
 
 
 def render(report: dict[str, Any], bootstrap: Any, limits: AlarmConfig | None = None) -> str:
@@ -257,12 +259,12 @@ def table(report: dict[str, Any]) -> Table:
     return grid
 
 
-def _begun(bench: Workbench, turn: int) -> bool:
-    return (bench.root / f"turn{turn}").is_dir()
+def _begun(run: FinishedStages, turn: int) -> bool:
+    return (run.path / f"turn{turn}").is_dir()
 
 
-def _facts(bench: Workbench, turn: int, name: str) -> dict[str, Any] | None:
+def _facts(run: FinishedStages, turn: int, name: str) -> dict[str, Any] | None:
     """The facts of a finished stage."""
     folder = "preferences" if name in ("comparisons", "labels") else "stages"
     stage = f"turn{turn}/{folder}/{name}"
-    return bench.run.manifest(stage) if bench.run.done(stage) else None
+    return run.manifest(stage) if run.done(stage) else None

@@ -13,45 +13,46 @@ from rich.console import Console
 from genrm_rl.closed_loop.judges import LoopJudge, judge_of_run, pass_gate
 from genrm_rl.closed_loop.preferences import pairs_file
 from genrm_rl.closed_loop.settings import align_settings, bootstrap_settings, next_judge_settings
-from genrm_rl.closed_loop.workbench import Workbench
 from genrm_rl.config import RunConfig
 from genrm_rl.learners.checkpoint import weights_hash
+from genrm_rl.runtime.console import say_whole
+from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.storage import read_manifest, write_json
 
 FIRST = "turn1/bootstrap"  # the run of the first judges
-Bootstrap = Callable[[RunConfig, Console], Path]  # runs or continues a job, returns its directory
-Alignment = Callable[..., Path]  # the same; `rejudge` asks again for lost rewards
+Bootstrap = Callable[[RunConfig], object]  # runs or continues a job
+Alignment = Callable[..., object]  # the same; `rejudge` asks again for lost rewards
 
 
-def first_judge(bench: Workbench, bootstrap: Bootstrap) -> LoopJudge:
+def first_judge(run: RunDirectory, bootstrap: Bootstrap) -> LoopJudge:
     """The judge that the first bootstrap promoted."""
-    say_stage(bench, 1, "bootstrap a judge")
-    settings = bootstrap_settings(bench.config, bench.root, FIRST)
-    return _trained_judge(bench, FIRST, settings, bootstrap, {"model": bench.config.judge.model.name})
+    settings = bootstrap_settings(run.config, run.path, FIRST)
+    return _trained_judge(run, FIRST, settings, bootstrap, {"model": run.config.judge.model.name})
 
 
-def next_judge(bench: Workbench, turn: int, bootstrap: Bootstrap) -> LoopJudge:
+def next_judge(run: RunDirectory, turn: int, bootstrap: Bootstrap) -> LoopJudge:
     """The judge that a bootstrap from the base model promotes on the union of all pairs."""
-    run = f"turn{turn}/judge"
-    facts = {number: labels_of(bench, number) for number in range(1, turn + 1)}
+    name = f"turn{turn}/judge"
+    facts = {number: labels_of(run, number) for number in range(1, turn + 1)}
     files = {f"turn {number}": pairs_file(number) for number, found in facts.items() if found["labelled"]}
     reasons = [f"turn {number}" for number, found in facts.items() if found.get("reasons")]
-    settings = next_judge_settings(bench.config, bench.root, run, files, reasons)
-    if not bench.run.done(record_of(run)):
-        offer_traces(bench.root / FIRST, bench.root / run)
-    parents = {"model": bench.config.judge.model.name, "pairs": [f"{FIRST}/data.json", *files.values()]}
-    return _trained_judge(bench, run, settings, bootstrap, parents)
+    settings = next_judge_settings(run.config, run.path, name, files, reasons)
+    if not run.done(record_of(name)):
+        offer_traces(run.path / FIRST, run.path / name)
+    parents = {"model": run.config.judge.model.name, "pairs": [f"{FIRST}/data.json", *files.values()]}
+    return _trained_judge(run, name, settings, bootstrap, parents)
 
 
 def _trained_judge(
-    bench: Workbench, run: str, settings: RunConfig, bootstrap: Bootstrap, parents: dict[str, Any]
+    run: RunDirectory, name: str, settings: RunConfig, bootstrap: Bootstrap, parents: dict[str, Any]
 ) -> LoopJudge:
     def compute(directory: Path) -> dict[str, Any]:
-        bootstrap(settings, bench.console)
-        judge = judge_of_run(bench.root, run, bench.config.method)
-        return {"run": run, "judge": judge.as_dict(), "weights": _weights(bench, judge.checkpoint), "parents": parents}
+        bootstrap(settings)
+        judge = judge_of_run(run.path, name, run.config.method)
+        weights = None if judge.checkpoint is None else weights_hash(run.path / judge.checkpoint)
+        return {"run": name, "judge": judge.as_dict(), "weights": weights, "parents": parents}
 
-    return LoopJudge(**bench.stage(record_of(run), compute)["judge"])
+    return LoopJudge(**run.stage_facts(record_of(name), compute)["judge"])
 
 
 def offer_traces(source: Path, run: Path) -> None:
@@ -64,24 +65,27 @@ def offer_traces(source: Path, run: Path) -> None:
             shutil.copyfile(file, folder / "part-offered.parquet")
 
 
-def align(bench: Workbench, turn: int, judge: LoopJudge, start: str | None, alignment: Alignment) -> str:
-    """Align from the policy of the turn before (None: the starting policy); returns the new policy's directory."""
-    run = f"turn{turn}/align"
-    settings = align_settings(bench.config, bench.root, run, turn, judge, start)
+def align(
+    run: RunDirectory, turn: int, judge: LoopJudge, start: str | None, alignment: Alignment, *, rejudge: bool
+) -> str:
+    """Align from the policy of the turn before (None: the starting policy); returns the new policy's directory.
+    ``rejudge``: an alignment under way asks again for rewards that it lost."""
+    name = f"turn{turn}/align"
+    settings = align_settings(run.config, run.path, name, turn, judge, start)
 
     def compute(directory: Path) -> dict[str, Any]:
-        begun = (bench.root / run / "steps").is_dir()
-        alignment(settings, bench.console, rejudge=bench.rejudge and begun)
-        policy = f"{run}/policy"
-        parents = {"judge": judge.as_dict(), "policy": start or bench.config.policy.model.name}
-        version = read_manifest(bench.root / policy)["version"]
-        facts = {"run": run, "policy": policy, "version": version, "parents": parents}
-        return facts | {"weights": _weights(bench, policy)}
+        begun = (run.path / name / "steps").is_dir()
+        alignment(settings, rejudge=rejudge and begun)
+        policy = f"{name}/policy"
+        parents = {"judge": judge.as_dict(), "policy": start or run.config.policy.model.name}
+        version = read_manifest(run.path / policy)["version"]
+        facts = {"run": name, "policy": policy, "version": version, "parents": parents}
+        return facts | {"weights": weights_hash(run.path / policy)}
 
-    return bench.stage(record_of(run), compute)["policy"]
+    return run.stage_facts(record_of(name), compute)["policy"]
 
 
-def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | None) -> None:
+def gate(run: RunDirectory, turn: int, judge: LoopJudge, candidate: LoopJudge | None, console: Console) -> None:
     """Decide which judge is served from now on: the new one only if it beats the current one on the gate pairs."""
 
     def compute(directory: Path) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | N
         if candidate is None or candidate.checkpoint is None:
             why = "nothing new was labelled" if candidate is None else "its own bootstrap did not promote the new judge"
             return {"promoted": False, "reason": why, "served": judge.as_dict(), "parents": parents}
-        decision = pass_gate(bench.root, judge, candidate, bootstrap_settings(bench.config, bench.root, candidate.run))
+        decision = pass_gate(run.path, judge, candidate, bootstrap_settings(run.config, run.path, candidate.run))
         write_json(directory / "current.json", decision.parent.model_dump(mode="json"))
         write_json(directory / "candidate.json", decision.candidate.model_dump(mode="json"))
         served = candidate if decision.promoted else judge
@@ -101,45 +105,37 @@ def gate(bench: Workbench, turn: int, judge: LoopJudge, candidate: LoopJudge | N
             "difference": decision.difference.difference,
             "difference_ci95": list(decision.difference.ci95),
             "pairs": decision.candidate.n,
-            "probe_gate": candidate.probe_words(bench.root)[1],
+            "probe_gate": candidate.probe_words(run.path)[1],
             "served": served.as_dict(),
             "parents": parents,
         }
 
-    facts = bench.stage(f"turn{turn}/stages/gate", compute)
-    bench.say(
+    facts = run.stage_facts(f"turn{turn}/stages/gate", compute)
+    say_whole(
+        console,
         f"gate of turn {turn}: {'the new judge is served' if facts['promoted'] else 'the current judge stays'}: "
-        f"{facts['reason']}"
+        f"{facts['reason']}",
     )
     if facts["promoted"]:
-        bench.say(facts["probe_gate"])
+        say_whole(console, facts["probe_gate"])
 
 
-def served_after(bench: Workbench, turn: int) -> LoopJudge:
+def served_after(run: RunDirectory, turn: int) -> LoopJudge:
     """The judge that is served after a finished turn."""
-    return LoopJudge(**bench.run.manifest(f"turn{turn}/stages/gate")["served"])
+    return LoopJudge(**run.manifest(f"turn{turn}/stages/gate")["served"])
 
 
-def aligned_in(bench: Workbench, turn: int) -> str | None:
+def aligned_in(run: RunDirectory, turn: int) -> str | None:
     """The policy that a turn aligned; None before the first."""
-    return bench.run.manifest(f"turn{turn}/stages/align")["policy"] if turn else None
+    return run.manifest(f"turn{turn}/stages/align")["policy"] if turn else None
 
 
-def labels_of(bench: Workbench, turn: int) -> dict[str, Any]:
+def labels_of(run: RunDirectory, turn: int) -> dict[str, Any]:
     """What the labelling of a turn came to."""
-    return bench.run.manifest(f"turn{turn}/preferences/labels")
-
-
-def say_stage(bench: Workbench, turn: int, what: str) -> None:
-    """A line that says where the loop is."""
-    bench.say(f"== turn {turn} of {bench.config.turns}: {what}")
+    return run.manifest(f"turn{turn}/preferences/labels")
 
 
 def record_of(run: str) -> str:
     """The stage that records what a run of the loop came to: ``turn1/align`` has ``turn1/stages/align``."""
     turn, _, name = run.partition("/")
     return f"{turn}/stages/{name}"
-
-
-def _weights(bench: Workbench, checkpoint: str | None) -> str | None:
-    return None if checkpoint is None else weights_hash(bench.root / checkpoint)

@@ -1,4 +1,8 @@
-"""From a YAML file and dotted overrides to a validated configuration, with errors that name the key and its line."""
+"""From a YAML file and dotted overrides to a validated configuration, with errors that name the key and its line.
+
+Our own because pydantic-settings and jsonargparse can't set ``data.test.0.limit``, tyro wants a file that is valid
+before the overrides, and none of them names a line.
+"""
 
 from __future__ import annotations
 

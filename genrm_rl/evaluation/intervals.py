@@ -3,6 +3,9 @@
 Both orders of a pair, and all pairs of one prompt, share its difficulty: so a prompt, never a pair or a judgment, is
 what gets resampled. Callers sum numerators and denominators by prompt first (C clusters below). A statistic is a ratio
 of sums (right judgments over judgments), resampled as such; numbers are shares.
+
+Our own because `scipy.stats.bootstrap` draws anew for every figure, where a report's figures share theirs, and has no
+interval where one resample holds no observation; arch would be one more dependency for the same.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loading import load_config
@@ -68,20 +66,13 @@ def page_of(path: Path, limits: AlarmConfig) -> RunPage:
 def _loop(path: Path) -> dict[str, Any]:
     from genrm_rl.closed_loop.report import build_loop_report
 
-    return build_loop_report(_bench(path))
+    return build_loop_report(FinishedStages(path), load_config(LoopConfig, path / CONFIG, []))
 
 
 def _loop_page(path: Path, report: dict[str, Any], limits: AlarmConfig) -> RunPage:
     from genrm_rl.closed_loop.report import alarms, first_comparison, render
 
-    return RunPage(render(report, first_comparison(_bench(path)), limits), alarms(report, limits))
-
-
-def _bench(path: Path) -> Any:
-    from genrm_rl.closed_loop.workbench import Workbench
-
-    config = load_config(LoopConfig, path / CONFIG, [])
-    return Workbench(config, FinishedStages(path), Console(quiet=True))
+    return RunPage(render(report, first_comparison(FinishedStages(path)), limits), alarms(report, limits))
 
 
 def _alignment(path: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ boilerplate (a fixed instruction) and are ignored, so that sharing a form does n
 
 Candidates come from an inverted index with prefix filtering (Chaudhuri et al. 2006; AllPairs, Bayardo et al. 2007):
 two sets with similarity t share at least one of their |x| - ceil(t |x|) + 1 rarest elements.
+
+Our own because MinHash (datasketch, rensa) misses some near-duplicates at the threshold, and each is a leak.
 """
 
 from __future__ import annotations

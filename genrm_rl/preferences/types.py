@@ -161,6 +161,11 @@ class PreferencePair:
         return other_slot(self.chosen_slot)
 
 
+def labels_of(pairs: Iterable[PreferencePair]) -> dict[str, Slot | None]:
+    """Canonical chosen slot by pair id, None of pairs that are ties."""
+    return {pair.id: None if pair.tie else pair.label() for pair in pairs}
+
+
 def fingerprint(pairs: Iterable[PreferencePair]) -> str:
     """Hash of what the pairs say (ids are hashes of their texts), how they are labelled and sorted into categories,
     what scoring rules read of them, what people wrote about them, and their order; not of the files they come from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -31,6 +32,21 @@ class PeopleConsole(Console):
 def people_console(*, stderr: bool = False) -> PeopleConsole:
     """A console on stdout, or on ``stderr``."""
     return PeopleConsole(stderr=stderr)
+
+
+def say(console: Console, text: str) -> None:
+    """One line for the person who watches."""
+    console.print(text, highlight=False)
+
+
+def say_on(console: Console) -> Callable[[str], None]:
+    """What says lines on ``console``, for code that knows no console."""
+    return functools.partial(say, console)
+
+
+def say_whole(console: Console, text: str) -> None:
+    """One line that holds a path or a command: a terminal breaks it, not rich, so it can be copied as one."""
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def people_table(*columns: str | Column, title: str | None = None) -> Table:

@@ -108,6 +108,11 @@ class RunDirectory(FinishedStages):
         path = self.path / name
         return path if is_complete(path) else self.replace_stage(name, compute)
 
+    def stage_facts(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """As :meth:`stage`; returns the manifest."""
+        self.stage(name, compute)
+        return self.manifest(name)
+
     def replace_stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> Path:
         """As :meth:`stage`, for one that may be complete: it stays until the new one is."""
         started = time.perf_counter()

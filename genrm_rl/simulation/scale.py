@@ -14,10 +14,14 @@ import ray
 from rich.console import Console
 
 from genrm_rl.alignment.answers import answer_requests
-from genrm_rl.alignment.hosts import Hosts
+from genrm_rl.alignment.hosts import turns_of
 from genrm_rl.alignment.ppo import PPO, new_ppo
 from genrm_rl.alignment.prompts import load_prompts
 from genrm_rl.alignment.rewarding import ServiceRewarder
+from genrm_rl.alignment.rollouts import RolloutStages
+from genrm_rl.alignment.sampler import PolicySampler
+from genrm_rl.alignment.step_log import StepLog
+from genrm_rl.alignment.weights import PolicyWeights
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer
@@ -60,7 +64,7 @@ class StepCost:
         return self.seconds - self.ideal
 
 
-class SimulatedHosts(Hosts):
+class SimulatedWeights(PolicyWeights):
     """Publication without weights and without a parity probe."""
 
     def publish(self, version: str) -> float:
@@ -81,15 +85,14 @@ def simulate(config: AlignConfig, workload: Workload, console: Console) -> list[
         alphabet = chat.tokenizer.encode("0123456789abcdef ", add_special_tokens=False)
         hosts = -(-config.rollout.engines // ENGINES_PER_HOST)
         pool = stack.enter_context(SimulatedPool(TINY, config.rollout, workload, alphabet, hosts))
-        quiet = Console(quiet=True)
-        made = SimulatedHosts(
-            config, run, quiet, FanOut(()), chat, prompts, TINY, pool, policy, reference, None,  # type: ignore[arg-type]
-            ServiceRewarder(client),
-        )  # fmt: skip
-        loop = new_ppo(made)
+        learners = {"policy": policy, "reference": reference}
+        weights = SimulatedWeights(run, config.learner, learners, pool, turns_of(config, pool, learners, client))  # type: ignore[arg-type]
+        sampler = PolicySampler(pool, chat, config.sampling, config.run.seed)  # type: ignore[arg-type]
+        log = StepLog(run.path, FanOut(()), Console(quiet=True))
+        loop = new_ppo(config, prompts, RolloutStages(run, sampler, ServiceRewarder(client)), weights, log)
         clock = Clock(loop, console)
         by_policy_gradient(loop, clock.measure)
-        return [cost_of(made, loop, workload, step, cpu) for step, cpu in enumerate(clock.cpu)]
+        return [cost_of(run.path, loop, workload, step, cpu) for step, cpu in enumerate(clock.cpu)]
 
 
 class Clock:
@@ -105,7 +108,7 @@ class Clock:
         now = time.process_time()
         if step:
             self.cpu.append(now - self._last)
-            engines = self._loop.hosts.config.rollout.engines
+            engines = self._loop.config.rollout.engines
             self._console.print(f"{engines} engines: step {step} done, driver {self.cpu[-1]:.1f} s of CPU")
         self._last = now
 
@@ -121,13 +124,13 @@ def simulated_service(config: AlignConfig, workload: Workload) -> Iterator[Rewar
         ray.kill(judge, no_restart=True)
 
 
-def cost_of(hosts: Hosts, loop: PPO, workload: Workload, step: int, cpu: float) -> StepCost:
+def cost_of(run: Path, loop: PPO, workload: Workload, step: int, cpu: float) -> StepCost:
     """From the step's own record."""
-    row: dict[str, Any] = read_json(hosts.run.path / "steps" / f"{step:05d}" / "metrics.json")
+    row: dict[str, Any] = read_json(run / "steps" / f"{step:05d}" / "metrics.json")
     prompts = loop.questions(step)
     return StepCost(
         seconds=row["seconds/step"],
-        ideal=ideal_seconds(hosts, loop, workload, step),
+        ideal=ideal_seconds(loop, workload, step),
         **{name: row[f"seconds/{name}"] for name in ("generate", "judge", "train", "publish")},
         outside=row["seconds/other"],
         driver_cpu=cpu,
@@ -137,12 +140,12 @@ def cost_of(hosts: Hosts, loop: PPO, workload: Workload, step: int, cpu: float) 
     )
 
 
-def ideal_seconds(hosts: Hosts, loop: PPO, workload: Workload, step: int) -> float:
+def ideal_seconds(loop: PPO, workload: Workload, step: int) -> float:
     """All answers start at once, each group is judged when its longest is there, then update and publication."""
-    config = hosts.config
+    sampler = loop.rollouts.sampler
     requests = answer_requests(
-        loop.questions(step), hosts.chat, config.sampling,
-        purpose=f"step{step}", seed=hosts.seed, samples=workload.samples,
+        loop.questions(step), sampler.chat, sampler.sampling,
+        purpose=f"step{step}", seed=sampler.seed, samples=workload.samples,
     )  # fmt: skip
     longest = max(workload.length(request.seed) for request in requests)
     return longest * workload.token + workload.judge + workload.train + workload.publish

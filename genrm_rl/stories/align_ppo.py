@@ -18,7 +18,7 @@ def by_policy_gradient(loop: PPO, measure: Callable[[int], object]) -> None:
     The answers of a step are begun ``staleness`` updates before it learns, never earlier: so no token is older than
     that, and a long answer has as many updates' time to end. It goes on across the publications between.
     """
-    hosts, staleness, last = loop.hosts, loop.config.staleness, loop.config.steps
+    staleness, last = loop.config.ppo.staleness, loop.steps
     first = loop.restore()
     measure(first)
     with ThreadPoolExecutor(staleness + 1, thread_name_prefix="rollout") as rollouts:
@@ -30,11 +30,11 @@ def by_policy_gradient(loop: PPO, measure: Callable[[int], object]) -> None:
             rollout, judged_now = begun.popleft().result()
             loop.seconds = loop.waited(rollout, time.perf_counter() - began)
             if judged_now:
-                hosts.losses.see(step, rollout.groups)
+                loop.losses.see(step, rollout.groups)
             if not begun:
-                hosts.turns.learn()
+                loop.weights.turns.learn()
             metrics = loop.learn(step, rollout)  # learn
-            loop.seconds["publish"] = hosts.publish(version_of(step + 1))  # publish, proved by the parity probe
+            loop.seconds["publish"] = loop.weights.publish(version_of(step + 1))  # publish, proved by the parity probe
             loop.report(step, rollout, metrics, time.perf_counter() - began)
             loop.keep(step + 1)
             measure(step + 1)  # measure

@@ -15,78 +15,85 @@ from rich.console import Console
 
 from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.closed_loop.before import check_loop, people_have_come
+from genrm_rl.closed_loop.inputs import LoopInputs
 from genrm_rl.closed_loop.preferences import label, new_comparisons
 from genrm_rl.closed_loop.report import write_loop_report
-from genrm_rl.closed_loop.turn import align, aligned_in, first_judge, gate, next_judge, say_stage, served_after
-from genrm_rl.closed_loop.workbench import Workbench
+from genrm_rl.closed_loop.turn import align, aligned_in, first_judge, gate, next_judge, served_after
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.rollout.shared_pool import shared_engines
+from genrm_rl.runtime.console import say_whole
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.stories.align_policy import run_alignment
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 from placement.room import check_plan, on_this_machine
 
-bootstrap = functools.partial(run_bootstrap, brief=True)  # the loop has a table of its own
-
 
 def run_loop(config: LoopConfig, console: Console, *, must_exist: bool = False, rejudge: bool = False) -> Path:
     """Run or continue the loop until its turns are done or a person is asked for labels; returns its directory.
-    ``rejudge`` asks again for rewards that its alignment lost.
-
-    Raises GenRMError before anything expensive if input is bad.
-    """
+    ``rejudge`` asks again for rewards that its alignment lost. Raises GenRMError before anything expensive if input is
+    bad."""
     if must_exist or rejudge:
         check_exists(config.run)
     check_plan(config)
     config = on_this_machine(config, console)
     with RunDirectory(config) as run:
-        bench = Workbench(config, run, console, rejudge)
+        inputs = LoopInputs(config)
         finished = [turn for turn in range(1, config.turns + 1) if run.done(f"turn{turn}/stages/gate")]
         if len(finished) < config.turns:
-            check_loop(bench)
+            check_loop(inputs)
             run.claim()
-            bench.say(f"loop {run.path}{' (continued)' if run.resumed else ''}: {config.turns} turn(s)")
+            say_whole(console, f"loop {run.path}{' (continued)' if run.resumed else ''}: {config.turns} turn(s)")
             turn = len(finished) + 1
-            while turn <= config.turns and people_have_come(bench, turn):
-                turn = go_on(bench, turn)
-        page = write_loop_report(bench)
-    bench.say(f"report: {page}")
+            while turn <= config.turns and people_have_come(run, turn, console):
+                turn = go_on(run, turn, inputs, console, rejudge)
+        page = write_loop_report(run, console)
+    say_whole(console, f"report: {page}")
     return run.path
 
 
-def go_on(bench: Workbench, turn: int) -> int:
+def go_on(run: RunDirectory, turn: int, inputs: LoopInputs, console: Console, rejudge: bool) -> int:
     """Turn after turn from ``turn`` on, in one Ray: each job uses the session that it finds. Returns the turn in which
     people are wanted, for whom neither Ray nor an engine waits, or the one after the last."""
-    config = bench.config
+    config = inputs.config
     with ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config.policy)))):  # allocate, start
-        while turn <= config.turns and run_turn(bench, turn):
+        while turn <= config.turns and run_turn(run, turn, inputs, console, rejudge):
             turn += 1
-    shutil.rmtree(bench.root / "work", ignore_errors=True)
+    shutil.rmtree(run.path / "work", ignore_errors=True)
     return turn
 
 
-def run_turn(bench: Workbench, turn: int) -> bool:
+def run_turn(run: RunDirectory, turn: int, inputs: LoopInputs, console: Console, rejudge: bool) -> bool:
     """Go through a turn, or on with it. False if it waits for a person."""
-    judge = first_judge(bench, bootstrap) if turn == 1 else served_after(bench, turn - 1)
+    config = inputs.config
+    bootstrap = functools.partial(run_bootstrap, console=console, brief=True)  # the loop has a table of its own
+    alignment = functools.partial(run_alignment, console=console)
+
+    def say(what: str) -> None:
+        say_whole(console, f"== turn {turn} of {config.turns}: {what}")
+
+    if turn == 1:
+        say("bootstrap a judge")
+    judge = first_judge(run, bootstrap) if turn == 1 else served_after(run, turn - 1)
 
     with shared_engines():  # of the policy
-        say_stage(bench, turn, f"align the policy with judge {judge.version}")
-        policy = align(bench, turn, judge, aligned_in(bench, turn - 1), run_alignment)  # sample, judge, learn, publish
-        say_stage(bench, turn, "new comparisons from the aligned policy")
-        comparisons = new_comparisons(bench, turn, policy)  # sample
+        say(f"align the policy with judge {judge.version}")
+        before = aligned_in(run, turn - 1)
+        policy = align(run, turn, judge, before, alignment, rejudge=rejudge)  # sample, judge, learn, publish
+        say("new comparisons from the aligned policy")
+        new_comparisons(run, turn, policy, inputs, console)  # sample
 
     with shared_engines():  # of the judges
-        say_stage(bench, turn, f"label them ({bench.config.labels.source})")
-        labelled = label(bench, turn, judge, comparisons)  # judge: the judge itself, or people
+        say(f"label them ({config.labels.source})")
+        labelled = label(run, turn, judge, inputs, console)  # judge: the judge itself, or people
         if labelled is None:
             return False
         candidate = None
         if labelled["labelled"]:
-            say_stage(bench, turn, "train the next judge on the first pairs and the new ones")
-            candidate = next_judge(bench, turn, bootstrap)  # learn
+            say("train the next judge on the first pairs and the new ones")
+            candidate = next_judge(run, turn, bootstrap)  # learn
         else:
-            bench.say("no comparison got a label, so there is nothing new to learn from and the judge stays")
+            say_whole(console, "no comparison got a label, so there is nothing new to learn from and the judge stays")
 
-    gate(bench, turn, judge, candidate)  # measure: who is served from now on?
+    gate(run, turn, judge, candidate, console)  # measure: who is served from now on?
     return True

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from genrm_rl import cli, cli_options
+from genrm_rl.bootstrap.learning import LearningStages
 from genrm_rl.bootstrap.run_data import load_run_data, misfit
 from genrm_rl.bootstrap.star import learn_from
-from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.errors import DataError, JudgeFailure, RunDirectoryError
@@ -25,8 +25,10 @@ from genrm_rl.judging.folding import fold
 from genrm_rl.judging.judge import Judge
 from genrm_rl.judging.reading import trace_from_result
 from genrm_rl.models.resolve import TINY
+from genrm_rl.rollout.judge_engine import JudgeEngine
 from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.run_directory import RunDirectory
+from genrm_rl.runtime.tracking import FanOut
 from tests.contract.bad_align import ALIGN_KINDS
 from tests.contract.bad_config import CONFIG_KINDS
 from tests.contract.bad_data import DATA_KINDS
@@ -191,9 +193,10 @@ def test_a_judge_that_never_answers_stops_with_its_reasons(folder: Path) -> None
         splits = load_run_data(run, misfit(config, ENCODER))
         splits.train[:] = [PAIR]
         base = Judge("llm_judge", "generative", TINY, "base")
-        workshop = Workshop(config, run, Console(quiet=True), None, splits, ENCODER, None, None, base)  # type: ignore[arg-type]
+        engine = JudgeEngine(config, run, ENCODER, base, Console(quiet=True))
+        stages = LearningStages(config, run, engine, FanOut(()))
         with pytest.raises(DataError, match="star_dpo has nothing to learn from .* 1 unparseable; sample more with"):
-            learn_from("star_dpo", "methods/star_dpo/round1", [trace], workshop)
+            learn_from("star_dpo", "methods/star_dpo/round1", [trace], splits.train, stages)
 
 
 def test_a_broken_trace_file_is_named(folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -69,8 +67,7 @@ def test_the_teacher_is_told_the_reasons_in_the_order_that_it_sees(tiny_model) -
     encoder = JudgeEncoder(load_tokenizer(tiny_model.path), "compact", max_context=320, max_rationale=96)
     pair = PreferencePair.create("add 1 2", "3", "4", rationales=(*said, "[chosen] is right " * 40))
     trace = Trace("t", pair.id, True, "cot", "", "", Verdict.PREFERS_A, None, (), (), "stop", "b", 1.0, 1.0, 0, 0)
-    workshop = SimpleNamespace(train_by_id={pair.id: pair}, encoder=encoder)
-    lesson = HintLesson(workshop, SelfDistilledConfig(), None, None, None)  # type: ignore[arg-type]
+    lesson = HintLesson({pair.id: pair}, encoder, SelfDistilledConfig(), 0, None, None, None)  # type: ignore[arg-type]
     text = encoder.chat.decode(lesson.hinted(trace))
     slot = pair.label(swapped=True)
     assert f"why {slot}" in text and f"{slot} is right." in text and "rude" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,15 @@ import pytest
 
 from genrm_rl.alignment.answers import Answer, JudgedAnswer
 from genrm_rl.alignment.experience import nothing_learned, rewarded_answers
-from genrm_rl.alignment.ppo import PPO
+from genrm_rl.alignment.ppo import refill
 from genrm_rl.alignment.prompts import PolicyPrompt, PromptSets
-from genrm_rl.alignment.rollouts import Rollout
+from genrm_rl.alignment.rollouts import Rollout, RolloutStages
+from genrm_rl.config import RunSettings
 from genrm_rl.config.alignment import AlignConfig, PPOConfig, SamplingConfig
 from genrm_rl.learners.experience import policy_examples
 from genrm_rl.preferences.types import Message
 from genrm_rl.rewards.types import Mask, RewardRecord
+from genrm_rl.runtime.run_directory import RunDirectory
 
 END = 2
 PROMPT = PolicyPrompt("p", (Message("user", "q"),), (9, 8))
@@ -128,11 +130,10 @@ def test_a_step_learns_from_no_more_groups_than_it_asks_for() -> None:
 def test_a_refill_asks_for_as_many_questions_as_should_fill_the_batch() -> None:
     config = AlignConfig(ppo=PPOConfig(prompts_per_step=6, refills=2))
     prompts = PromptSets([PolicyPrompt(f"p{i}", (), (i,)) for i in range(40)], {})
-    loop = PPO(SimpleNamespace(config=config, prompts=prompts, seed=0), None)  # type: ignore[arg-type]
     good, flat = [judged(0, 1.0), judged(1, 0.0)], [judged(0, 0.5), judged(1, 0.5)]
     for spread, without, expected in ((6, 0, 0), (8, 2, 0), (3, 3, 6), (5, 1, 2), (0, 6, 6), (2, 4, 6)):
         rollout = Rollout([good] * spread + [flat] * without, [], "v", 0.0, 0.0)
-        assert len(loop.refill(rollout, "step0/refill1")) == expected
+        assert len(refill(config, prompts, rollout, "step0/refill1")) == expected
 
 
 def test_refills_ask_new_questions_from_the_seed() -> None:
@@ -141,3 +142,13 @@ def test_refills_ask_new_questions_from_the_seed() -> None:
     assert first == prompts.others({f"p{i}" for i in range(10)}, 5, "seed") != prompts.others({"p1"}, 5, "seed")
     assert not {prompt.id for prompt in first} & {f"p{i}" for i in range(10)}
     assert len(prompts.others({"p0"}, 50, "seed")) == 19
+
+
+def test_answers_of_a_step_are_collected_once_and_then_read(tmp_path: Path) -> None:
+    config = AlignConfig(run=RunSettings(root=str(tmp_path), id="run"))
+    rollout = Rollout([[judged(0, 1.0), judged(1, None)]], [{"id": "j"}], "v", 1.0, 0.5)
+    with RunDirectory(config) as run:
+        stages = RolloutStages(run, None, None)  # type: ignore[arg-type]
+        assert stages.stage(3, lambda: rollout) == (rollout, True)
+        assert stages.stage(3, lambda: pytest.fail("asked again")) == (rollout, False)
+        assert run.manifest("steps/00003/rollout")["masked"] == {"busy": 1}

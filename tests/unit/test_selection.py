@@ -5,20 +5,19 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
+from genrm_rl.bootstrap.learning import LearningStages
 from genrm_rl.bootstrap.select import Reason, count_reasons, pair_traces, select_traces, without_correct_trace
 from genrm_rl.bootstrap.star import learn_from
-from genrm_rl.bootstrap.workshop import Workshop
 from genrm_rl.config import RunConfig, SelectionConfig
 from genrm_rl.config.loading import load_config
 from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.judging.types import Trace, Verdict
-from genrm_rl.preferences.sources import DataReport, DataSplits
 from genrm_rl.rollout.trace_store import REASONS_FILE
 from genrm_rl.runtime.run_directory import RunDirectory
 from tests.unit import judging_cases
@@ -90,10 +89,10 @@ def test_the_reason_code_of_each_trace_is_kept_beside_the_examples(tmp_path):
     words = ("--bootstrap.selection.balance", "false")
     config = load_config(RunConfig, None, ["--run.root", str(tmp_path), "--run.id", "r", *words])
     encoder = JudgeEncoder.from_config(judging_cases.tiny_tokenizer(), config.judge, 512)
-    splits = DataSplits([taught], [], {}, DataReport())
     with RunDirectory(config) as run:
-        workshop = Workshop(config, run, Console(quiet=True), None, splits, encoder, None, None, None)
-        file = learn_from("star_sft", "methods/star_sft/round1", traces, workshop)
+        engine = SimpleNamespace(encoder=encoder)  # nothing is sampled or fitted here
+        stages = LearningStages(config, run, engine, None)  # type: ignore[arg-type]
+        file = learn_from("star_sft", "methods/star_sft/round1", traces, [taught], stages)
     rows = pq.read_table(file.parent / REASONS_FILE).to_pylist()
     assert [row["trace_id"] for row in rows] == [each.trace_id for each in traces]
     assert sorted(row["reason"] for row in rows) == ["duplicate", "duplicate", "kept", "kept", "unparseable"]

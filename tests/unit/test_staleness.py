@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from genrm_rl.alignment import ppo
 from genrm_rl.alignment.answers import Answer, JudgedAnswer, read_answers, write_answers
-from genrm_rl.alignment.ppo import PPO, staleness, steps_of
+from genrm_rl.alignment.ppo import PPO, staleness, steps_of, version_of
 from genrm_rl.alignment.rollouts import Rollout
 from genrm_rl.config.alignment import PPOConfig
 from genrm_rl.rewards.types import RewardRecord
@@ -29,15 +28,18 @@ class Loop(PPO):
     them."""
 
     def __init__(self, bound: int, steps: int, first: int) -> None:
-        settings = PPOConfig(steps=steps, staleness=bound)
+        config = SimpleNamespace(ppo=PPOConfig(steps=steps, staleness=bound), checkpoint_every=steps)
         losses = SimpleNamespace(see=lambda step, groups: self.seen.append(step))
         turns = SimpleNamespace(learn=lambda: self.slept.append(self.published))
-        config = SimpleNamespace(ppo=settings, checkpoint_every=steps)
-        checkpoints = SimpleNamespace(look=lambda: None)
-        hosts = SimpleNamespace(
-            config=config, publish=self.publish, turns=turns, losses=losses, checkpoints=checkpoints
+        self.kept: list[int] = []
+        weights = SimpleNamespace(
+            publish=self.publish,
+            turns=turns,
+            keep=lambda step, memory: self.kept.append(step),
+            checkpoints=SimpleNamespace(look=lambda: None),
         )
-        super().__init__(hosts, updates=SimpleNamespace(controller=SimpleNamespace(value=0.0)))  # type: ignore[arg-type]
+        updates = SimpleNamespace(controller=SimpleNamespace(value=0.0))
+        super().__init__(config, None, None, weights, updates, losses, None)  # type: ignore[arg-type]
         self.first = self.published = first
         self.begun: dict[int, int] = {}
         self.learned: list[int] = []
@@ -55,11 +57,11 @@ class Loop(PPO):
     def rollout(self, step: int) -> tuple[Rollout, bool]:
         self.begun[step] = self.published
         self.all_begun[step].set()
-        return Rollout([[answer(3, ppo.version_of(self.published))]], [], "judge", 1.0, 0.5), step > self.first
+        return Rollout([[answer(3, version_of(self.published))]], [], "judge", 1.0, 0.5), step > self.first
 
     def learn(self, step: int, rollout: Rollout) -> dict[str, float]:
         self.learned.append(step)
-        last = min(step + self.config.staleness, self.config.steps - 1)
+        last = min(step + self.config.ppo.staleness, self.steps - 1)
         assert all(self.all_begun[ahead].wait(60) for ahead in range(step, last + 1)), "the next steps have begun"
         return {}
 
@@ -69,14 +71,10 @@ class Loop(PPO):
 
 @pytest.mark.parametrize("bound", [0, 1, 3])
 @pytest.mark.parametrize("first", [0, 2])
-def test_answers_are_begun_as_early_as_the_bound_allows_and_no_earlier(
-    bound: int, first: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[int] = []
-    monkeypatch.setattr(ppo, "keep_state", lambda hosts, step, memory: kept.append(step))
+def test_answers_are_begun_as_early_as_the_bound_allows_and_no_earlier(bound: int, first: int) -> None:
     loop, measured = Loop(bound, 7, first), []
     by_policy_gradient(loop, measured.append)
-    assert loop.learned == list(range(first, 7)) and measured == list(range(first, 8)) and kept == [7]
+    assert loop.learned == list(range(first, 7)) and measured == list(range(first, 8)) and loop.kept == [7]
     assert {step: version for step, version in loop.begun.items() if step > first + bound} == {
         step: step - bound for step in range(first + bound + 1, 7)
     }, "after the first steps, exactly so many updates before they are learned from"

@@ -1,14 +1,10 @@
-"""What every stage of a loop shares: settings, directory, the held-out data, the questions."""
+"""The pairs and questions of a loop, and how its judges and its policy read them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from genrm_rl.alignment.prompts import PromptSets, load_prompts
 from genrm_rl.bootstrap.run_data import misfit
@@ -19,31 +15,14 @@ from genrm_rl.judging.encoding import JudgeEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.sources import DataSplits, load_sources
 from genrm_rl.preferences.types import PreferencePair
-from genrm_rl.runtime.run_directory import RunDirectory
 
 
 @dataclass
-class Workbench:
-    """Passed to every stage; holds no results (those are stages and runs below ``root``)."""
+class LoopInputs:
+    """Loads what a loop begins with, each part once and when it is first asked for: a loop that waits for people, or
+    is finished, reads none of it."""
 
     config: LoopConfig
-    run: RunDirectory
-    console: Console
-    rejudge: bool = False  # whether an alignment under way asks again for rewards that it lost
-
-    @property
-    def root(self) -> Path:
-        """The loop's directory."""
-        return self.run.path
-
-    def say(self, text: str) -> None:
-        """One line for the person who watches."""
-        self.console.print(text, highlight=False, soft_wrap=True)
-
-    def stage(self, name: str, compute: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """A stage of the loop, computed once; returns its facts."""
-        self.run.stage(name, compute)
-        return self.run.manifest(name)
 
     @cached_property
     def encoder(self) -> JudgeEncoder:
