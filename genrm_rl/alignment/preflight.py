@@ -41,8 +41,8 @@ def check_service(config: AlignConfig, console: Console) -> None:
 
 
 def check_settings(config: AlignConfig) -> None:
-    """Raise GenRMError if nothing can be trained on this Python, the named cluster can't hold the job, or the judge that
-    it would serve does not exist."""
+    """Raise GenRMError if nothing can be trained on this Python, the named cluster can't hold the job, or the judge
+    that it would serve does not exist."""
     check_openrlhf()
     check_plan(config)
     if config.serves_judge:
