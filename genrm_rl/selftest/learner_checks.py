@@ -53,7 +53,7 @@ def learner_memory(place: Place) -> Figures:
     _, length, budget = SIZES[place.machine.device]
     figures: Figures = {"model": shape.name}
     off = {}
-    for stage in (3, 2):
+    for stage in (2, 3):
         config = learner_config(place.machine, zero_stage=stage, tokens_per_microbatch=budget)
         measured = _peak_gib(place, shape, config, [length] * (budget // length))
         predicted = trained_model(shape, config).total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 from collections.abc import Iterator
@@ -43,7 +44,10 @@ def peak(device: str) -> Iterator[list[float]]:
 
 
 def free_cache(device: str) -> None:
-    """Give the allocator's cache back, for whoever comes next on this GPU."""
+    """Give the allocator's cache back, for whoever comes next on this GPU; what the C library keeps would be taken for
+    memory that the next block does not need."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
+    elif hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
