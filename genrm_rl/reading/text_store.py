@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genrm_rl.errors import RunDirectoryError
 from genrm_rl.judging.types import Trace, Verdict
 from genrm_rl.preferences.guide import Guide
 from genrm_rl.preferences.types import Message, PreferencePair, Slot
@@ -106,10 +108,16 @@ class TextStore:
 
 
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a file with these columns, a few at a time in memory."""
-    file = pq.ParquetFile(path, pre_buffer=False)
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), use_threads=False):
-        yield from batch.to_pylist()
+    """Rows of a file with these columns, a few at a time in memory. Raises RunDirectoryError for a damaged file."""
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns), use_threads=False):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise RunDirectoryError(
+            f"{path} is not a readable Parquet file ({type(error).__name__}); move {path.parent} away, and the resumed "
+            "run makes it again"
+        ) from error
 
 
 def vote_in(row: dict[str, Any]) -> Vote:

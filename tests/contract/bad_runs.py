@@ -88,7 +88,13 @@ def judgments_of_what_is_no_run(folder: Path) -> BadInput:
 
 def judgments_of_a_run_that_has_none(folder: Path) -> BadInput:
     start_run()
+    (folder / "runs/new/traces/base-part1/traces.parquet").unlink()
     return BadInput(["read", "runs/new"], ("runs/new holds no finished judgments yet",), "read it when")
+
+
+def damaged_traces_of_a_run(folder: Path) -> BadInput:
+    start_run()
+    return BadInput(["read", "runs/new"], ("traces.parquet is not a readable Parquet file",), "base-part1 away")
 
 
 RUN_KINDS = (
@@ -101,4 +107,5 @@ RUN_KINDS = (
     second_driver,
     judgments_of_what_is_no_run,
     judgments_of_a_run_that_has_none,
+    damaged_traces_of_a_run,
 )
