@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +15,9 @@ from genrm_rl.config import ModelConfig
 from genrm_rl.models import ResolvedModel, resolve_model
 from genrm_rl.runtime.imports import without_collections
 from genrm_rl.runtime.session import RaySession, ray_session
+
+if TYPE_CHECKING:
+    from tests.s3 import S3Server
 
 # Tests never ask a hub: what they need is shipped or generated. Set before anything imports the hub library.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -71,3 +74,13 @@ def ray_cluster() -> Iterator[RaySession]:
 def tiny_model() -> ResolvedModel:
     """The shipped model."""
     return resolve_model(ModelConfig(name="tiny"))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One store for all tests of a process: its clients remember the address that they began with."""
+    from tests.s3 import S3Server
+
+    running = S3Server(tmp_path_factory.mktemp("scratch"))
+    yield running
+    running.stop()

@@ -10,7 +10,7 @@ from genrm_rl.learners.learner import Learner
 from genrm_rl.learners.objectives import build_objective
 from genrm_rl.learners.state_upload import StateUpload
 from tests.learners.conftest import FLOAT32, Maker
-from tests.s3 import BUCKET, S3Server, use
+from tests.s3 import BUCKET, use
 from tests.uploads import Gate, another_machine, loop, whole
 
 CONFIG = FLOAT32.model_copy(update={"zero_stage": 2})
@@ -37,20 +37,19 @@ class OneWorker:
         return [self.learner.step(Maker().sequences(8), objective, learning_rate=1e-3).loss for _ in range(steps)]
 
 
-def test_steps_go_on_during_an_upload_and_a_resume_does_the_same_steps(monkeypatch, tmp_path, tiny_model):
-    server = S3Server(tmp_path / "unused")
-    use(server, monkeypatch, tmp_path / "here")
-    gate, root = Gate(monkeypatch), f"s3://{BUCKET}/runs"
+def test_steps_go_on_during_an_upload_and_a_resume_does_the_same_steps(s3_server, monkeypatch, tmp_path, tiny_model):
+    use(s3_server, monkeypatch, tmp_path / "here")
+    gate, root = Gate(monkeypatch), f"s3://{BUCKET}/state_upload"
     first = OneWorker(tiny_model.path, seed=1)
     with loop(root, first, CONFIG) as (_, checkpoints):
         first.train(2)
         gate.shut(free=1)
         checkpoints.save(2, {})
         expected = first.train(3)  # while a shard waits
-        assert whole(server, root) == []
+        assert whole(s3_server, root) == []
         gate.opened.set()
         checkpoints.settle()
-        assert whole(server, root) == [2]
+        assert whole(s3_server, root) == [2]
     first.learner.close()
     another_machine(monkeypatch, tmp_path / "there")
     second = OneWorker(tiny_model.path, seed=2)
@@ -58,4 +57,3 @@ def test_steps_go_on_during_an_upload_and_a_resume_does_the_same_steps(monkeypat
         checkpoints.load(checkpoints.latest())
         assert second.train(3) == pytest.approx(expected, rel=1e-6)
     second.learner.close()
-    server.stop()

@@ -50,11 +50,9 @@ class Worker:
         self.state = np.frombuffer(first)[0]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    running = S3Server(tmp_path_factory.mktemp("scratch"))
-    yield running
-    running.stop()
+@pytest.fixture
+def server(s3_server: S3Server) -> S3Server:
+    return s3_server
 
 
 @pytest.fixture
