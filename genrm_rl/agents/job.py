@@ -19,12 +19,13 @@ from genrm_rl.agents.rewards import EarnedEpisode
 from genrm_rl.agents.step_judge import StepJudge
 from genrm_rl.agents.training import AgentLoop, Judge, without_judge
 from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
-from genrm_rl.alignment.hosts import own_service, reward_client
+from genrm_rl.alignment.hosts import own_service, policy_engines, reward_client
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec, check_environment, find_environment
 from genrm_rl.environments.protocol import Split
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
+from genrm_rl.runtime.console import say_on
 from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
@@ -83,25 +84,14 @@ def _work(
     """Start everything, go through the loop, keep the policy."""
     from genrm_rl.learners.group import learner_groups
     from genrm_rl.learners.policy_updates import new_updates
-    from genrm_rl.rollout.shared_pool import engine_pool
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False)
-
+    say = say_on(console)
     models = {"policy": True, "reference": False} | ({"critic": True} if config.ppo.advantage == "gae" else {})
     with (
         ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config, len(models))))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups,
-        engine_pool(
-            model_path,
-            config.rollout,
-            config.model,
-            console=console,
-            logprobs_of="sampling",
-            lora_rank=config.learner.lora_rank,
-            role="policy",
-        ) as pool,
+        policy_engines(config, model_path, console) as pool,
         playing_stage(config, spec, chat, pool) as stage,
         judge_of(config, run, console) as judge,
         step_judge_of(config, run, chat, pool, console) as step_judge,

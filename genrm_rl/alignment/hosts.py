@@ -12,6 +12,7 @@ from rich.console import Console
 
 from genrm_rl.alignment.rewarding import Rewarder, ServiceRewarder, VerifierRewarder
 from genrm_rl.alignment.turns import Turns
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.serving import ServeConfig
 from genrm_rl.learners.group import learner_groups
@@ -23,7 +24,9 @@ from genrm_rl.runtime.machine_checks import free_port
 from placement.roles import learner_models
 
 
-def policy_engines(config: AlignConfig, model_path: Path, console: Console) -> AbstractContextManager[EnginePool]:
+def policy_engines(
+    config: AlignConfig | AgentConfig, model_path: Path, console: Console
+) -> AbstractContextManager[EnginePool]:
     """The engines of the policy, in the connected Ray. They start before the judge, which is waited for: both start at
     the same time."""
     from genrm_rl.rollout.shared_pool import engine_pool

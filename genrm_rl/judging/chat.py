@@ -135,7 +135,8 @@ class ChatEncoder:
     @cached_property
     def opening_ids(self) -> tuple[int, ...]:
         """What the tokenizer begins every text with: its start token, or nothing."""
-        ids = self.tokenizer("", add_special_tokens=True)["input_ids"]
+        with _ENCODING:
+            ids = self.tokenizer("", add_special_tokens=True)["input_ids"]
         return tuple(ids[:1]) if ids[:1] == [self.tokenizer.bos_token_id] else ()
 
     @cached_property
@@ -257,10 +258,7 @@ class ChatEncoder:
         if key not in self._pieces:
             try:
                 texts = self._template.pieces(roles, generation)
-                encode = self.tokenizer
-                self._pieces[key] = [
-                    encode(text, add_special_tokens=False)["input_ids"] if text else [] for text in texts
-                ]
+                self._pieces[key] = [self._encode(text) if text else [] for text in texts]
             except ModelError as error:
                 self._pieces[key] = error
         found = self._pieces[key]
