@@ -53,7 +53,7 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
 
 
 def example_of(demonstration: Demonstration, chat: ChatEncoder, config: AgentConfig) -> SequenceExample:
-    """One conversation; the loss is taken on the turns of the policy, each with its end, and with
+    """One conversation; the loss is taken on the turns of the policy but its slips, each with its end, and with
     ``clone.observations`` on all that it sees."""
     acting, turns, seen_too = config.acting, demonstration.turns, int(config.clone.observations)
     message = {"role": "user", "content": first_message(turns[0].observation, acting)}
@@ -66,7 +66,7 @@ def example_of(demonstration: Demonstration, chat: ChatEncoder, config: AgentCon
             mask += [seen_too] * len(seen)
         said = (*chat.text_ids(written_turn(ParsedTurn(turn.action, turn.thought), acting.style)), chat.stop_token_id)
         ids += said
-        mask += [1] * len(said)
+        mask += [int(not turn.slip)] * len(said)
     return SequenceExample(tuple(ids), tuple(mask), demonstration.task_id)
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec
-from genrm_rl.environments.episodes import Episode, gold, play_episode
-from genrm_rl.environments.protocol import Observation, Task
+from genrm_rl.environments.episodes import Episode, MakePolicy, Policy, gold, play_episode
+from genrm_rl.environments.protocol import Environment, Observation, Task
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.play import watched
+from genrm_rl.judging.requests import derive_seed
 
 
 @dataclass(frozen=True, slots=True)
 class ShownTurn:
-    """What was seen and what a solution does then."""
+    """What was seen and what a solution does then; or a slip, which is seen and not learned."""
 
     observation: Observation
     action: str
     thought: str = ""
+    slip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,60 @@ class Demonstration:
 
 
 def demonstrate(config: AgentConfig, spec: EnvironmentSpec) -> list[Demonstration]:
-    """Solutions of ``clone.demonstrations`` training tasks. Raises DataError if the environment knows none, ConfigError
-    if it has not so many tasks."""
+    """Solutions of ``clone.demonstrations`` training tasks. Raises DataError if the environment knows none, or does not
+    list the actions that ``clone.slips`` needs, ConfigError if it has not so many tasks."""
     tasks = spec.tasks("train", config.clone.demonstrations, config.tasks.level)
-    turns = config.environments.max_turns or spec.max_turns
+    share = config.clone.slips
+    turns = (config.environments.max_turns or spec.max_turns) * (2 if share else 1)  # slips take turns of their own
     label = f"known solutions of {spec.name}"
+    slips = Slips(share)
     with closing(spec.make(config.environments)) as environment:
-        played = (play_episode(environment, gold, task, config.run.seed, turns) for task in tasks)
-        found = [_demonstration(episode) for episode in watched(played, len(tasks), label) if _solved(episode)]
+        played = (play_episode(environment, slips.maker(), task, config.run.seed, turns) for task in tasks)
+        found = [_demonstration(episode, share) for episode in watched(played, len(tasks), label) if _solved(episode)]
     if not found:
         raise DataError(f"{spec.name} knows no solution of {len(tasks)} training tasks, so there is nothing to clone")
+    if share and not any(turn.slip for each in found for turn in each.turns):
+        raise DataError(f"{spec.name} lists no actions, so nothing is known to be refused: set clone.slips to 0")
     return found
+
+
+class Slips:
+    """Known solutions with mistakes: before a turn, with probability ``share``, the turn's verb with the names of
+    another task's solution, where that is not admissible.
+
+    Such an action changes nothing, so the solution still holds, and a policy that is cloned sees how to go on after a
+    refusal, which no clean solution shows (noise for the learner's own errors: DART, arXiv 1703.09327).
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._others: dict[str, list[str]] = {}  # by verb, of the tasks before
+
+    def maker(self) -> MakePolicy:
+        """For `play_episode`, task after task."""
+
+        def make(environment: Environment, task: Task, seed: int) -> Policy:
+            known = environment.gold_actions(task, seed) or ()
+            draw = random.Random(derive_seed(seed, "slips", task.task_id))
+            policy = self._policy(known, draw) if self._share else gold(environment, task, seed)
+            for action in known:
+                self._others.setdefault(_verb(action), []).append(action)
+            return policy
+
+        return make
+
+    def _policy(self, known: Sequence[str], draw: random.Random) -> Policy:
+        others = {verb: list(dict.fromkeys(actions)) for verb, actions in self._others.items()}
+        left = list(known)
+
+        def act(observation: Observation) -> str | None:
+            if left and draw.random() < self._share:
+                wrong = [each for each in others.get(_verb(left[0]), ()) if _refused(observation, each)]
+                if wrong:
+                    return draw.choice(wrong)
+            return left.pop(0) if left else None
+
+        return act
 
 
 def training_tasks(config: AgentConfig, spec: EnvironmentSpec) -> list[Task]:
@@ -61,7 +108,17 @@ def _solved(episode: Episode) -> bool:
     return bool(episode.turns) and episode.outcome is not None and episode.outcome.success
 
 
-def _demonstration(episode: Episode) -> Demonstration:
+def _demonstration(episode: Episode, share: float) -> Demonstration:
+    turns = ((turn.observation, turn.action) for turn in episode.turns)
     return Demonstration(
-        episode.task.task_id, tuple(ShownTurn(turn.observation, turn.action) for turn in episode.turns)
+        episode.task.task_id,
+        tuple(ShownTurn(seen, action, slip=share > 0 and _refused(seen, action)) for seen, action in turns),
     )
+
+
+def _verb(action: str) -> str:
+    return re.split(r"\W", action, maxsplit=1)[0]
+
+
+def _refused(observation: Observation, action: str) -> bool:
+    return observation.admissible is not None and not observation.admissible.accepts(action)

@@ -55,6 +55,14 @@ class CloneConfig(Section):
         False, "learn to predict what is observed too, beside the turns: a new model learns from it to copy names"
     )
     demonstrations: int = setting(1000, "training tasks whose solutions are cloned", unit="tasks", ge=1)
+    slips: float = setting(
+        0.0,
+        "probability of a refused action before a turn of a solution, with names of another task; it is seen and not "
+        "learned, so that the policy goes on after its own",
+        unit="share",
+        ge=0,
+        lt=0.9,
+    )
     fit: FitConfig = setting(lambda: FitConfig(learning_rate=1e-3, epochs=2.0, batch_size=16), "the fit")
 
 

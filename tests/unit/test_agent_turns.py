@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from genrm_rl.agents.cloning import example_of
-from genrm_rl.agents.demonstrations import Demonstration, ShownTurn
+from genrm_rl.agents.demonstrations import Demonstration, ShownTurn, demonstrate
 from genrm_rl.agents.player import Player, Playing
 from genrm_rl.agents.transcript import TurnTokens, stretches
 from genrm_rl.agents.turns import UNREADABLE, first_message, parse_turn, shown, written_turn
 from genrm_rl.config.agents import ActingConfig, AgentConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.environments.catalogue import find_environment
 from genrm_rl.environments.protocol import Admissible, Observation, Task
 from genrm_rl.generation import GenerationResult
 from genrm_rl.judging.chat import ChatEncoder
@@ -139,6 +143,23 @@ def test_a_demonstration_is_learned_in_the_tokens_that_the_policy_will_see(chat)
     learned = [index for index, mask in zip(example.input_ids, example.loss_mask, strict=True) if mask]
     assert chat.decode(learned) == "Action: openAction: goAction: stop"
     assert learned.count(chat.stop_token_id) == 3
+    slipped = (turns[0], replace(turns[1], slip=True), turns[2])
+    after = example_of(Demonstration("t", slipped), chat, config)
+    learned = [index for index, mask in zip(after.input_ids, after.loss_mask, strict=True) if mask]
+    assert after.input_ids == example.input_ids and chat.decode(learned) == "Action: openAction: stop"
+
+
+def test_a_slip_is_refused_and_the_solution_goes_on_after_it():
+    config = load_config(AgentConfig, (), ["--tasks.environment", "shop", "--clone.demonstrations", "6"])
+    spec = find_environment("shop")
+    clean = demonstrate(config, spec)
+    slips = demonstrate(config.model_copy(update={"clone": config.clone.model_copy(update={"slips": 0.5})}), spec)
+    assert len(slips) == 6 and not any(turn.slip for each in clean for turn in each.turns)
+    for with_slips, without in zip(slips, clean, strict=True):
+        done = [turn.action for turn in with_slips.turns if not turn.slip]
+        assert done == [turn.action for turn in without.turns], "what is learned is the solution, in its order"
+    slipped = [turn for each in slips for turn in each.turns if turn.slip]
+    assert slipped and not any(turn.observation.admissible.accepts(turn.action) for turn in slipped)
 
 
 def test_only_sampled_tokens_of_an_episode_are_taken():
