@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Tests never ask a hub: what they need is shipped or generated. Set before anything imports the hub library.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Actors import the tests' own environment (`countdown:SPEC`), as they would a user's.
+_found = os.environ.get("PYTHONPATH")
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent / "agents"), *([_found] if _found else [])])
 
 # No test asserts a duration, and a busy machine must not fail one: hypothesis' own time limit is off.
 settings.register_profile("no_deadline", deadline=None)

@@ -43,8 +43,8 @@ class Demonstration:
 
 
 def demonstrate(config: AgentConfig, spec: EnvironmentSpec) -> list[Demonstration]:
-    """Solutions of ``clone.demonstrations`` training tasks. Raises DataError if the environment knows none, or does not
-    list the actions that ``clone.slips`` needs, ConfigError if it has not so many tasks."""
+    """Solutions of ``clone.demonstrations`` training tasks. Raises DataError if the environment knows none, or refuses
+    nothing that ``clone.slips`` could show, ConfigError if it has not so many tasks."""
     tasks = spec.tasks("train", config.clone.demonstrations, config.tasks.level)
     share = config.clone.slips
     turns = (config.environments.max_turns or spec.max_turns) * (2 if share else 1)  # slips take turns of their own
@@ -56,7 +56,7 @@ def demonstrate(config: AgentConfig, spec: EnvironmentSpec) -> list[Demonstratio
     if not found:
         raise DataError(f"{spec.name} knows no solution of {len(tasks)} training tasks, so there is nothing to clone")
     if share and not any(turn.slip for each in found for turn in each.turns):
-        raise DataError(f"{spec.name} lists no actions, so nothing is known to be refused: set clone.slips to 0")
+        raise DataError(f"no action of another solution is known to be refused by {spec.name}: set clone.slips to 0")
     return found
 
 

@@ -18,6 +18,7 @@ from genrm_rl.config.loading import load_config
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
 from genrm_rl.stories.close_loop import run_loop
+from tests.cut_off import CutOff
 
 YAML = """
 judge:
@@ -54,18 +55,6 @@ labels: {source: both, votes: 1, min_verdicts: 2, min_probability: 0.6}
 """
 # Their paths are those of other methods with one difference each; a drill trains them.
 OTHER_METHODS = ("bradley_terry", "pairrm", "genrm_direct", "genrm_points", "star_rationalizer_dpo", "self_distilled")
-
-
-class CutOff(Console):
-    """A console whose process ends, as by Ctrl-C, when it is to say certain words."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__(quiet=True)
-        self.words = words
-
-    def print(self, *objects: object, **options: object) -> None:
-        if any(self.words in str(text) for text in objects):
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")

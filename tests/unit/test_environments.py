@@ -285,12 +285,12 @@ def test_an_environment_that_there_is_not_is_told_with_the_others():
         find_environment("no_such_module:SPEC")
 
 
-def test_the_environment_of_the_documentation_works(tmp_path, monkeypatch):
+def test_the_environment_of_the_documentation_works(monkeypatch):
     page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(# countdown\.py\n.*?)```", page, re.DOTALL)
     assert len(code.splitlines()) <= 50
-    (tmp_path / "countdown.py").write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    assert code == (ROOT / "tests/agents/countdown.py").read_text(encoding="utf-8")
+    monkeypatch.syspath_prepend(str(ROOT / "tests/agents"))
     spec = find_environment("countdown:SPEC")
     environment = spec.make(CONFIG)
     for split in SPLITS:

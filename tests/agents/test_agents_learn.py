@@ -1,0 +1,109 @@
+"""The agents' jobs on real engines and learners: a policy is cloned, trained, cut off, and ends the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+
+from genrm_rl.agents.cloning import clone_agent
+from genrm_rl.agents.episodes import read_episodes
+from genrm_rl.agents.job import train_agent
+from genrm_rl.config.agents import AgentConfig
+from genrm_rl.config.loading import load_config
+from genrm_rl.runtime.storage import is_complete
+from tests.cut_off import CutOff
+
+STEPS, TASKS, SAMPLES = 3, 6, 4
+YAML = f"""
+model: {{name: tiny, max_context: 512, dtype: float32}}
+tasks: {{environment: "countdown:SPEC", train: 60}}
+environments: {{host: {{hosts: 4}}}}
+acting: {{max_tokens: 12}}
+clone:
+  base: new
+  hidden: 64
+  layers: 2
+  vocabulary: 300
+  demonstrations: 80
+  fit: {{learning_rate: 5.0e-3, epochs: 4.0, batch_size: 4}}
+rollout: {{kv_cache_gib: 0.25}}
+learner: {{cpus_per_worker: 1, tokens_per_microbatch: 2048}}
+ppo:
+  advantage: dr_grpo
+  steps: {STEPS}
+  prompts_per_step: {TASKS}
+  samples_per_prompt: {SAMPLES}
+  learning_rate: 5.0e-4
+  kl_coefficient: 0.0
+parts: {{outcome_is: score}}
+evaluation: {{validation: 10, test: 10, bootstrap_resamples: 200}}
+checkpoint_every: 1
+tracking: {{tensorboard: false}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("agents")
+    (made / "agents.yaml").write_text(YAML, encoding="utf-8")
+    return made
+
+
+def config_of(folder: Path, run_id: str, *words: str) -> AgentConfig:
+    own = ("--run.root", str(folder / "runs"), "--run.id", run_id)
+    return load_config(AgentConfig, folder / "agents.yaml", [*own, *words])
+
+
+@pytest.fixture(scope="module")
+def clone(folder, ray_cluster) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))  # of this process; actors have it from tests/conftest.py
+        yield clone_agent(config_of(folder, "clone"), Console(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def trained(folder, clone) -> Path:
+    return train_agent(config_of(folder, "trained", "--model.name", str(clone)), Console(quiet=True))
+
+
+def test_a_clone_acts_by_the_grammar_and_knows_how_to_count_down(trained):
+    before = json.loads((trained / "evaluation/validation/00000.json").read_text(encoding="utf-8"))
+    assert before["format_rate"] > 0.8
+    assert before["score"] > 0.5
+
+
+def test_every_episode_is_on_disk_and_what_was_learned_is_what_was_sampled(trained):
+    for step in range(STEPS):
+        episodes = read_episodes(trained / f"steps/{step:05d}/episodes/episodes.parquet")
+        assert len(episodes) == TASKS * SAMPLES and len({episode.task_id for episode in episodes}) == TASKS
+        assert not any(episode.masked for episode in episodes)
+        row = json.loads((trained / f"steps/{step:05d}/metrics.json").read_text(encoding="utf-8"))
+        assert row["reward/mean"] == pytest.approx(sum(episode.score for episode in episodes) / len(episodes))
+        # Probabilities of whole conversations in the learner are those of turn after turn in the engine.
+        assert abs(row["train/kl_engine"]) < 1e-3 and row["train/importance"] == pytest.approx(1.0, abs=1e-2)
+        versions = {turn.tokens.weight_version for episode in episodes for turn in episode.turns}
+        assert versions == {f"step-{step:05d}" if step else "base"}
+
+
+def test_the_policy_is_kept_and_its_page_shows_it(trained):
+    assert is_complete(trained / "policy")
+    report = json.loads((trained / "report.json").read_text(encoding="utf-8"))
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert report and "subtract" in page and "<script" not in page
+
+
+def test_a_run_that_was_cut_off_ends_the_same(folder, clone, trained):
+    config = config_of(folder, "cut", "--model.name", str(clone))
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(config, CutOff(f"step 2/{STEPS}"))
+    assert not (folder / "runs/cut/policy").exists()
+    again = train_agent(config, Console(quiet=True), must_exist=True)
+    expected, found = (load_file(run / "policy/model.safetensors") for run in (trained, again))
+    for name, tensor in expected.items():
+        # AdamW turns a gradient that is nothing but rounding noise into a step of a whole learning rate.
+        assert (found[name] - tensor).abs().mean() < 1e-6, name
