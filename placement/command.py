@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 
 from genrm_rl.config import RunConfig
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.base import Section
 from genrm_rl.config.loading import load_config
@@ -24,6 +25,7 @@ from placement.suggest import suggest as propose
 
 # The first job of which a file has a section of its own.
 OWN_SECTIONS: dict[type[Section], set[str]] = {
+    AgentConfig: {"tasks", "environments", "acting", "clone", "parts", "step_judge"},
     LoopConfig: {"policy", "comparisons", "labels", "turns"},
     AlignConfig: {"ppo", "dpo", "prompts", "reward", "judge_model", "judge_rollout", "sampling"},
     RunConfig: {"bootstrap", "data"},

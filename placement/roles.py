@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from genrm_rl.config import ON_POLICY, RunConfig
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.model import LearnerConfig, ModelConfig, RolloutConfig
@@ -14,7 +15,8 @@ from placement.memory import RUNTIME_GIB, Memory, engine, frozen_model, sequence
 from placement.shapes import ModelShape, shape_of
 from placement.turns import in_turns
 
-JobConfig = RunConfig | AlignConfig | LoopConfig | ServeConfig
+PolicyConfig = AlignConfig | AgentConfig
+JobConfig = RunConfig | PolicyConfig | LoopConfig | ServeConfig
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def plan(config: JobConfig) -> PlacementPlan:
     config = in_turns(config)
     if isinstance(config, RunConfig):
         return PlacementPlan((bootstrap_phase(config),))
-    if isinstance(config, AlignConfig):
+    if isinstance(config, PolicyConfig):
         return PlacementPlan((align_phase(config),))
     if isinstance(config, ServeConfig):
         judge = judge_role(config.model, config.rollout, config.serving.max_replicas, "")
@@ -103,8 +105,8 @@ def bootstrap_phase(config: RunConfig, prefix: str = "") -> Phase:
     return Phase("bootstrap", _taking_turns(roles, resting, shape, config.learner) if _shared(config) else roles)
 
 
-def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
-    """Policy, reference and critic share the learner's bundles and take turns; engines and judge have their own."""
+def align_phase(config: PolicyConfig, prefix: str = "") -> Phase:
+    """Policy, reference and critic share the learner's bundles and take turns; engines and judges have their own."""
     shape = shape_of(config.model)
     models = learner_models(config)
     memory = shared_memory(models, shape, config.learner)
@@ -116,11 +118,19 @@ def align_phase(config: AlignConfig, prefix: str = "") -> Phase:
         roles.append(
             judge_role(config.judge_model, config.judge_rollout, config.serving.max_replicas, prefix, "judge_rollout")
         )
-    return Phase("align", _taking_turns(roles, models, shape, config.learner) if _shared(config) else tuple(roles))
+    if marks_steps(config):  # a model of the policy's kind, on engines as the judge's
+        roles.append(_engines("step judge", config.judge_rollout, config.model, shape, prefix, "judge_rollout"))
+    name = "agents" if isinstance(config, AgentConfig) else "align"
+    return Phase(name, _taking_turns(roles, models, shape, config.learner) if _shared(config) else tuple(roles))
 
 
-def _shared(config: RunConfig | AlignConfig) -> bool:
-    return config.placement == "shared" and config.learner.gpus_per_worker > 0
+def marks_steps(config: RunConfig | PolicyConfig) -> bool:
+    """Whether a step judge has engines of its own."""
+    return isinstance(config, AgentConfig) and config.parts.steps > 0 and config.step_judge.source == "checkpoint"
+
+
+def _shared(config: RunConfig | PolicyConfig) -> bool:
+    return not isinstance(config, AgentConfig) and config.placement == "shared" and config.learner.gpus_per_worker > 0
 
 
 def _taking_turns(
@@ -174,7 +184,7 @@ def bootstrap_models(config: RunConfig) -> dict[str, bool]:
     return loaded_models({"judge": True} | ({"reference": False} if two else {}), config.learner)
 
 
-def learner_models(config: AlignConfig) -> dict[str, bool]:
+def learner_models(config: PolicyConfig) -> dict[str, bool]:
     """Models in the learner's bundles, and whether they learn."""
     critic = {"critic": True} if config.method == "ppo" and config.ppo.advantage == "gae" else {}
     return loaded_models({"policy": True, **critic, "reference": False}, config.learner)

@@ -7,13 +7,12 @@ import os
 from rich.console import Console
 
 from genrm_rl.config import LearnerConfig, RolloutConfig, RunConfig
-from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.errors import EnvironmentProblem
 from genrm_rl.runtime.session import logical_cpus
 from placement.check import TINY, check
 from placement.cluster_file import read_cluster
-from placement.roles import engine_bundle, plan
+from placement.roles import PolicyConfig, engine_bundle, plan
 from placement.sharing import JobT, gpus_of, on_one_gpu
 from placement.turns import in_turns
 
@@ -23,7 +22,7 @@ def on_a_cluster() -> bool:
     return os.environ.get("RAY_ADDRESS", "local") != "local"
 
 
-def check_plan(config: RunConfig | AlignConfig | LoopConfig) -> None:
+def check_plan(config: RunConfig | PolicyConfig | LoopConfig) -> None:
     """Raise EnvironmentProblem if ``run.cluster`` is given and its node types can never hold the job."""
     if config.run.cluster is None:
         return

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 from genrm_rl.config import RunConfig
+from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.config.loop import LoopConfig
 from genrm_rl.config.model import RolloutConfig
-from placement.roles import engine_bundle
+from placement.roles import PolicyConfig, engine_bundle, marks_steps
 
-JobT = TypeVar("JobT", RunConfig, AlignConfig, LoopConfig)
+JobT = TypeVar("JobT", RunConfig, AlignConfig, AgentConfig, LoopConfig)
 KEPT_FREE = 0.1  # of a role's share: CUDA contexts, and what one process frees while another measures
 
 
@@ -31,11 +32,13 @@ def on_one_gpu(config: JobT) -> JobT:
     return config.model_copy(update=update)
 
 
-def gpus_of(config: RunConfig | AlignConfig) -> list[float]:
+def gpus_of(config: RunConfig | PolicyConfig) -> list[float]:
     """GPUs of every engine, judge replica and learner that are alive together where there are GPUs."""
     found = _engines(config.rollout, config.rollout.engines)
-    if isinstance(config, AlignConfig) and config.serves_judge:
+    if isinstance(config, PolicyConfig) and config.serves_judge:
         found += _engines(config.judge_rollout, config.serving.max_replicas)
+    if marks_steps(config):
+        found += _engines(config.judge_rollout, config.judge_rollout.engines)
     return found + [config.learner.gpus_per_worker] * config.learner.workers * bool(config.learner.gpus_per_worker)
 
 

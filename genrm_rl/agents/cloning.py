@@ -15,7 +15,7 @@ from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
 from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import check_environment, find_environment
-from genrm_rl.errors import DataError
+from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.examples import SequenceExample, write_examples
 from genrm_rl.models import load_tokenizer, resolve_model
@@ -31,6 +31,11 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
     spec = find_environment(config.tasks.environment)
     check_environment(spec)
     check_openrlhf()
+    if config.acting.style == "react":
+        raise ConfigError(
+            "acting.style react needs a thought in every turn, and known solutions have none; clone with "
+            "acting.style action, or train an instruct model without cloning"
+        )
     base = resolve_model(config.model).path if config.clone.base == "model" else None
     with RunDirectory(config) as run:
         run.claim()

@@ -20,6 +20,7 @@ from genrm_rl.agents.step_judge import StepJudge
 from genrm_rl.agents.training import AgentLoop, Judge, without_judge
 from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.alignment.hosts import own_service, policy_engines, reward_client
+from genrm_rl.alignment.preflight import reserved_cpus
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec, check_environment, find_environment
 from genrm_rl.environments.protocol import Split
@@ -30,6 +31,8 @@ from genrm_rl.runtime.run_directory import RunDirectory, check_exists
 from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import open_sinks
+from placement.roles import learner_models
+from placement.room import check_plan, on_this_machine
 
 if TYPE_CHECKING:
     from genrm_rl.rollout.pool import EnginePool
@@ -45,6 +48,8 @@ def train_agent(config: AgentConfig, console: Console, *, must_exist: bool = Fal
     spec = find_environment(config.tasks.environment)
     check_environment(spec)
     check_openrlhf()
+    check_plan(config)
+    config = on_this_machine(config, console)
     tasks = training_tasks(config, spec)
     for split, count in (("validation", config.evaluation.validation), ("test", config.evaluation.test)):
         spec.tasks(split, count, config.tasks.level)  # type: ignore[arg-type]
@@ -86,9 +91,9 @@ def _work(
     from genrm_rl.learners.policy_updates import new_updates
 
     say = say_on(console)
-    models = {"policy": True, "reference": False} | ({"critic": True} if config.ppo.advantage == "gae" else {})
+    models = learner_models(config)
     with (
-        ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config, len(models))))),
+        ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,
         learner_groups(models, model_path, config.learner, seed=config.run.seed, say=say) as groups,
         policy_engines(config, model_path, console) as pool,
@@ -197,13 +202,3 @@ def measure_split(
     share = "no outcome" if found["success"] is None else f"{found['success']:.1%} [{low:.1%}, {high:.1%}]"
     say(f"{name}: success {share}, format {found['format_rate'] or 0.0:.1%}, {len(episodes)} episodes")
     return found
-
-
-def reserved_cpus(config: AgentConfig, learners: int) -> float:
-    """CPUs that all roles reserve together on a machine without GPUs, where they take turns."""
-    judge = config.serving.max_replicas * config.judge_rollout.cpus_per_engine + 1.0
-    return (
-        learners * config.learner.workers * config.learner.cpus_per_worker
-        + config.rollout.engines * config.rollout.cpus_per_engine
-        + (judge if config.serves_judge else 0.0)
-    )

@@ -12,11 +12,11 @@ from genrm_rl.alignment.prompts import PromptSets, load_prompts
 from genrm_rl.config.alignment import AlignConfig
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
-from placement.roles import learner_models
+from placement.roles import PolicyConfig, learner_models, marks_steps
 from placement.room import check_plan
 
 
-def reserved_cpus(config: AlignConfig) -> float:
+def reserved_cpus(config: PolicyConfig) -> float:
     """CPUs that all roles of a run reserve together on a machine without GPUs: they live side by side and take turns,
     so a Ray of our own hands out as many as they need."""
     learners = len(learner_models(config))
@@ -25,6 +25,7 @@ def reserved_cpus(config: AlignConfig) -> float:
         learners * config.learner.workers * config.learner.cpus_per_worker
         + config.rollout.engines * config.rollout.cpus_per_engine
         + (judge if config.serves_judge else 0.0)
+        + (config.judge_rollout.engines * config.judge_rollout.cpus_per_engine if marks_steps(config) else 0.0)
     )
 
 

@@ -15,6 +15,7 @@ from genrm_rl.agents.episodes import read_episodes
 from genrm_rl.agents.job import train_agent
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.loading import load_config
+from genrm_rl.errors import ConfigError
 from genrm_rl.runtime.storage import is_complete
 from tests.cut_off import CutOff
 
@@ -75,6 +76,11 @@ def test_a_clone_acts_by_the_grammar_and_knows_how_to_count_down(trained):
     before = json.loads((trained / "evaluation/validation/00000.json").read_text(encoding="utf-8"))
     assert before["format_rate"] > 0.8
     assert before["score"] > 0.5
+
+
+def test_thoughts_that_no_solution_has_are_not_cloned(folder, clone):
+    with pytest.raises(ConfigError, match="known solutions have none"):
+        clone_agent(config_of(folder, "thinks", "--acting.style", "react"), Console(quiet=True))
 
 
 def test_every_episode_is_on_disk_and_what_was_learned_is_what_was_sampled(trained):

@@ -30,6 +30,7 @@ PRESETS = ROOT / "placement" / "presets"
 CLUSTERS = PRESETS / "clusters"
 AWS = ROOT / "ray_cluster.yaml"
 ALIGN = CONFIGS / "align_llama8b.yaml"
+JUDGED = ["--judge-model.name", "meta-llama/Llama-3.1-8B-Instruct", "--judge-rollout.device", "cuda"]
 LAUNCHER_FILES = [AWS, *(path for path in sorted(CLUSTERS.glob("*.yaml")) if path.name != "kuberay.yaml")]
 
 
@@ -68,6 +69,18 @@ def test_the_cloud_pools_are_the_same_in_every_file():
             for path in (AWS, CLUSTERS / "gcp.yaml", CLUSTERS / "kuberay.yaml")
         }
         assert len(set(counts.values())) == 1, counts
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--parts.judge", "1", "--rollout.engines", "3", *JUDGED]], ids=["plain", "judged"]
+)
+def test_agents_have_a_plan_too(words):
+    config = load_job([CONFIGS / "agents_8b.yaml"], words)
+    planned = plan(config)
+    assert [role.name for role in planned.roles][:2] == ["policy, reference", "policy engines"]
+    assert ("judge" in [role.name for role in planned.roles]) == bool(words)
+    assert sum(role.gpus for role in planned.roles) == 8
+    assert check(planned, read_cluster(CLUSTERS / "one_node.yaml")).problems == []
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
