@@ -14,16 +14,19 @@ from genrm_rl.agents.new_model import make_model
 from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
 from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config.agents import AgentConfig
+from genrm_rl.config.model import FitConfig
 from genrm_rl.environments.catalogue import check_environment, find_environment
 from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.examples import SequenceExample, write_examples
+from genrm_rl.learners.fit import FitResult
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.runtime.run_directory import RunDirectory
 
 
 def clone_agent(config: AgentConfig, console: Console) -> Path:
-    """Run or continue the job: demonstrations, with ``clone.base`` new a tokenizer and a model of them, the fit.
+    """Run or continue the job: demonstrations, with ``clone.base`` new a tokenizer and a model of them, with
+    ``clone.observations`` a fit on all that is seen, and the fit on the turns.
 
     Returns the policy's checkpoint. Raises GenRMError before anything expensive if an input is bad, DataError if no
     solution fits into ``model.max_context``.
@@ -49,26 +52,40 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
 
         if base is None:
             base = run.stage("new_model", lambda folder: make_model(folder, demonstrations(), config))
-        examples = run.stage("demonstrations", lambda folder: _keep(folder, demonstrations(), base, config, console))
-        result = supervised_fit(config, run, config.clone.fit, base, examples, output="policy", name="cloning")
+        chat = ChatEncoder(load_tokenizer(base))
+
+        def fit(output: str, start: Path, settings: FitConfig, *, seen_too: bool) -> FitResult:
+            def keep(folder: Path) -> dict[str, Any]:
+                found = [example_of(each, chat, config, seen_too=seen_too) for each in demonstrations()]
+                return _keep(folder, found, config, console)
+
+            examples = run.stage(f"{output}_examples", keep)
+            return supervised_fit(config, run, settings, start, examples, output=output, name=output)
+
+        if config.clone.observations:
+            fit("reading", base, config.clone.reading, seen_too=True)
+            base = run.path / "reading"
+        result = fit("policy", base, config.clone.fit, seen_too=False)
         losses = [row["loss"] for row in result.history if "loss" in row]
         policy = run.path / "policy"
         console.print(f"policy: {policy} ({len(result.history)} steps, last loss {losses[-1]:.3f})", highlight=False)
         return policy
 
 
-def example_of(demonstration: Demonstration, chat: ChatEncoder, config: AgentConfig) -> SequenceExample:
+def example_of(
+    demonstration: Demonstration, chat: ChatEncoder, config: AgentConfig, *, seen_too: bool = False
+) -> SequenceExample:
     """One conversation; the loss is taken on the turns of the policy but its slips, each with its end, and with
-    ``clone.observations`` on all that it sees."""
-    acting, turns, seen_too = config.acting, demonstration.turns, int(config.clone.observations)
+    ``seen_too`` on all that it sees."""
+    acting, turns = config.acting, demonstration.turns
     message = {"role": "user", "content": first_message(turns[0].observation, acting)}
     ids = list(chat.conversation_ids([message], generation=True))
-    mask = [0] + [seen_too] * (len(ids) - 1)
+    mask = [0] + [int(seen_too)] * (len(ids) - 1)
     for number, turn in enumerate(turns):
         if number:
             seen = chat.following_ids(shown(turn.observation, acting))
             ids += seen
-            mask += [seen_too] * len(seen)
+            mask += [int(seen_too)] * len(seen)
         said = (*chat.text_ids(written_turn(ParsedTurn(turn.action, turn.thought), acting.style)), chat.stop_token_id)
         ids += said
         mask += [int(not turn.slip)] * len(said)
@@ -80,11 +97,7 @@ def fitting(examples: Iterable[SequenceExample], max_context: int) -> list[Seque
     return [example for example in examples if len(example.input_ids) <= max_context]
 
 
-def _keep(
-    folder: Path, demonstrations: Sequence[Demonstration], base: Path, config: AgentConfig, console: Console
-) -> dict[str, Any]:
-    chat = ChatEncoder(load_tokenizer(base))
-    found = [example_of(each, chat, config) for each in demonstrations]
+def _keep(folder: Path, found: Sequence[SequenceExample], config: AgentConfig, console: Console) -> dict[str, Any]:
     kept = fitting(found, config.model.max_context)
     lengths = sorted(len(example.input_ids) for example in found)
     if not kept:

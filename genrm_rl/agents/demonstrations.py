@@ -101,7 +101,7 @@ class Slips:
 
 def training_tasks(config: AgentConfig, spec: EnvironmentSpec) -> list[Task]:
     """The tasks that a policy is trained on."""
-    return spec.tasks("train", config.tasks.train, config.tasks.level)
+    return spec.tasks("train", config.tasks.train, config.tasks.level, config.tasks.first)
 
 
 def _solved(episode: Episode) -> bool:

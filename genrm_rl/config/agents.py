@@ -24,6 +24,12 @@ class AgentTasks(Section):
     environment: str = setting("shop", "an environment of `genrm-rl play list`, or your own as module:SPEC")
     level: str = setting("", "one level, or empty: all of them in turn")
     train: int = setting(400, "training tasks", unit="tasks", ge=1)
+    first: int = setting(
+        0,
+        "number of the first training task of each level; with the number of cloned ones a policy is trained where it "
+        "knows no solution",
+        ge=0,
+    )
 
 
 class ActingConfig(Section):
@@ -52,7 +58,8 @@ class CloneConfig(Section):
     hidden: int = setting(256, "width of a new model", ge=64)
     layers: int = setting(4, "layers of a new model", ge=1)
     observations: bool = setting(
-        False, "learn to predict what is observed too, beside the turns: a new model learns from it to copy names"
+        False,
+        "a first fit (`reading`) on what is observed too, beside the turns: a new model learns there to copy names",
     )
     demonstrations: int = setting(1000, "training tasks whose solutions are cloned", unit="tasks", ge=1)
     slips: float = setting(
@@ -63,7 +70,10 @@ class CloneConfig(Section):
         ge=0,
         lt=0.9,
     )
-    fit: FitConfig = setting(lambda: FitConfig(learning_rate=1e-3, epochs=2.0, batch_size=16), "the fit")
+    reading: FitConfig = setting(
+        lambda: FitConfig(learning_rate=2e-3, epochs=12.0, batch_size=16), "the first fit, with `observations`"
+    )
+    fit: FitConfig = setting(lambda: FitConfig(learning_rate=1e-3, epochs=2.0, batch_size=16), "the fit on the turns")
 
 
 class EpisodeReward(Section):
