@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from genrm_rl.agents.demonstrations import Demonstration, demonstrate
+from genrm_rl.agents.collect import told_episodes
+from genrm_rl.agents.demonstrations import Demonstration, ShownTurn, demonstrate
+from genrm_rl.agents.episodes import AgentEpisode
 from genrm_rl.agents.fitting import EXAMPLES_FILE, supervised_fit
 from genrm_rl.agents.new_model import make_model
 from genrm_rl.agents.turns import ParsedTurn, first_message, shown, written_turn
@@ -16,6 +18,7 @@ from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.config.model import FitConfig
 from genrm_rl.environments.catalogue import check_environment, find_environment
+from genrm_rl.environments.protocol import Observation
 from genrm_rl.errors import ConfigError, DataError
 from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.learners.examples import SequenceExample, write_examples
@@ -47,7 +50,7 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
 
         def demonstrations() -> list[Demonstration]:
             if not found:
-                found.extend(demonstrate(config, spec))
+                found.extend([*demonstrate(config, spec), *played_solutions(config)])
             return found
 
         if base is None:
@@ -70,6 +73,24 @@ def clone_agent(config: AgentConfig, console: Console) -> Path:
         policy = run.path / "policy"
         console.print(f"policy: {policy} ({len(result.history)} steps, last loss {losses[-1]:.3f})", highlight=False)
         return policy
+
+
+def played_solutions(config: AgentConfig) -> list[Demonstration]:
+    """The shortest successful episode of each task of ``clone.episodes``, which has the fewest turns in vain, if all of
+    its turns follow the grammar. Raises DataError for a run that has no episodes."""
+    shortest: dict[str, AgentEpisode] = {}
+    for episodes in told_episodes([Path(run) for run in config.clone.episodes], config):
+        for episode in episodes:
+            known = shortest.get(episode.task_id)
+            right = episode.success and episode.format_rate == 1.0
+            if right and (known is None or len(episode.turns) < len(known.turns)):
+                shortest[episode.task_id] = episode
+    return [_as_demonstration(episode) for episode in shortest.values()]
+
+
+def _as_demonstration(episode: AgentEpisode) -> Demonstration:
+    turns = (ShownTurn(Observation(turn.observation, episode.goal, None), turn.action) for turn in episode.turns)
+    return Demonstration(episode.task_id, tuple(turns))
 
 
 def example_of(

@@ -70,6 +70,11 @@ class CloneConfig(Section):
         ge=0,
         lt=0.9,
     )
+    episodes: tuple[str, ...] = setting(
+        (),
+        "runs of collect-episodes or train-agent whose shortest successful episode of each task is cloned beside the "
+        "known solutions (rejection-sampled fine-tuning, as STaR's traces)",
+    )
     reading: FitConfig = setting(
         lambda: FitConfig(learning_rate=2e-3, epochs=12.0, batch_size=16), "the first fit, with `observations`"
     )

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
-from genrm_rl.agents.cloning import clone_agent
+from genrm_rl.agents.cloning import clone_agent, played_solutions
 from genrm_rl.agents.episodes import read_episodes
 from genrm_rl.agents.job import train_agent
 from genrm_rl.config.agents import AgentConfig
@@ -94,6 +94,19 @@ def test_every_episode_is_on_disk_and_what_was_learned_is_what_was_sampled(train
         assert abs(row["train/kl_engine"]) < 1e-3 and row["train/importance"] == pytest.approx(1.0, abs=1e-2)
         versions = {turn.tokens.weight_version for episode in episodes for turn in episode.turns}
         assert versions == {f"step-{step:05d}" if step else "base"}
+
+
+def test_what_succeeded_can_be_cloned(folder, trained):
+    config = config_of(folder, "again", "--clone.episodes", f"[{trained}]")
+    played = [each for path in trained.glob("steps/*/episodes/*.parquet") for each in read_episodes(path)]
+    right = [each for each in played if each.success and each.format_rate == 1.0]
+    found = {each.task_id: each for each in played_solutions(config)}
+    assert found and found.keys() == {each.task_id for each in right}
+    for task, solution in found.items():
+        assert len(solution.turns) == min(len(each.turns) for each in right if each.task_id == task)
+        assert sum(int(turn.action.split()[1]) for turn in solution.turns) == int(
+            solution.turns[0].observation.text.strip(".").split()[2]
+        )
 
 
 def test_the_policy_is_kept_and_its_page_shows_it(trained):
