@@ -24,6 +24,7 @@ from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 
 Split = dict[str, Any]
+AGENTS_FILE = "agents.json"  # figures of every environment
 
 
 def evaluation_config(checkpoint: str, files: Sequence[Path] | None, words: Sequence[str]) -> AgentConfig:
@@ -47,7 +48,7 @@ def evaluate_agent(config: AgentConfig, environments: Sequence[str], console: Co
     with RunDirectory(config) as run:
         run.claim()
         found = _play(config, run, console, specs, chat, model.path)
-        write_json(run.path / "agents.json", {"model": str(model.path), "environments": found})
+        write_json(run.path / AGENTS_FILE, {"model": str(model.path), "environments": found})
     console.print(table_of(found, title=f"{model.name}, {config.evaluation.decoding}"))
     console.print(f"episodes and figures: {run.path}", highlight=False)
     return found

@@ -115,7 +115,7 @@ def open_column(run: str, root: str, label: str) -> Compared:
     if kind == "alignment":
         figures = alignment_figures(path, report, AlarmConfig().probe_wins)
     else:
-        figures = agent_figures(report) if kind == "agent" else bootstrap_figures(path, report)
+        figures = agent_figures(path, report) if kind == "agent" else bootstrap_figures(path, report)
     steps = {label: report["steps"]} if "steps" in report else {}
     curve = report.get("learning_curve", ())
     rounds = {

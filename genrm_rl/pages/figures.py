@@ -8,13 +8,16 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from genrm_rl.agents.episodes import read_episodes
+from genrm_rl.agents.evaluation import AGENTS_FILE
+from genrm_rl.agents.playing import EPISODES_FILE
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.alarms import over_limit
 from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.intervals import bootstrap_interval, paired_difference
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.evaluation.view import LABELS, decimals, duration, percent, percent_interval, points, points_interval
-from genrm_rl.runtime.storage import is_complete, read_json_lines
+from genrm_rl.runtime.storage import is_complete, read_json, read_json_lines
 
 RESAMPLES, SEED = 2000, 0
 Samples = Mapping[str, float] | Sequence[JudgmentRecord]
@@ -71,13 +74,28 @@ def alignment_figures(path: Path, report: Mapping[str, Any], limit: float) -> di
     return figures | _step_figures(report["steps"])
 
 
-def agent_figures(report: Mapping[str, Any]) -> dict[str, Figure]:
-    """Successful episodes on held-out tasks, their gain, and what the steps were like."""
+def agent_figures(path: Path, report: Mapping[str, Any]) -> dict[str, Figure]:
+    """Successful episodes on held-out tasks, their gain, and what the steps were like; of `train-agent` the last
+    measurement of each split, of `evaluate-agent` each environment's."""
     figures = {}
     for row in report["measured"]:  # the last one of a split stays
-        interval = percent_interval(row["success_interval"])
-        figures[f"successful episodes, {row['split']}, %"] = Figure(percent(row["success"]), interval)
+        stage = path / f"evaluation/{row['split']}/{row['step']:05d}"
+        figures[f"successful episodes, {row['split']}, %"] = _success(row, stage)
+    played = read_json(path / AGENTS_FILE)["environments"] if (path / AGENTS_FILE).is_file() else {}
+    for environment, splits in played.items():
+        of = "" if len(played) == 1 else f"{environment} "
+        for split, row in splits.items():
+            stage = path / f"evaluation/{environment}/{split}"
+            figures[f"successful episodes, {of}{split}, %"] = _success(row, stage)
     return figures | _gains(report["differences"]) | _step_figures(report["steps"])
+
+
+def _success(row: Mapping[str, Any], stage: Path) -> Figure:
+    """With each task's success where the episodes are there and none was masked."""
+    interval = percent_interval(row["success_interval"])
+    known = [each for each in read_episodes(stage / EPISODES_FILE) if not each.masked] if is_complete(stage) else []
+    successes = {each.task_id: float(bool(each.success)) for each in known}
+    return Figure(percent(row["success"]), interval, successes or None)
 
 
 def bootstrap_figures(path: Path, report: Mapping[str, Any]) -> dict[str, Figure]:

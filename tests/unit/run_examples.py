@@ -8,6 +8,10 @@ from typing import Any
 
 import yaml
 
+from genrm_rl.agents.episodes import AgentEpisode, write_episodes
+from genrm_rl.agents.evaluation import AGENTS_FILE
+from genrm_rl.agents.figures import figures
+from genrm_rl.agents.playing import EPISODES_FILE
 from genrm_rl.alignment.report import build_align_report
 from genrm_rl.config import RunConfig
 from genrm_rl.config.agents import AgentConfig
@@ -106,6 +110,21 @@ def agent(path: Path) -> Path:
         row = {"step": number, "reward/mean": 0.2, "rollout/success": 0.3, "rollout/turns": 4.0, "rollout/tokens": 40.0}
         seconds = {"reward/masked": 1, "rollout/episodes": 8, "seconds/play": 2.0, "seconds/train": 1.0}
         write_json(run / f"steps/{number:05d}/metrics.json", row | seconds)
+    return run
+
+
+def agents_evaluated(path: Path, successes: str) -> Path:
+    """What ``genrm-rl evaluate-agent`` leaves: an episode of each task, S succeeded, F failed, M was masked."""
+    run = begin(path, AgentConfig())
+    known = {"S": True, "F": False, "M": None}
+    episodes = [
+        AgentEpisode(f"shop/test/{index}", "", 0, "buy", (), "", "done", known[mark], known[mark] and 1.0)
+        for index, mark in enumerate(successes)
+    ]
+    with publish_directory(run / "evaluation/shop/test", {}) as partial:
+        write_episodes(partial / EPISODES_FILE, episodes)
+    found = figures(episodes, resamples=100, seed=0).as_dict()
+    write_json(run / AGENTS_FILE, {"model": "policy", "environments": {"shop": {"test": found}}})
     return run
 
 

@@ -47,6 +47,16 @@ def test_evaluations_are_compared_pair_by_pair(tmp_path):
     assert [cell.value for cell in cells] == ["87.5", "87.5"] and cells[1].apart == "0.0"
 
 
+def test_policies_are_compared_task_by_task(tmp_path):
+    runs = {
+        name: run_examples.agents_evaluated(tmp_path / name, marks) for name, marks in (("a", "SSFFM"), ("b", "SSSFS"))
+    }
+    columns = [open_column(str(run), str(tmp_path), name) for name, run in runs.items()]
+    cells = figure_rows(columns)["successful episodes, test, %"]
+    # the fifth task is known of one of them only
+    assert [cell.value for cell in cells] == ["50.0", "80.0"] and cells[1].apart == "+25.0"
+
+
 def test_the_terminal_and_the_page_say_the_same(root, tmp_path):
     console = Console(file=io.StringIO(), width=150)
     page = compare_runs(["slow", "fast"], str(root), tmp_path / "page.html", console).read_text(encoding="utf-8")
