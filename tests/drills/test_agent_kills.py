@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.agents.test_agents_learn import SAMPLES, TASKS, YAML
+from tests.agents.test_agents_learn import CONFIG, SAMPLES, SETTINGS, TASKS
 from tests.drills.driver import Driver
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -21,10 +21,8 @@ STEPS = 6
 KILLS = {0: ("policy engine", "ray::EngineActor"), 1: ("learner", "ray::LearnerActor")}
 
 
-def words(folder: Path, command: str, *more: str) -> list[str]:
-    settings = folder / "agents.yaml"
-    settings.write_text(YAML, encoding="utf-8")
-    return [command, "--config", str(settings), "--ppo.steps", str(STEPS), *more]
+def words(command: str, *more: str) -> list[str]:
+    return [command, "--config", str(CONFIG), *SETTINGS, "--ppo.steps", str(STEPS), *more]
 
 
 def result(run: Path) -> tuple[dict[str, np.ndarray], dict, list[dict]]:
@@ -37,10 +35,10 @@ def result(run: Path) -> tuple[dict[str, np.ndarray], dict, list[dict]]:
 
 def test_whatever_dies_the_policy_ends_the_same(tmp_path, recoveries):
     own = ["--run.root", str(tmp_path), "--run.id", "clone"]
-    subprocess.run([sys.executable, "-m", "genrm_rl.cli", *words(tmp_path, "clone-agent"), *own], check=True)
+    subprocess.run([sys.executable, "-m", "genrm_rl.cli", *words("clone-agent"), *own], check=True)
 
     def start(run_id: str) -> Driver:
-        return Driver(tmp_path, run_id, words(tmp_path, "train-agent", "--model.name", str(tmp_path / "clone/policy")))
+        return Driver(tmp_path, run_id, words("train-agent", "--model.name", str(tmp_path / "clone/policy")))
 
     def wait_for(driver: Driver, file: str) -> None:
         driver.wait_until(file, (driver.run / file).is_file)
