@@ -91,7 +91,7 @@ def _work(
     from genrm_rl.learners.policy_updates import new_updates
 
     say = say_on(console)
-    models = learner_models(config)
+    models = learner_models(config) | {"reference": False}  # with adapters it is the policy without its own
     with (
         ray_session(cpus=max(logical_cpus(), math.ceil(reserved_cpus(config)))),
         open_sinks(config.tracking, run.path, config.run.id, config.model_dump(mode="json")) as sink,

@@ -10,6 +10,7 @@ from genrm_rl.agents.turns import UNREADABLE
 from genrm_rl.judging.requests import derive_seed
 
 LONGEST_SEEN = 400  # characters of one observation that a judge is shown
+LONGEST_TASK = 1000  # of the first one, in which a task differs from others, often late
 
 
 def trajectory_text(episode: AgentEpisode, longest: int = LONGEST_SEEN) -> str:
@@ -27,7 +28,7 @@ def trajectory_steps(episode: AgentEpisode, longest: int = LONGEST_SEEN) -> list
     ]
 
 
-def task_text(episode: AgentEpisode, longest: int = LONGEST_SEEN) -> str:
+def task_text(episode: AgentEpisode, longest: int = LONGEST_TASK) -> str:
     """What the judge is told that the task was."""
     begin = f"\n{_short(episode.turns[0].observation, longest)}" if episode.turns else ""
     return f"{episode.goal}{begin}"

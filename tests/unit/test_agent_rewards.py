@@ -14,7 +14,7 @@ from genrm_rl.agents.rewards import EarnedEpisode, outcome_part, tells_outcome, 
 from genrm_rl.agents.step_calibration import calibrate
 from genrm_rl.agents.step_marks import StepMark, hindsight_marks, marking_text, parse_marks, written_marks
 from genrm_rl.agents.training import groups_of, learned_from, step_figures, tasks_of
-from genrm_rl.agents.trajectories import trajectory_pairs, trajectory_text
+from genrm_rl.agents.trajectories import task_text, trajectory_pairs, trajectory_text
 from genrm_rl.agents.transcript import TurnTokens
 from genrm_rl.config.agents import AgentConfig, EpisodeReward
 from genrm_rl.config.alignment import PPOConfig
@@ -139,6 +139,13 @@ def test_pairs_are_of_one_task_and_the_better_outcome_is_chosen():
 def test_a_judge_reads_deeds_and_what_they_led_to():
     text = trajectory_text(replace(episode("a b", 1.0), turns=(turn("a", 0), turn("(no action)", 1, follows=False))))
     assert text == "> a\nsaw 1\n> (no action)\nthe end"
+
+
+def test_tasks_that_begin_alike_and_differ_late_are_different_questions_to_a_judge():
+    alike = [
+        episode("a", 1.0, turns=(replace(turn("a"), observation="room " * 100 + end),)) for end in ("hall", "attic")
+    ]
+    assert len(set(map(task_text, alike))) == 2
 
 
 @pytest.mark.parametrize(
