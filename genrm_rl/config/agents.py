@@ -22,7 +22,7 @@ class AgentTasks(Section):
     """Tasks of one environment; train, validation and test are its own splits."""
 
     environment: str = setting("shop", "an environment of `genrm-rl play list`, or your own as module:SPEC")
-    level: str = setting("", "one level, or empty: all of them in turn")
+    level: str | tuple[str, ...] = setting("", "one level, a list of them in turn, or empty: all of them")
     train: int = setting(400, "training tasks", unit="tasks", ge=1)
     first: int = setting(
         0,

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genrm_rl.config.environments import EnvironmentConfig
@@ -49,20 +49,21 @@ class EnvironmentSpec:
             )
         return Task(self.name, split, level, index)
 
-    def tasks(self, split: Split, count: int, level: str = "", first: int = 0) -> list[Task]:
-        """``count`` tasks of a split, dealt over the levels (or of one ``level``), from the ``first``-th of each on.
+    def tasks(self, split: Split, count: int, level: str | Sequence[str] = "", first: int = 0) -> list[Task]:
+        """``count`` tasks of a split, dealt over all levels (or those of ``level``), from the ``first``-th of each on.
 
         Raises ConfigError if there are not so many.
         """
-        levels = {name: self._size(name, split) for name in ([level] if level else self.levels)}
+        wanted = [level] if isinstance(level, str) and level else level
+        levels = {name: self._size(name, split) for name in wanted or self.levels}
         found: list[Task] = []
         for index in range(first, max(levels.values())):
             found += [self.task(split, name, index) for name, size in levels.items() if index < size]
             if len(found) >= count:
                 return found[:count]
         raise ConfigError(
-            f"{self.name} has {len(found)} tasks of {level or 'all levels'} in {split} from number {first} on; "
-            f"ask for no more instead of {count}"
+            f"{self.name} has {len(found)} tasks of {', '.join(wanted) or 'all levels'} in {split} from number "
+            f"{first} on; ask for no more instead of {count}"
         )
 
     def _size(self, level: str, split: Split) -> int:

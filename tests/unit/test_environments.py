@@ -67,6 +67,7 @@ def replay(episode: Episode) -> MakePolicy:
 def test_tasks_are_dealt_over_the_levels_and_a_number_beyond_a_split_is_refused():
     spec = SPECS["scienceworld"]
     assert [task.level for task in spec.tasks("test", 31)][:2] == list(spec.levels)[:2]
+    assert [task.level for task in spec.tasks("test", 3, ["melt", "boil"])] == ["melt", "boil", "melt"]
     assert len({task.task_id for task in spec.tasks("validation", 200)}) == 200
     with pytest.raises(ConfigError, match="number 9 is none; count from 0"):
         spec.task("test", "boil", 9)
