@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from genrm_rl.errors import RunDirectoryError
-from genrm_rl.runtime.results import result_of
+from genrm_rl.runtime.results import AGENTS_FILE, result_of
 from genrm_rl.runtime.storage import read_json, write_atomic
 
 PAGE = "report.html"
@@ -24,7 +24,7 @@ def show_report(run: Path, console: Console, root: Path = Path("runs")) -> None:
         ("loop.json", _loop),
         ("report.json", _report),
         ("results.json", _judge),
-        ("agents.json", _agent),
+        (AGENTS_FILE, _agent),
     ):
         if (folder / name).is_file():
             show(folder, console)
@@ -83,5 +83,5 @@ def _judge(folder: Path, console: Console) -> None:
 def _agent(folder: Path, console: Console) -> None:
     from genrm_rl.agents.evaluation import table_of
 
-    found = _read(folder / "agents.json")
+    found = _read(folder / AGENTS_FILE)
     console.print(table_of(found["environments"], title=found["model"]))

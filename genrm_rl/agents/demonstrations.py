@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec
-from genrm_rl.environments.episodes import Episode, MakePolicy, Policy, gold, play_episode
+from genrm_rl.environments.episodes import Episode, Policy, play_episode
 from genrm_rl.environments.protocol import Environment, Observation, Task
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.play import watched
@@ -51,48 +52,44 @@ def demonstrate(config: AgentConfig, spec: EnvironmentSpec) -> list[Demonstratio
     label = f"known solutions of {spec.name}"
     slips = Slips(share)
     with closing(spec.make(config.environments)) as environment:
-        played = (play_episode(environment, slips.maker(), task, config.run.seed, turns) for task in tasks)
-        found = [_demonstration(episode, share) for episode in watched(played, len(tasks), label) if _solved(episode)]
-    if not found:
+        played = (play_episode(environment, slips, task, config.run.seed, turns) for task in tasks)
+        solved = [episode for episode in watched(played, len(tasks), label) if _solved(episode)]
+    if not solved:
         raise DataError(f"{spec.name} knows no solution of {len(tasks)} training tasks, so there is nothing to clone")
-    if share and not any(turn.slip for each in found for turn in each.turns):
+    if share and not any(slips.made[episode.task.task_id] for episode in solved):
         raise DataError(f"no action of another solution is known to be refused by {spec.name}: set clone.slips to 0")
-    return found
+    return [_demonstration(episode, slips.made[episode.task.task_id]) for episode in solved]
 
 
 class Slips:
-    """Known solutions with mistakes: before a turn, with probability ``share``, the turn's verb with the names of
-    another task's solution, where that is not admissible.
+    """Policies of known solutions with mistakes, task after task: before a turn, with probability ``share``, the turn's
+    verb with the names of another task's solution, where that is not admissible. ``made`` are the turns of each task
+    that are one.
 
     Such an action changes nothing, so the solution still holds, and a policy that is cloned sees how to go on after a
     refusal, which no clean solution shows (noise for the learner's own errors: DART, arXiv 1703.09327).
     """
 
     def __init__(self, share: float) -> None:
+        self.made: dict[str, set[int]] = {}
         self._share = share
-        self._others: dict[str, list[str]] = {}  # by verb, of the tasks before
+        self._before: dict[str, dict[str, None]] = {}  # actions of the tasks before, by verb
+        self._last: tuple[str, ...] = ()
 
-    def maker(self) -> MakePolicy:
-        """For `play_episode`, task after task."""
-
-        def make(environment: Environment, task: Task, seed: int) -> Policy:
-            known = environment.gold_actions(task, seed) or ()
-            draw = random.Random(derive_seed(seed, "slips", task.task_id))
-            policy = self._policy(known, draw) if self._share else gold(environment, task, seed)
-            for action in known:
-                self._others.setdefault(_verb(action), []).append(action)
-            return policy
-
-        return make
-
-    def _policy(self, known: Sequence[str], draw: random.Random) -> Policy:
-        others = {verb: list(dict.fromkeys(actions)) for verb, actions in self._others.items()}
-        left = list(known)
+    def __call__(self, environment: Environment, task: Task, seed: int) -> Policy:
+        """For `play_episode`."""
+        for action in self._last:
+            self._before.setdefault(_verb(action), {})[action] = None
+        self._last = environment.gold_actions(task, seed) or ()
+        left, made, turns = list(self._last), self.made.setdefault(task.task_id, set()), count()
+        draw = random.Random(derive_seed(seed, "slips", task.task_id))
 
         def act(observation: Observation) -> str | None:
+            turn = next(turns)
             if left and draw.random() < self._share:
-                wrong = [each for each in others.get(_verb(left[0]), ()) if _refused(observation, each)]
+                wrong = [each for each in self._before.get(_verb(left[0]), ()) if _refused(observation, each)]
                 if wrong:
+                    made.add(turn)
                     return draw.choice(wrong)
             return left.pop(0) if left else None
 
@@ -108,12 +105,11 @@ def _solved(episode: Episode) -> bool:
     return bool(episode.turns) and episode.outcome is not None and episode.outcome.success
 
 
-def _demonstration(episode: Episode, share: float) -> Demonstration:
-    turns = ((turn.observation, turn.action) for turn in episode.turns)
-    return Demonstration(
-        episode.task.task_id,
-        tuple(ShownTurn(seen, action, slip=share > 0 and _refused(seen, action)) for seen, action in turns),
+def _demonstration(episode: Episode, slips: set[int]) -> Demonstration:
+    turns = (
+        ShownTurn(turn.observation, turn.action, slip=number in slips) for number, turn in enumerate(episode.turns)
     )
+    return Demonstration(episode.task.task_id, tuple(turns))
 
 
 def _verb(action: str) -> str:

@@ -19,12 +19,12 @@ from genrm_rl.judging.chat import ChatEncoder
 from genrm_rl.models import load_tokenizer, resolve_model
 from genrm_rl.preferences.types import content_hash
 from genrm_rl.runtime.console import people_table
+from genrm_rl.runtime.results import AGENTS_FILE
 from genrm_rl.runtime.run_directory import RunDirectory
 from genrm_rl.runtime.session import ray_session
 from genrm_rl.runtime.storage import write_json
 
 Split = dict[str, Any]
-AGENTS_FILE = "agents.json"  # figures of every environment
 
 
 def evaluation_config(checkpoint: str, files: Sequence[Path] | None, words: Sequence[str]) -> AgentConfig:

@@ -18,9 +18,8 @@ from genrm_rl.agents.playing import EPISODES_FILE, Stage, play_stage, playing_st
 from genrm_rl.agents.rewards import EarnedEpisode
 from genrm_rl.agents.step_judge import StepJudge
 from genrm_rl.agents.training import AgentLoop, Judge, without_judge
-from genrm_rl.algorithms.openrlhf_adapter import check_openrlhf
 from genrm_rl.alignment.hosts import own_service, policy_engines, reward_client
-from genrm_rl.alignment.preflight import reserved_cpus
+from genrm_rl.alignment.preflight import check_settings, reserved_cpus
 from genrm_rl.config.agents import AgentConfig
 from genrm_rl.environments.catalogue import EnvironmentSpec, check_environment, find_environment
 from genrm_rl.environments.protocol import Split
@@ -32,7 +31,7 @@ from genrm_rl.runtime.session import logical_cpus, ray_session
 from genrm_rl.runtime.storage import write_json
 from genrm_rl.runtime.tracking import open_sinks
 from placement.roles import learner_models
-from placement.room import check_plan, on_this_machine
+from placement.room import on_this_machine
 
 if TYPE_CHECKING:
     from genrm_rl.rollout.pool import EnginePool
@@ -47,8 +46,7 @@ def train_agent(config: AgentConfig, console: Console, *, must_exist: bool = Fal
         check_exists(config.run)
     spec = find_environment(config.tasks.environment)
     check_environment(spec)
-    check_openrlhf()
-    check_plan(config)
+    check_settings(config)
     config = on_this_machine(config, console)
     tasks = training_tasks(config, spec)
     for split, count in (("validation", config.evaluation.validation), ("test", config.evaluation.test)):

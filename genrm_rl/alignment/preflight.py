@@ -41,7 +41,7 @@ def check_service(config: AlignConfig, console: Console) -> None:
             client.judge_version()
 
 
-def check_settings(config: AlignConfig) -> None:
+def check_settings(config: PolicyConfig) -> None:
     """Raise GenRMError if nothing can be trained on this Python, the named cluster can't hold the job, or the judge
     that it would serve does not exist."""
     check_openrlhf()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from genrm_rl.agents.episodes import read_episodes
-from genrm_rl.agents.evaluation import AGENTS_FILE
 from genrm_rl.agents.playing import EPISODES_FILE
 from genrm_rl.errors import DataError
 from genrm_rl.evaluation.alarms import over_limit
@@ -17,6 +16,7 @@ from genrm_rl.evaluation.differences import compare
 from genrm_rl.evaluation.intervals import bootstrap_interval, paired_difference
 from genrm_rl.evaluation.records import RECORDS, JudgmentRecord, read_records
 from genrm_rl.evaluation.view import LABELS, decimals, duration, percent, percent_interval, points, points_interval
+from genrm_rl.runtime.results import AGENTS_FILE
 from genrm_rl.runtime.storage import is_complete, read_json, read_json_lines
 
 RESAMPLES, SEED = 2000, 0
@@ -78,9 +78,9 @@ def agent_figures(path: Path, report: Mapping[str, Any]) -> dict[str, Figure]:
     """Successful episodes on held-out tasks, their gain, and what the steps were like; of `train-agent` the last
     measurement of each split, of `evaluate-agent` each environment's."""
     figures = {}
-    for row in report["measured"]:  # the last one of a split stays
-        stage = path / f"evaluation/{row['split']}/{row['step']:05d}"
-        figures[f"successful episodes, {row['split']}, %"] = _success(row, stage)
+    for split, row in {row["split"]: row for row in report["measured"]}.items():  # the last one of each
+        stage = path / f"evaluation/{split}/{row['step']:05d}"
+        figures[f"successful episodes, {split}, %"] = _success(row, stage)
     played = read_json(path / AGENTS_FILE)["environments"] if (path / AGENTS_FILE).is_file() else {}
     for environment, splits in played.items():
         of = "" if len(played) == 1 else f"{environment} "

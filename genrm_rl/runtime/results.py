@@ -14,8 +14,9 @@ CONFIG = "config.yaml"
 Kind = Literal["loop", "alignment", "agent", "bootstrap"]
 # A section that only the settings of this kind have, most telling first.
 SECTIONS: dict[str, Kind] = {"turns": "loop", "tasks": "agent", "ppo": "alignment", "bootstrap": "bootstrap"}
+AGENTS_FILE = "agents.json"  # of evaluate-agent: figures of every environment
 # What a kind of run writes last, most telling first.
-RESULTS = ("report.html", "results.json", "agents.json")
+RESULTS = ("report.html", "results.json", AGENTS_FILE)
 STAGES = ("*/winners", "**/winners", "judge", "policy")  # of best-of, train-step-judge, clone-agent
 
 

@@ -15,7 +15,7 @@ class Countdown:
         self.left, self.start = 0, 1
 
     def reset(self, task, seed):
-        # Everything follows from the task; the split is part of the seed, so that the splits are disjoint draws.
+        # Everything follows from the task. The split is part of the seed: other draws, from the same sixteen games.
         draw = random.Random(derive_seed("countdown", task.split, task.index))
         self.left = self.start = draw.randint(5, 20)
         return self.show(f"You have {self.left}.")

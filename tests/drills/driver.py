@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
+from safetensors.numpy import load_file
+
+if TYPE_CHECKING:
+    from tests.drills.conftest import Recoveries
 
 PATIENCE_SECONDS = 1500.0  # against a hang, not a limit on speed
 
@@ -48,6 +55,22 @@ class Driver:
             assert time.monotonic() < deadline, f"no {what} after {PATIENCE_SECONDS:g} s:\n{self.tail()}"
             time.sleep(0.05)
 
+    def wait_for(self, file: str) -> None:
+        """Wait for a file of the run."""
+        self.wait_until(file, (self.run / file).is_file)
+
+    def kill_after_steps(
+        self, kills: Mapping[int, tuple[str, str]], recoveries: Recoveries, during: str, goes_on: str
+    ) -> None:
+        """After each step of ``kills`` kill -9 the process of that (name, title), and wait for the step after it."""
+        for step, (name, title) in kills.items():
+            self.wait_for(f"steps/{step:05d}/metrics.json")
+            victims = self.below(title)
+            assert victims, f"no process {title}"
+            victims[0].kill()
+            after = f"steps/{step + 1:05d}/metrics.json"
+            recoveries.wait(name, during, goes_on, lambda file=after: self.wait_for(file))
+
     def kill(self) -> None:
         """kill -9 of the driver; what it started has to go too (see :meth:`check_nothing_is_left`)."""
         self.left = psutil.Process(self.process.pid).children(recursive=True)
@@ -74,3 +97,17 @@ class Driver:
     def said(self, words: str) -> int:
         """How often the drivers of this run have printed ``words``."""
         return self.log.read_text(errors="replace").count(words)
+
+
+def steps_of(run: Path) -> list[dict]:
+    """What each step came to but its seconds."""
+    steps = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("steps/*/metrics.json"))]
+    return [{name: value for name, value in step.items() if not name.startswith("seconds/")} for step in steps]
+
+
+def assert_ended_the_same(undisturbed: Path, disturbed: Path) -> None:
+    """The kept policies bit for bit, and every step's figures."""
+    expected, found = (load_file(run / "policy/model.safetensors") for run in (undisturbed, disturbed))
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    assert steps_of(disturbed) == steps_of(undisturbed)

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from tests.agents.test_agents_learn import CONFIG, SAMPLES, SETTINGS, TASKS
-from tests.drills.driver import Driver
+from tests.drills.driver import Driver, assert_ended_the_same, steps_of
 
 pytestmark = [pytest.mark.timeout(3600)]
 
@@ -25,12 +23,10 @@ def words(command: str, *more: str) -> list[str]:
     return [command, "--config", str(CONFIG), *SETTINGS, "--ppo.steps", str(STEPS), *more]
 
 
-def result(run: Path) -> tuple[dict[str, np.ndarray], dict, list[dict]]:
-    """Weights, measurements, and what each step's episodes came to."""
-    steps = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("steps/*/metrics.json"))]
-    kept = [{name: value for name, value in step.items() if not name.startswith("seconds/")} for step in steps]
-    measured = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in run.glob("evaluation/*/0*.json")}
-    return load_file(run / "policy/model.safetensors"), measured, kept
+def measured(run: Path) -> dict[str, dict]:
+    """What the policy came to, by split and step."""
+    files = run.glob("evaluation/*/0*.json")
+    return {str(file.relative_to(run)): json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 def test_whatever_dies_the_policy_ends_the_same(tmp_path, recoveries):
@@ -40,34 +36,23 @@ def test_whatever_dies_the_policy_ends_the_same(tmp_path, recoveries):
     def start(run_id: str) -> Driver:
         return Driver(tmp_path, run_id, words("train-agent", "--model.name", str(tmp_path / "clone/policy")))
 
-    def wait_for(driver: Driver, file: str) -> None:
-        driver.wait_until(file, (driver.run / file).is_file)
-
     start("undisturbed").finish()
 
     driver = start("killed")
-    for step, (name, title) in KILLS.items():
-        wait_for(driver, f"steps/{step:05d}/metrics.json")
-        victims = driver.below(title)
-        assert victims, f"no process {title}"
-        victims[0].kill()
-        after = f"steps/{step + 1:05d}/metrics.json"
-        recoveries.wait(name, "an agent's step", "the next step", lambda file=after: wait_for(driver, file))
-    wait_for(driver, "steps/00003/episodes/_COMPLETE.json")
+    driver.kill_after_steps(KILLS, recoveries, "an agent's step", "the next step")
+    driver.wait_for("steps/00003/episodes/_COMPLETE.json")
     driver.kill()  # between the episodes and what is learned from them
     killed, driver = [driver], start("killed")
-    recoveries.wait("driver", "an update", "that update", lambda: wait_for(driver, "steps/00003/metrics.json"))
+    recoveries.wait("driver", "an update", "that update", lambda: driver.wait_for("steps/00003/metrics.json"))
     driver.kill()  # while the next episodes are played
     killed.append(driver)
     driver = start("killed")
-    recoveries.wait("driver", "episodes", "a whole step", lambda: wait_for(driver, "steps/00004/metrics.json"))
+    recoveries.wait("driver", "episodes", "a whole step", lambda: driver.wait_for("steps/00004/metrics.json"))
     driver.finish()
 
-    (expected, measured, steps), (found, again, same) = (result(tmp_path / run) for run in ("undisturbed", "killed"))
-    assert len(steps) == STEPS and all(step["rollout/episodes"] == TASKS * SAMPLES for step in steps)
-    assert expected.keys() == found.keys()
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    assert again == measured
-    assert same == steps
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert [step["rollout/episodes"] for step in steps_of(undisturbed)] == [TASKS * SAMPLES] * STEPS
+    assert_ended_the_same(undisturbed, disturbed)
+    assert len(measured(undisturbed)) == 4 and measured(disturbed) == measured(undisturbed)
     for driver in killed:
         driver.check_nothing_is_left()

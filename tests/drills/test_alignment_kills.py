@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from tests.drills.driver import Driver
+from tests.drills.driver import Driver, assert_ended_the_same
 
 pytestmark = [pytest.mark.timeout(3600)]
 
@@ -37,45 +35,30 @@ def start(folder: Path, run_id: str) -> Driver:
     return Driver(folder, run_id, [*words, *(w for name, value in SETTINGS.items() for w in (f"--{name}", str(value)))])
 
 
-def wait_for(driver: Driver, file: str) -> None:
-    driver.wait_until(file, (driver.run / file).is_file)
-
-
-def result(run: Path) -> tuple[dict[str, np.ndarray], list[dict], list[dict]]:
-    """Weights, measurements, and what each step's rewards came to."""
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    steps = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.glob("steps/*/metrics.json"))]
-    kept = [{name: value for name, value in step.items() if not name.startswith("seconds/")} for step in steps]
-    return load_file(run / "policy/model.safetensors"), report["evaluation"], kept
+def measured(run: Path) -> list[dict]:
+    """What the policy came to."""
+    return json.loads((run / "report.json").read_text(encoding="utf-8"))["evaluation"]
 
 
 def test_whatever_dies_the_run_ends_the_same(tmp_path, recoveries):
     start(tmp_path, "undisturbed").finish()
 
     driver = start(tmp_path, "killed")
-    for step, (name, title) in KILLS.items():
-        wait_for(driver, f"steps/{step:05d}/metrics.json")
-        victims = driver.below(title)
-        assert victims, f"no process {title}"
-        victims[0].kill()
-        after = f"steps/{step + 1:05d}/metrics.json"
-        recoveries.wait(name, "an alignment", "the next whole step", lambda file=after: wait_for(driver, file))
+    driver.kill_after_steps(KILLS, recoveries, "an alignment", "the next whole step")
     driver.wait_until("answers", lambda: len(list(driver.run.glob("steps/*/rollout/_COMPLETE.json"))) == STEPS)
     driver.kill()  # between the last answers and what is learned from them
     killed, driver = [driver], start(tmp_path, "killed")
     last = f"steps/{STEPS - 1:05d}/metrics.json"
-    recoveries.wait("driver", "an update", "that update", lambda: wait_for(driver, last))
+    recoveries.wait("driver", "an update", "that update", lambda: driver.wait_for(last))
     driver.wait_until("the last checkpoint", lambda: (driver.run / f"checkpoints/{STEPS:05d}/_COMPLETE.json").is_file())
     driver.kill()  # while the policy is measured
     killed.append(driver)
     driver = start(tmp_path, "killed")
-    recoveries.wait("driver", "a measurement", "the kept policy", lambda: wait_for(driver, "policy/_COMPLETE.json"))
+    recoveries.wait("driver", "a measurement", "the kept policy", lambda: driver.wait_for("policy/_COMPLETE.json"))
     driver.finish()
 
-    (expected, measured, steps), (found, again, same) = (result(tmp_path / run) for run in ("undisturbed", "killed"))
-    assert expected.keys() == found.keys()
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    assert again == measured
-    assert same == steps
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert_ended_the_same(undisturbed, disturbed)
+    assert measured(disturbed) == measured(undisturbed)
     for driver in killed:
         driver.check_nothing_is_left()

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from genrm_rl.agents.episodes import AgentEpisode, write_episodes
-from genrm_rl.agents.evaluation import AGENTS_FILE
 from genrm_rl.agents.figures import figures
 from genrm_rl.agents.playing import EPISODES_FILE
 from genrm_rl.alignment.report import build_align_report
@@ -26,6 +25,7 @@ from genrm_rl.evaluation.report import write_report
 from genrm_rl.evaluation.schema_results import BenchmarkScore
 from genrm_rl.judging.judge import Judge
 from genrm_rl.preferences.nulls import NULLS
+from genrm_rl.runtime.results import AGENTS_FILE
 from genrm_rl.runtime.run_directory import FinishedStages
 from genrm_rl.runtime.storage import publish_directory, write_json
 from tests.unit.report_example import small_report, suite
