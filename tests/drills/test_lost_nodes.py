@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ray.job_submission import JobStatus
 
-from tests.drills.driver import Driver
+from tests.drills.driver import Driver, assert_ended_the_same
 from tests.drills.real_cluster import Jobs, RealCluster
-from tests.drills.test_alignment_kills import SETTINGS, result
+from tests.drills.test_alignment_kills import SETTINGS, measured
 from tests.drills.test_kill_and_resume import YAML, outcome
 
 pytestmark = [pytest.mark.timeout(3600)]
@@ -109,11 +108,8 @@ def test_whatever_node_an_alignment_loses_it_ends_the_same(tmp_path, recoveries)
 
     undisturbed = Driver(tmp_path / "runs", "undisturbed", ["align", "--config", str(CONFIG), *words(SMALL)])
     undisturbed.finish()
-    (expected, measured, steps), (found, again, same) = map(result, (undisturbed.run, run.path))
-    assert expected.keys() == found.keys()
-    assert all(np.array_equal(expected[name], found[name]) for name in expected)
-    assert again == measured
-    assert same == steps
+    assert_ended_the_same(undisturbed.run, run.path)
+    assert measured(run.path) == measured(undisturbed.run)
 
 
 def test_whatever_node_a_bootstrap_loses_it_ends_the_same(tmp_path, recoveries):
