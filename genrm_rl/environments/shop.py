@@ -75,17 +75,20 @@ class Shop:
         return self._outcome
 
     def gold_actions(self, task: Task, seed: int) -> tuple[str, ...] | None:
-        """Search for what the product is called, turn pages until it is there, choose the options, buy."""
+        """Search for the words of the wish (where they find nothing that fulfils it: for what the product is called), turn
+        pages to the first product that does, choose the options, buy."""
         goal = make_goal(self._catalogue, task.split, task.index, self._seed)
-        words = goal.product.title.lower()
-        place = list(self._search(words).results).index(goal.product.code)
-        return (
-            f"search[{words}]",
-            *("click[next page]" for _ in range(place // PER_PAGE)),
-            f"click[{goal.product.code}]",
-            *(f"click[{value}]" for value in sorted(goal.options)),
-            "click[buy now]",
-        )
+        for words in (goal.words, goal.product.title.lower()):
+            for place, code in enumerate(self._search(words).results):
+                if reward(goal, self._products[code], goal.options.intersection(self._products[code].choices)) == 1.0:
+                    return (
+                        f"search[{words}]",
+                        *["click[next page]"] * (place // PER_PAGE),
+                        f"click[{code}]",
+                        *(f"click[{value}]" for value in sorted(goal.options)),
+                        "click[buy now]",
+                    )
+        return None
 
     def process_ids(self) -> tuple[int, ...]:
         """None."""

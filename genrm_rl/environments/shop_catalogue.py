@@ -117,6 +117,11 @@ class Goal:
     price_below: float
 
     @property
+    def words(self) -> str:
+        """What a buyer searches for: all that the instruction says but the price."""
+        return " ".join([self.product.kind, *sorted(self.attributes), *sorted(self.options)]).lower()
+
+    @property
     def instruction(self) -> str:
         """The goal in words."""
         words = [f"Find me a {self.product.kind} that is {' and '.join(sorted(self.attributes))}"]

@@ -117,6 +117,20 @@ def test_gold_actions_buy_what_is_wanted_in_fifty_test_goals_and_random_ones_do_
     assert sum(play_episode(shop, uniform, task, 0, 15).outcome.success for task in tasks) < 10
 
 
+def test_the_shops_solutions_can_be_known_from_what_is_seen():
+    """A policy that clones them could not guess a title that it has not seen."""
+    shop = Shop(CONFIG)
+    for task in SPECS["shop"].tasks("train", 50):
+        seen = shop.reset(task, 0)
+        search, *clicks = shop.gold_actions(task, 0)
+        words = search.removeprefix("search[").removesuffix("]").split()
+        assert set(words) <= set(re.findall(r"[\w-]+", seen.goal.lower()))
+        for action in [search, *clicks]:
+            assert seen.admissible.accepts(action)
+            seen, _ = shop.step(action)
+        assert shop.outcome.success
+
+
 def test_goals_of_different_splits_want_different_products():
     catalogue = make_catalogue(CONFIG.shop.products, CONFIG.shop.seed)
     wanted = {split: {make_goal(catalogue, split, i, 0).product.code for i in range(200)} for split in SPLITS}
