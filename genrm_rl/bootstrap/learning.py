@@ -60,18 +60,19 @@ class LearningStages:
         examples: Path,
         start: Judge,
         held_out: Iterable[Example] = (),
+        output: str = "checkpoint",
     ) -> Path:
         """Fit under Ray Train from ``start``'s weights with the settings of ``method``; returns the checkpoint
-        directory below ``folder`` (manifest and marker included). On ``held_out`` the fit is measured if its settings
-        ask for it; else they are not made.
+        directory ``output`` below ``folder`` (manifest and marker included). On ``held_out`` the fit is measured if its
+        settings ask for it; else they are not made.
 
         The fit publishes its own directory, so a kill inside it resumes from its last in-fit checkpoint.
         """
         from genrm_rl.learners.fit import FitSpec, fit
 
-        output = self.run.path / folder / "checkpoint"
+        checkpoint = self.run.path / folder / output
         name, settings = folder.removeprefix("methods/"), fit_of(self.config, method)
-        if not is_complete(output):
+        if not is_complete(checkpoint):
             measured = None
             if held_out and settings.evaluate_every:
                 measured = self.examples(f"{folder}/held_out", held_out, {})
@@ -81,7 +82,7 @@ class LearningStages:
                     objective=objective,
                     model_dir=start.path,
                     examples_path=examples,
-                    output_dir=output,
+                    output_dir=checkpoint,
                     fit=settings,
                     learner=self.config.learner,
                     seed=self.config.run.seed,
@@ -95,7 +96,17 @@ class LearningStages:
             )
             for row in result.history:
                 self.sink.log({f"{name}/{key}": value for key, value in row.items() if key != "step"}, int(row["step"]))
-        return output
+        return checkpoint
+
+    def fit_round(self, folder: str, method: Method, objective: str, examples: Path, start: Judge) -> Path:
+        """As :meth:`fit`, for a round of STaR: with ``bootstrap.base_share`` the judge is the mean with the base."""
+        from genrm_rl.learners.averaging import average_checkpoint
+
+        share, base = self.config.bootstrap.base_share, self.engine.base.path
+        if not share:
+            return self.fit(folder, method, objective, examples, start)
+        trained = self.fit(folder, method, objective, examples, start, output="trained")
+        return self.run.stage(f"{folder}/checkpoint", lambda made: average_checkpoint(base, trained, share, made))
 
 
 @contextmanager

@@ -58,6 +58,14 @@ class BootstrapConfig(Section):
     start_from: Literal["latest", "base"] = setting(
         "latest", "weights that each round's fit starts from: the last promoted judge, or the base (warm, if it is)"
     )
+    base_share: float = setting(
+        0.0,
+        "share of the base in a STaR judge's weights, the mean of base and fit: what no pair trains and a fit forgets "
+        "comes back (WiSE-FT, arXiv 2109.01903)",
+        unit="share",
+        ge=0,
+        lt=1,
+    )
     gate_metric: Literal["accuracy_folded", "accuracy_strict", "right_in_both"] = setting(
         "accuracy_folded", "what a round must improve; folded: both orders as rewards use them, a tie is one half"
     )

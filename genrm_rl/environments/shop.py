@@ -75,8 +75,8 @@ class Shop:
         return self._outcome
 
     def gold_actions(self, task: Task, seed: int) -> tuple[str, ...] | None:
-        """Search for the words of the wish (where they find nothing that fulfils it: for what the product is called), turn
-        pages to the first product that does, choose the options, buy."""
+        """Search for the words of the wish (or, where they find nothing that fulfils it, for what the product is
+        called), turn pages to the first product that does, choose the options, buy."""
         goal = make_goal(self._catalogue, task.split, task.index, self._seed)
         for words in (goal.words, goal.product.title.lower()):
             for place, code in enumerate(self._search(words).results):

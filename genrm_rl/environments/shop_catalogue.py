@@ -10,7 +10,7 @@ from functools import lru_cache
 from genrm_rl.environments.protocol import Split, SplitSizes
 from genrm_rl.judging.requests import derive_seed
 
-SIZES = SplitSizes(2000, 200, 500)
+SIZES = SplitSizes(10_000, 200, 500)
 BRANDS = ("Alderun", "Brisko", "Cavelle", "Dornby", "Elmira", "Fenlow", "Garvik", "Hollen", "Ivara", "Juneau")
 
 

@@ -93,7 +93,7 @@ def run_star(method: Method, splits: DataSplits, stages: LearningStages, gate: G
             say(engine.console, f"{problem}; the judge of the round before stays")
             continue
         start = current if config.start_from == "latest" else base
-        weights = stages.fit(folder, method, objective_of(method), examples, start)  # learn
+        weights = stages.fit_round(folder, method, objective_of(method), examples, start)  # learn
         learned = Judge(method, "generative", weights, f"{method}-{number}", "cot", number)
         candidate = gate.passed(folder, current, learned)  # publish to the engines, measure
         current = candidate if candidate.promoted else current

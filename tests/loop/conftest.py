@@ -34,6 +34,7 @@ judge:
     methods: [llm_judge, star_dpo, verdict_rl]
     iterations: 1
     samples_per_order: 4
+    base_share: 0.1
     gate_pairs: 16
     verdict_rl: {start_from: star_dpo, steps: 2, pairs_per_step: 6, samples_per_order: 3, checkpoint_every: 1}
     self_distilled: {steps: 1, pairs_per_step: 6, samples_per_order: 1}

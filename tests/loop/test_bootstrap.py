@@ -7,13 +7,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from datasets import load_dataset
 from rich.console import Console
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from genrm_rl.config import RunConfig
 from genrm_rl.evaluation.schema import Report
 from genrm_rl.learners.examples import read_examples
 from genrm_rl.learners.probe_record import read_record
+from genrm_rl.models import resolve_model
 from genrm_rl.rollout.trace_store import read_traces
 from genrm_rl.runtime.storage import read_json, read_manifest
 from genrm_rl.stories.bootstrap_genrm import run_bootstrap
@@ -93,6 +97,20 @@ def test_every_trace_has_a_reason_and_letters_are_balanced(small_run: Path):
         assert (chosen.pair_id, chosen.swapped) == (rejected.pair_id, rejected.swapped)
         assert example.chosen_ids[: example.chosen_prompt_length] == chosen.prompt_token_ids
     assert len(set(labels.values())) == 1
+
+
+def test_the_judge_of_a_round_is_the_mean_of_base_and_fit(small_run: Path, small_config: RunConfig):
+    base = load_file(resolve_model(small_config.model).path / "model.safetensors")
+    fitted, judge = (
+        load_file(small_run / f"methods/star_dpo/round1/{name}/model.safetensors") for name in ("trained", "checkpoint")
+    )
+    moved = 0
+    for name, weights in judge.items():
+        assert torch.allclose(weights, 0.1 * base[name] + 0.9 * fitted[name], atol=1e-6)
+        moved += not torch.equal(fitted[name], base[name])
+    assert moved
+    facts, kept = (read_manifest(small_run / f"methods/star_dpo/round1/{name}") for name in ("trained", "checkpoint"))
+    assert kept["steps"] == facts["steps"] and kept["version"] != facts["version"]
 
 
 @pytest.mark.drill
