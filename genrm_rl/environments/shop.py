@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LEVELS = {"all": SIZES}
 PER_PAGE = 10
 FOUND = 50  # products that a search finds at most
+LOOKS = 3  # products that a known solution opens in vain, at most
 SEARCH = ("search[", "]")
 ACTION = re.compile(r"(search|click)\[(.+)\]")
 
@@ -75,19 +76,30 @@ class Shop:
         return self._outcome
 
     def gold_actions(self, task: Task, seed: int) -> tuple[str, ...] | None:
-        """Search for the words of the wish (or, where they find nothing that fulfils it, for what the product is
-        called), turn pages to the first product that does, choose the options, buy."""
+        """Search for the words of the wish and buy the first product that fulfils it, as a buyer would who reads prices
+        among the results and options on the product's page: one that is cheap enough is opened and left again if it
+        lacks an option. Where those words find nothing, search for what the product is called."""
         goal = make_goal(self._catalogue, task.split, task.index, self._seed)
         for words in (goal.words, goal.product.title.lower()):
-            for place, code in enumerate(self._search(words).results):
-                if reward(goal, self._products[code], goal.options.intersection(self._products[code].choices)) == 1.0:
-                    return (
-                        f"search[{words}]",
-                        *["click[next page]"] * (place // PER_PAGE),
-                        f"click[{code}]",
-                        *(f"click[{value}]" for value in sorted(goal.options)),
-                        "click[buy now]",
-                    )
+            bought = self._buy(goal, self._search(words).results)
+            if bought is not None:
+                return (f"search[{words}]", *bought)
+        return None
+
+    def _buy(self, goal: Goal, results: tuple[str, ...]) -> tuple[str, ...] | None:
+        actions, number, looks = list[str](), 0, 0
+        for place, code in enumerate(results):
+            product = self._products[code]
+            lacking = not goal.options.issubset(product.choices)
+            fulfils = reward(goal, product, goal.options.intersection(product.choices)) == 1.0
+            if not fulfils and not (lacking and product.price <= goal.price_below and looks < LOOKS):
+                continue
+            actions += ["click[next page]"] * (place // PER_PAGE - number)
+            actions.append(f"click[{code}]")
+            if fulfils:
+                return (*actions, *(f"click[{value}]" for value in sorted(goal.options)), "click[buy now]")
+            actions.append("click[back to results]")
+            number, looks = place // PER_PAGE, looks + 1
         return None
 
     def process_ids(self) -> tuple[int, ...]:
