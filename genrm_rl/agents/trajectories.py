@@ -10,6 +10,8 @@ from genrm_rl.agents.turns import UNREADABLE
 from genrm_rl.judging.requests import derive_seed
 
 LONGEST_SEEN = 400  # characters of one observation that a judge is shown
+AS_BEFORE = "[as before]"
+WORTH_CUTTING = 80  # characters of a page that was seen before
 LONGEST_TASK = 1000  # of the first one, in which a task differs from others, often late
 
 
@@ -20,12 +22,19 @@ def trajectory_text(episode: AgentEpisode, longest: int = LONGEST_SEEN) -> str:
 
 
 def trajectory_steps(episode: AgentEpisode, longest: int = LONGEST_SEEN) -> list[str]:
-    """The same, a text for each step."""
-    seen = [*(turn.observation for turn in episode.turns[1:]), episode.last]
-    return [
-        f"> {turn.action if turn.follows else UNREADABLE}\n{_short(after, longest)}"
-        for turn, after in zip(episode.turns, seen, strict=True)
-    ]
+    """The same, a text for each step. A page that was seen before is not shown again."""
+    seen, steps = list[str](), list[str]()
+    after = [*(turn.observation for turn in episode.turns[1:]), episode.last]
+    for turn, shown in zip(episode.turns, after, strict=True):
+        seen.append(turn.observation)
+        steps.append(f"> {turn.action if turn.follows else UNREADABLE}\n{_news(shown, seen, longest)}")
+    return steps
+
+
+def _news(shown: str, seen: Sequence[str], longest: int) -> str:
+    """What stands before the page that was seen already, as a refusal does; the shortest, which has none itself."""
+    known = min((page for page in seen if len(page) >= WORTH_CUTTING and shown.endswith(page)), key=len, default="")
+    return f"{_short(shown.removesuffix(known), longest)}{AS_BEFORE if known else ''}"
 
 
 def task_text(episode: AgentEpisode, longest: int = LONGEST_TASK) -> str:

@@ -141,6 +141,20 @@ def test_a_judge_reads_deeds_and_what_they_led_to():
     assert text == "> a\nsaw 1\n> (no action)\nthe end"
 
 
+def test_a_page_that_was_seen_before_is_not_shown_to_the_judge_again():
+    """Else the longest, most confused episodes fit no judge's context, and masking them would favour the others."""
+    page, refusal = "product after product. " * 10, "That can't be done here.\n"
+    seen = [page, f"{refusal}{page}", f"{refusal}{page}", "another page"]
+    turns = tuple(replace(turn(f"go {number}"), observation=text) for number, text in enumerate(seen))
+    text = trajectory_text(replace(episode("a", 1.0, turns=turns), last=page))
+    assert text.splitlines() == [
+        *("> go 0", refusal.strip(), "[as before]"),
+        *("> go 1", refusal.strip(), "[as before]"),
+        *("> go 2", "another page"),
+        *("> go 3", "[as before]"),
+    ]
+
+
 def test_tasks_that_begin_alike_and_differ_late_are_different_questions_to_a_judge():
     alike = [
         episode("a", 1.0, turns=(replace(turn("a"), observation="room " * 100 + end),)) for end in ("hall", "attic")
