@@ -106,7 +106,7 @@ def test_the_judge_of_a_round_is_the_mean_of_base_and_fit(small_run: Path, small
     )
     moved = 0
     for name, weights in judge.items():
-        assert torch.allclose(weights, 0.1 * base[name] + 0.9 * fitted[name], atol=1e-6)
+        assert torch.allclose(weights, 0.1 * base[name].float() + 0.9 * fitted[name].float(), atol=1e-6)
         moved += not torch.equal(fitted[name], base[name])
     assert moved
     facts, kept = (read_manifest(small_run / f"methods/star_dpo/round1/{name}") for name in ("trained", "checkpoint"))
