@@ -100,11 +100,11 @@ class LearningStages:
 
     def fit_round(self, folder: str, method: Method, objective: str, examples: Path, start: Judge) -> Path:
         """As :meth:`fit`, for a round of STaR: with ``bootstrap.base_share`` the judge is the mean with the base."""
-        from genrm_rl.learners.averaging import average_checkpoint
-
         share, base = self.config.bootstrap.base_share, self.engine.base.path
         if not share:
             return self.fit(folder, method, objective, examples, start)
+        from genrm_rl.learners.averaging import average_checkpoint
+
         trained = self.fit(folder, method, objective, examples, start, output="trained")
         return self.run.stage(f"{folder}/checkpoint", lambda made: average_checkpoint(base, trained, share, made))
 

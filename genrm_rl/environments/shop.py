@@ -91,7 +91,7 @@ class Shop:
         for place, code in enumerate(results):
             product = self._products[code]
             lacking = not goal.options.issubset(product.choices)
-            fulfils = reward(goal, product, goal.options.intersection(product.choices)) == 1.0
+            fulfils = not lacking and reward(goal, product, goal.options) == 1.0
             if not fulfils and not (lacking and product.price <= goal.price_below and looks < LOOKS):
                 continue
             actions += ["click[next page]"] * (place // PER_PAGE - number)
